@@ -1,0 +1,26 @@
+"""Errors that a person can act on: each says what is wrong in one sentence and what to do next in another."""
+
+from __future__ import annotations
+
+
+class BackendError(Exception):
+    """An expected failure, shown to the user as it is.
+
+    Args:
+        kind: stable machine-readable name, e.g. ``"no_person"``; the add-on picks its fix buttons by it.
+        message: one sentence that says what is wrong.
+        fix: one sentence that says what to do next.
+    """
+
+    def __init__(self, kind: str, message: str, fix: str) -> None:
+        super().__init__(f"{message} {fix}")
+        self.kind = kind
+        self.message = message
+        self.fix = fix
+
+
+class Cancelled(BackendError):
+    """Raised between steps once the caller has asked to stop; nothing has been written."""
+
+    def __init__(self) -> None:
+        super().__init__("cancelled", "The reconstruction was cancelled.", "Start it again when you are ready.")
