@@ -1,0 +1,175 @@
+"""Stage 1, prepare: from a photo file to one person's square crop with matte, landmarks and camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..errors import BackendError
+from .blazepose import BlazePose, HandLandmarks, PoseLandmarks
+from .detect import find_people
+from .image import Photo, load_photo
+from .matte import extend_colours, refine_matte
+
+__all__ = ["BlazePose", "PreparedPhoto", "extend_colours", "load_photo", "prepare"]
+
+CROP_SIZE = 1024
+FIELD_OF_VIEW = 39.6
+"""Degrees across a crop that holds the whole body: the published method's camera."""
+MARGIN = 0.06
+MIN_PERSON_PIXELS = 40
+_HAND_SCORE = 0.5
+
+
+@dataclass(frozen=True)
+class PreparedPhoto:
+    """One person, cropped to a square of S = 1024 pixels.
+
+    Attributes:
+        rgb: uint8 [S, S, 3]; black outside the picture.
+        alpha: float32 [S, S], the matte in 0..1.
+        inside: bool [S, S], where the crop lies inside the picture.
+        landmarks: float [33, 2], BlazePose landmarks in pixels of the crop (may lie outside).
+        visibility: float [33] in 0..1.
+        world_landmarks: float [33, 3], metres about the hips' centre, OpenCV axes; depth is a hint only.
+        left_hand, right_hand: float [21, 2] pixels of the crop, None where the hand was not seen.
+        focal: pixels of the crop; the principal point is the crop's centre.
+        matte_given: the matte came with the file and was not touched.
+        person_count: how many people the photo shows.
+        warnings: sentences for the user.
+        name, sha256: of the file.
+    """
+
+    rgb: np.ndarray
+    alpha: np.ndarray
+    inside: np.ndarray
+    landmarks: np.ndarray
+    visibility: np.ndarray
+    world_landmarks: np.ndarray
+    left_hand: np.ndarray | None
+    right_hand: np.ndarray | None
+    focal: float
+    matte_given: bool
+    person_count: int
+    warnings: tuple[str, ...]
+    name: str
+    sha256: str
+
+
+def _choose(people: list[PoseLandmarks], person: int | None) -> PoseLandmarks:
+    if not people:
+        raise BackendError(
+            "no_person",
+            "No person was found in the picture.",
+            "Choose a photo that shows one person from head to feet, well lit and not too small.",
+        )
+    if person is None:
+        return people[0]
+    if not 1 <= person <= len(people):
+        raise BackendError(
+            "person_index",
+            f"Person {person} was asked for, but {len(people)} {'was' if len(people) == 1 else 'were'} found.",
+            f"Give a number from 1 (the largest) to {len(people)}.",
+        )
+    return people[person - 1]
+
+
+def _hands(networks: BlazePose, rgb: np.ndarray, pose: PoseLandmarks) -> dict[str, np.ndarray | None]:
+    hands: dict[str, np.ndarray | None] = {}
+    for side, (wrist, index, pinky) in {"left_hand": (15, 19, 17), "right_hand": (16, 20, 18)}.items():
+        hand: HandLandmarks | None = None
+        if pose.visibility[[wrist, index, pinky]].min() > 0.4:
+            hand = networks.hand(rgb, pose.image[wrist], pose.image[index], pose.image[pinky])
+            # A hand that the network puts elsewhere is another hand or none.
+            length = np.linalg.norm(pose.image[wrist] - pose.image[index])
+            if hand.score < _HAND_SCORE or np.linalg.norm(hand.image[0] - pose.image[wrist]) > 0.8 * length:
+                hand = None
+        hands[side] = None if hand is None else hand.image
+    return hands
+
+
+def _warnings(people: int, person: int | None, pose: PoseLandmarks, shape: tuple[int, int]) -> list[str]:
+    height, width = shape
+    x, y = pose.image.T
+    # Body joints beyond the frame, or right at it, were not photographed.
+    out = (y > height * 1.0) | (y < 0) | (x < 0) | (x > width)
+    messages = []
+    if people > 1 and person is None:
+        messages.append(
+            f"{people} people were found; the largest was taken. Choose another with the person number (1 to {people})."
+        )
+    if out[[27, 28]].all():
+        where = "waist" if out[[25, 26]].all() else "knees"
+        messages.append(f"The photo cuts the person at the {where}; the legs below are imagined from the body alone.")
+    if out[:11].mean() > 0.5:
+        messages.append("The photo cuts the head off; it is imagined from the body alone.")
+    return messages
+
+
+def prepare(photo: Photo, networks: BlazePose, person: int | None = None) -> PreparedPhoto:
+    """Find the person, cut the matte, crop to a square.
+
+    Args:
+        photo: from :func:`load_photo`.
+        networks: loaded once by the caller.
+        person: 1 is the largest person in the picture; None takes that one and says so if there are others.
+
+    Raises:
+        BackendError: kinds ``no_person``, ``person_index``, ``image_too_small``.
+    """
+    people = find_people(networks, photo.rgb)
+    pose = _choose(people, person)
+    height, width = photo.rgb.shape[:2]
+    mask = pose.mask if photo.alpha is None else photo.alpha * (cv2.blur(pose.mask, (9, 9)) > 0.02)
+    ys, xs = np.nonzero(mask > 0.4)
+    if len(ys) < 100 or np.ptp(ys) < MIN_PERSON_PIXELS:
+        raise BackendError(
+            "image_too_small",
+            f"The person is only {np.ptp(ys) if len(ys) else 0} pixels tall in the picture.",
+            "Choose a photo in which the person is at least 200 pixels tall.",
+        )
+    # The crop holds the mask and the joints that lie inside the picture.
+    seen = pose.image[(pose.image >= 0).all(1) & (pose.image <= [width, height]).all(1) & (pose.visibility > 0.3)]
+    low = np.minimum([xs.min(), ys.min()], seen.min(0)) if len(seen) else np.array([xs.min(), ys.min()], float)
+    high = np.maximum([xs.max() + 1, ys.max() + 1], seen.max(0)) if len(seen) else np.array([xs.max(), ys.max()], float)
+    side = float((high - low).max()) * (1 + 2 * MARGIN)
+    scale = CROP_SIZE / side
+    origin = (low + high) / 2 - side / 2
+    rgb, soft, inside = (_square(layer, origin, scale) for layer in (photo.rgb, mask, np.ones((height, width), "f4")))
+    inside = inside > 0.5
+    alpha = soft if photo.alpha is not None else refine_matte(rgb, soft, inside)
+    alpha = alpha * inside
+    # The region holds the whole body, also what the frame cuts: the camera's distance follows the body, not the crop.
+    extent = max(side, 0.8 * pose.region[2])
+    hands = _hands(networks, photo.rgb, pose)
+    return PreparedPhoto(
+        rgb=rgb,
+        alpha=alpha.astype(np.float32),
+        inside=inside,
+        landmarks=(pose.image - origin) * scale,
+        visibility=pose.visibility,
+        world_landmarks=pose.world,
+        focal=0.5 * extent * scale / float(np.tan(np.radians(FIELD_OF_VIEW) / 2)),
+        matte_given=photo.alpha is not None,
+        person_count=len(people),
+        warnings=tuple(_warnings(len(people), person, pose, (height, width))),
+        name=photo.name,
+        sha256=photo.sha256,
+        **{side_: None if hand is None else (hand - origin) * scale for side_, hand in hands.items()},
+    )
+
+
+def _square(layer: np.ndarray, origin: np.ndarray, scale: float) -> np.ndarray:
+    """The square of ``CROP_SIZE / scale`` pixels at ``origin``, resampled to the crop's size."""
+    if scale < 1:
+        layer = cv2.resize(layer, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        origin, scale = origin * scale, 1.0
+    # OpenCV's pixel centres are at integers, ours at +0.5.
+    matrix = np.array(
+        [[scale, 0, -origin[0] * scale + 0.5 * scale - 0.5], [0, scale, -origin[1] * scale + 0.5 * scale - 0.5]]
+    )
+    cubic = layer.dtype == np.uint8
+    out = cv2.warpAffine(layer, matrix, (CROP_SIZE, CROP_SIZE), flags=cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR)
+    return out

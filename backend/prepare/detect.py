@@ -1,0 +1,72 @@
+"""Find the people in a photo, also small, lying and jumping ones."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from .blazepose import BlazePose, Detection, PoseLandmarks
+
+_PERSON_SCORE = 0.5
+
+
+def _rotate(image: np.ndarray, quarter_turns: int) -> np.ndarray:
+    return np.ascontiguousarray(np.rot90(image, quarter_turns))
+
+
+def _unrotate(point: np.ndarray, quarter_turns: int, shape: tuple[int, int]) -> np.ndarray:
+    """A point (x, y) of the picture turned by ``np.rot90(image, quarter_turns)``, in the picture's own pixels."""
+    height, width = shape
+    x, y = point
+    return np.array([(x, y), (width - y, x), (width - x, height - y), (y, height - x)][quarter_turns], float)
+
+
+def _search_places(shape: tuple[int, int]) -> list[tuple[int, int, int]]:
+    """Overlapping square tiles (left, top, side) at a half and a quarter of the picture."""
+    height, width = shape
+    tiles = []
+    for part in (2, 4):
+        side = max(height, width) // part
+        if side < 64:
+            break
+        for top in np.linspace(0, max(height - side, 0), max(1, round(2 * height / side) - 1)).astype(int):
+            for left in np.linspace(0, max(width - side, 0), max(1, round(2 * width / side) - 1)).astype(int):
+                tiles.append((int(left), int(top), side))
+    return tiles
+
+
+def _same_person(a: PoseLandmarks, b: PoseLandmarks) -> bool:
+    size = max(np.ptp(a.image, 0).max(), np.ptp(b.image, 0).max())
+    return float(np.linalg.norm(a.image - b.image, axis=1).mean()) < 0.25 * size
+
+
+def find_people(networks: BlazePose, rgb: np.ndarray) -> list[PoseLandmarks]:
+    """All people in ``rgb`` uint8 [H, W, 3], the largest first; empty when nobody is found.
+
+    The whole picture first; if that finds nobody, its quarter turns (people who lie or are upside down), then
+    overlapping tiles (people who fill a small part of the frame).
+    """
+    people: list[PoseLandmarks] = []
+
+    def accept(detections: list[Detection]) -> None:
+        for detection in detections:
+            found = networks.landmarks(rgb, detection)
+            if found.score > _PERSON_SCORE and not any(_same_person(found, other) for other in people):
+                people.append(found)
+
+    accept(networks.detect(rgb))
+    if not people:
+        for turns in (1, 3, 2):
+            for d in networks.detect(_rotate(rgb, turns)):
+                points = (_unrotate(p, turns, rgb.shape[:2]) for p in (d.hip, d.circle))
+                accept([Detection(d.score, *points)])
+    if not people:
+        for left, top, side in _search_places(rgb.shape[:2]):
+            tile = rgb[top : top + side, left : left + side]
+            factor = max(1.0, 448 / side)
+            tile = cv2.resize(tile, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+            origin = np.array([left, top])
+            accept(
+                [Detection(d.score, d.hip / factor + origin, d.circle / factor + origin) for d in networks.detect(tile)]
+            )
+    return sorted(people, key=lambda person: -person.region[2])
