@@ -1,0 +1,442 @@
+"""The backend as a child process: JSON-RPC 2.0 objects, one a line, on standard input and output.
+
+Requests: ``initialize``, ``reconstruct``, ``cancel``, ``shutdown``. Notifications: ``progress``, ``log``. Arrays travel
+as files, never through the pipe. The process ends when its input closes, even in the middle of a job, so that a parent
+that crashed leaves no orphan. Only the standard library is imported here: PyTorch loads in the worker thread, while the
+reader already answers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from . import __version__
+from .errors import BackendError, Cancelled
+from .progress import CancelCheck, Progress, ProgressCallback
+
+PROTOCOL_VERSION = 1
+PRESETS = ("surface",)
+BODIES = ("neutral", "female", "male", "child")
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+CANCELLED = -32800
+INTERNAL = -32000
+#: Error codes of our own, by the kind that the add-on chooses its fix buttons by.
+ERROR_CODES = {
+    "internal": INTERNAL,
+    "busy": -32001,
+    "protocol_version": -32002,
+    "out_of_memory": -32003,
+    "image_unreadable": -32010,
+    "image_too_small": -32011,
+    "image_too_large": -32012,
+    "no_person": -32013,
+    "person_index": -32014,
+    "body_cut": -32015,
+    "output_not_writable": -32020,
+    "disk_full": -32021,
+    "weights_missing": -32022,
+    "cancelled": CANCELLED,
+}
+OTHER_BACKEND_ERROR = -32099
+
+#: Seconds that a running job gets to stop by itself once the input has closed.
+EXIT_GRACE = 0.5
+
+
+class ReconstructResultLike(Protocol):
+    """What a pipeline returns: see ``backend.pipeline.ReconstructResult``."""
+
+    package: Path
+    seconds: dict[str, float]
+    warnings: tuple[str, ...]
+
+
+class PipelineLike(Protocol):
+    """The two calls the server makes on a pipeline: see ``backend.pipeline.Pipeline``."""
+
+    def load(self) -> None:
+        """Load networks; cheap when they are loaded already."""
+
+    def reconstruct(
+        self,
+        image: Path,
+        output: Path,
+        options: Any,
+        progress: ProgressCallback | None = None,
+        cancelled: CancelCheck | None = None,
+    ) -> ReconstructResultLike:
+        """Turn one photo into one avatar package."""
+
+
+@dataclass(frozen=True)
+class ReconstructParams:
+    """The parameters of one ``reconstruct`` request, checked.
+
+    Attributes:
+        image: the photo.
+        output: folder of the avatar package to write.
+        preset: one of :data:`PRESETS`.
+        seed: random seed, 0 or more.
+        person: 1-based index of the person, largest first; ``None`` takes the largest.
+        device: ``"auto"`` or a torch device name.
+        body: one of :data:`BODIES`.
+    """
+
+    image: Path
+    output: Path
+    preset: str = "surface"
+    seed: int = 0
+    person: int | None = None
+    device: str = "auto"
+    body: str = "neutral"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What the server serves; tests put a pipeline of their own here.
+
+    Attributes:
+        describe: answers ``initialize`` (without the protocol and backend version); may import heavy packages.
+        make_pipeline: device name -> pipeline; called once per device, the pipeline then stays warm.
+        make_options: :class:`ReconstructParams` -> the options object that the pipeline expects.
+    """
+
+    describe: Callable[[], dict[str, Any]]
+    make_pipeline: Callable[[str], PipelineLike]
+    make_options: Callable[[ReconstructParams], Any]
+
+
+def _describe_installation() -> dict[str, Any]:
+    from .doctor import describe
+
+    return describe()
+
+
+def _make_pipeline(device: str) -> PipelineLike:
+    from .pipeline import Pipeline
+
+    return Pipeline(device=device)
+
+
+def _make_options(params: ReconstructParams) -> Any:
+    from .pipeline import ReconstructOptions
+
+    return ReconstructOptions(
+        preset=params.preset, seed=params.seed, person=params.person, device=params.device, body=params.body
+    )
+
+
+REAL_BACKEND = Backend(_describe_installation, _make_pipeline, _make_options)
+
+
+class _RequestError(Exception):
+    """A request that JSON-RPC itself refuses."""
+
+    def __init__(self, code: int, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.kind = kind
+
+
+@dataclass
+class _Job:
+    request_id: int | str
+    work: Callable[[_Job], Any]
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+class Server:
+    """Reads requests on the calling thread and runs jobs on one worker thread.
+
+    Args:
+        reader: binary stream of requests; its end ends the server.
+        writer: binary stream of answers and notifications.
+        backend: the pipeline to serve.
+    """
+
+    def __init__(self, reader: BinaryIO, writer: BinaryIO, backend: Backend = REAL_BACKEND) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._backend = backend
+        self._write_lock = threading.Lock()
+        self._jobs: queue.Queue[_Job | None] = queue.Queue()
+        self._reconstruct: _Job | None = None  # accepted and not answered yet
+        self._state_lock = threading.Lock()
+        self._pipeline: PipelineLike | None = None
+        self._pipeline_device = ""
+        self._worker = threading.Thread(target=self._work, name="humansplat-worker", daemon=True)
+
+    def serve(self) -> bool:
+        """Answer requests until ``shutdown`` or the end of the input.
+
+        Returns:
+            True if the worker has stopped; False if a job would not stop within :data:`EXIT_GRACE` seconds, in which
+            case the process must be ended without waiting for it.
+        """
+        self._worker.start()
+        for line in iter(self._reader.readline, b""):
+            if line.strip() and not self._handle_line(line):
+                break
+        with self._state_lock:
+            if self._reconstruct is not None:
+                self._reconstruct.stop.set()
+        self._jobs.put(None)
+        self._worker.join(EXIT_GRACE)
+        return not self._worker.is_alive()
+
+    # --- reader thread -----------------------------------------------------------------------------------------
+
+    def _handle_line(self, line: bytes) -> bool:
+        """Answer one line; False once the server should end."""
+        request_id: int | str | None = None
+        try:
+            try:
+                message = json.loads(line)
+            except ValueError as error:  # also covers text that is not UTF-8
+                raise _RequestError(PARSE_ERROR, "parse_error", f"The line is not JSON: {error}.") from error
+            if isinstance(message, dict) and _is_id(message.get("id")):
+                request_id = message["id"]
+            method, params = _checked_request(message)
+            if method == "shutdown":
+                self._answer(request_id, {})
+                return False
+            if method == "cancel":
+                self._answer(request_id, {"cancelled": self._cancel(params)})
+            elif request_id is None:
+                pass  # a notification that asks for work nobody waits for
+            elif method == "initialize":
+                self._accept_initialize(request_id, params)
+            elif method == "reconstruct":
+                self._accept_reconstruct(request_id, params)
+            else:
+                raise _RequestError(METHOD_NOT_FOUND, "method_not_found", f"There is no method {method!r}.")
+        except _RequestError as error:
+            self._send_error(request_id, error.code, str(error), error.kind, "Update the add-on and its backend.")
+        except BackendError as error:
+            self._send_backend_error(request_id, error)
+        return True
+
+    def _cancel(self, params: dict[str, Any]) -> bool:
+        with self._state_lock:
+            job = self._reconstruct
+            if job is None or job.request_id != params.get("id"):
+                return False
+            job.stop.set()
+            return True
+
+    def _accept_initialize(self, request_id: int | str, params: dict[str, Any]) -> None:
+        if params.get("protocol") != PROTOCOL_VERSION:
+            raise BackendError(
+                "protocol_version",
+                f"This backend speaks protocol {PROTOCOL_VERSION}, the add-on {params.get('protocol')!r}.",
+                "Install the backend again from the add-on's preferences.",
+            )
+        self._jobs.put(_Job(request_id, self._initialize))
+
+    def _accept_reconstruct(self, request_id: int | str, params: dict[str, Any]) -> None:
+        checked = _checked_params(params)
+        with self._state_lock:
+            if self._reconstruct is not None:
+                raise BackendError(
+                    "busy",
+                    "The backend already works on another photo.",
+                    "Wait until it is done, or cancel it first.",
+                )
+            self._reconstruct = _Job(request_id, lambda job: self._run_pipeline(job, checked))
+            self._jobs.put(self._reconstruct)
+
+    # --- worker thread -----------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        for job in iter(self._jobs.get, None):
+            try:
+                outcome: Any = job.work(job)
+                error: BaseException | None = None
+            except BaseException as raised:
+                error = raised
+            with self._state_lock:  # free before the answer, so that the client may ask for the next job at once
+                if self._reconstruct is job:
+                    self._reconstruct = None
+            if error is None:
+                self._answer(job.request_id, outcome)
+            elif isinstance(error, BackendError):
+                self._send_backend_error(job.request_id, error)
+            else:
+                self._send_unexpected(job.request_id, error)
+            del error
+
+    def _initialize(self, _job: _Job) -> dict[str, Any]:
+        about = {"protocol": PROTOCOL_VERSION, "backend_version": __version__, "python": platform.python_version()}
+        return about | {"presets": list(PRESETS)} | self._backend.describe()
+
+    def _run_pipeline(self, job: _Job, params: ReconstructParams) -> dict[str, Any]:
+        def report(progress: Progress) -> None:
+            self._notify("progress", {"id": job.request_id} | asdict(progress))
+
+        if self._pipeline is None or self._pipeline_device != params.device:
+            report(Progress(0.0, "load", 0, 1, 0.0, "Loading the networks"))
+            self._pipeline = None  # frees the old device's memory first
+            self._pipeline = self._backend.make_pipeline(params.device)
+            self._pipeline_device = params.device
+        if job.stop.is_set():
+            raise Cancelled()
+        self._pipeline.load()
+        result = self._pipeline.reconstruct(
+            params.image, params.output, self._backend.make_options(params), progress=report, cancelled=job.stop.is_set
+        )
+        for warning in result.warnings:
+            self._notify("log", {"level": "warning", "message": warning})
+        return {
+            "package": str(result.package),
+            "seconds": {name: round(float(value), 3) for name, value in result.seconds.items()},
+            "warnings": list(result.warnings),
+        }
+
+    # --- answers -----------------------------------------------------------------------------------------------
+
+    def _answer(self, request_id: int | str | None, result: Any) -> None:
+        if request_id is not None:
+            self._send({"jsonrpc": "2.0", "id": request_id, "result": result})
+
+    def _notify(self, method: str, params: dict[str, Any]) -> None:
+        self._send({"jsonrpc": "2.0", "method": method, "params": params})
+
+    def _send_backend_error(self, request_id: int | str | None, error: BackendError) -> None:
+        code = ERROR_CODES.get(error.kind, OTHER_BACKEND_ERROR)
+        details = "".join(traceback.format_exception(error.__cause__)) if error.__cause__ else ""
+        self._send_error(request_id, code, error.message, error.kind, error.fix, details)
+
+    def _send_unexpected(self, request_id: int | str, error: BaseException) -> None:
+        details = "".join(traceback.format_exception(error))
+        failure = explain_unexpected(error)
+        self._send_error(request_id, ERROR_CODES[failure.kind], failure.message, failure.kind, failure.fix, details)
+
+    def _send_error(
+        self, request_id: int | str | None, code: int, message: str, kind: str, fix: str, details: str = ""
+    ) -> None:
+        data = {"kind": kind, "fix": fix, "details": details}
+        error = {"code": code, "message": message, "data": data}
+        self._send({"jsonrpc": "2.0", "id": request_id, "error": error})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        data = json.dumps(message).encode() + b"\n"
+        with self._write_lock:
+            try:
+                self._writer.write(data)
+                self._writer.flush()
+            except (OSError, ValueError):
+                pass  # the parent is gone; the reader sees the end of its input as well
+
+
+def explain_unexpected(error: BaseException) -> BackendError:
+    """A sentence and a way out for an exception that nobody foresaw (``internal`` or ``out_of_memory``)."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return BackendError(
+            "out_of_memory",
+            "The computer or its graphics card ran out of memory.",
+            "Close other programs or choose the CPU as device, then try again.",
+        )
+    text = str(error).strip().splitlines()
+    return BackendError(
+        "internal",
+        f"The backend stopped on an unexpected {type(error).__name__}" + (f": {text[0]}" if text else "."),
+        "Try another photo; if it happens again, copy the details into a bug report.",
+    )
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (int, str)) and not isinstance(value, bool)
+
+
+def _checked_request(message: Any) -> tuple[str, dict[str, Any]]:
+    """Method and parameters of a request object, or :class:`_RequestError`."""
+    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
+        raise _RequestError(INVALID_REQUEST, "invalid_request", "A request is a JSON-RPC 2.0 object.")
+    method = message.get("method")
+    if not isinstance(method, str):
+        raise _RequestError(INVALID_REQUEST, "invalid_request", "A request names its method in a string.")
+    if "id" in message and not _is_id(message["id"]):
+        raise _RequestError(INVALID_REQUEST, "invalid_request", "The id of a request is a number or a string.")
+    params = message.get("params", {})
+    if not isinstance(params, dict):
+        raise _RequestError(INVALID_PARAMS, "invalid_params", "Parameters are given by name in an object.")
+    return method, params
+
+
+def _checked_params(params: dict[str, Any]) -> ReconstructParams:
+    """The parameters of ``reconstruct``, or :class:`_RequestError` naming the first bad one."""
+
+    def take(name: str, kinds: tuple[type, ...], default: Any, what: str) -> Any:
+        value = params.get(name, default)
+        if value is None and default is None and name == "person":
+            return None
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise _RequestError(INVALID_PARAMS, "invalid_params", f"{name!r} must be {what}.")
+        return value
+
+    unknown = sorted(set(params) - set(ReconstructParams.__dataclass_fields__))
+    if unknown:
+        raise _RequestError(INVALID_PARAMS, "invalid_params", f"There is no parameter {unknown[0]!r}.")
+    checked = ReconstructParams(
+        image=Path(take("image", (str,), "", "the path of the photo")),
+        output=Path(take("output", (str,), "", "the path of the folder to write")),
+        preset=take("preset", (str,), "surface", "the name of a preset"),
+        seed=take("seed", (int,), 0, "a whole number"),
+        person=take("person", (int,), None, "a whole number from 1 on, or null"),
+        device=take("device", (str,), "auto", "the name of a device"),
+        body=take("body", (str,), "neutral", "the name of a body type"),
+    )
+    for good, text in (
+        (bool(params.get("image")), "'image' must be the path of the photo."),
+        (bool(params.get("output")), "'output' must be the path of the folder to write."),
+        (checked.preset in PRESETS, f"'preset' must be one of {', '.join(PRESETS)}."),
+        (checked.body in BODIES, f"'body' must be one of {', '.join(BODIES)}."),
+        (checked.seed >= 0, "'seed' must be 0 or more."),
+        (checked.person is None or checked.person >= 1, "'person' must be 1 or more, or null."),
+    ):
+        if not good:
+            raise _RequestError(INVALID_PARAMS, "invalid_params", text)
+    return checked
+
+
+def take_over_stdio() -> tuple[BinaryIO, BinaryIO]:
+    """Keep standard input and output for the protocol alone.
+
+    Both are duplicated; afterwards descriptor 0 reads nothing and descriptor 1 is standard error, so that neither
+    Python's ``print`` nor native code can disturb the protocol.
+
+    Returns:
+        (reader, writer) of the protocol.
+    """
+    sys.stdout.flush()
+    reader = os.fdopen(os.dup(0), "rb")
+    writer = os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return reader, writer
+
+
+def serve_stdio(backend: Backend = REAL_BACKEND) -> None:
+    """Serve on this process' standard input and output, then end the process."""
+    reader, writer = take_over_stdio()
+    Server(reader, writer, backend).serve()
+    # A job in native code cannot be stopped politely, and there is nothing left to do for a parent that is gone.
+    sys.stderr.flush()
+    os._exit(0)

@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""A backend without PyTorch: the real server around a pipeline that makes a small made-up avatar.
+
+Started like the real one (its arguments are ignored), it needs numpy alone. The photo's file name asks for trouble:
+``no_person``, ``unexpected``, ``hang`` (ignores cancel), ``crash`` (dies by a signal), ``chatty`` (prints and writes to
+descriptor 1), ``slow`` (ten seconds, cancels at once); any other photo succeeds after ``STEPS`` progress messages.
+``HUMANSPLAT_FAKE_SPLATS`` sets the number of splats.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import sys
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from backend.errors import BackendError
+from backend.progress import CancelCheck, ProgressCallback, Reporter
+from backend.server import Backend, ReconstructParams, serve_stdio
+
+STAGES = {"prepare": 1.0, "body": 1.0, "reconstruct": 2.0, "bind": 0.5, "save": 0.5}
+STEPS_PER_STAGE = 4
+STEPS = len(STAGES) * STEPS_PER_STAGE
+JOINT_NAMES = tuple(
+    "pelvis left_hip right_hip spine1 left_knee right_knee spine2 left_ankle right_ankle spine3 left_foot right_foot "
+    "neck left_collar right_collar head left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist "
+    "left_hand right_hand".split()
+)
+PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+#: Rest joints of the stick figure, metres: right half mirrored from the left one.
+LEFT_JOINTS = {
+    "pelvis": (0.0, 0.95, 0.0),
+    "left_hip": (0.09, 0.88, 0.0),
+    "spine1": (0.0, 1.06, 0.0),
+    "left_knee": (0.10, 0.48, 0.01),
+    "spine2": (0.0, 1.19, 0.0),
+    "left_ankle": (0.10, 0.08, -0.02),
+    "spine3": (0.0, 1.26, 0.0),
+    "left_foot": (0.11, 0.03, 0.12),
+    "neck": (0.0, 1.46, 0.0),
+    "left_collar": (0.06, 1.40, 0.0),
+    "head": (0.0, 1.56, 0.02),
+    "left_shoulder": (0.16, 1.41, 0.0),
+    "left_elbow": (0.42, 1.41, 0.0),
+    "left_wrist": (0.67, 1.41, 0.0),
+    "left_hand": (0.75, 1.41, 0.0),
+}
+
+
+@dataclass(frozen=True)
+class FakeResult:
+    """Same fields as ``backend.pipeline.ReconstructResult``."""
+
+    package: Path
+    seconds: dict[str, float]
+    warnings: tuple[str, ...]
+
+
+def png(width: int, height: int, rgba: bytes) -> bytes:
+    """A PNG file of 8-bit RGBA pixels, rows from the top."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    rows = b"".join(b"\0" + rgba[4 * width * y : 4 * width * (y + 1)] for y in range(height))
+    header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def make_avatar(splats: int = 3000, seed: int = 0) -> Any:
+    """A figure of 23 square tubes, one a bone, with splats on its faces; a ``backend.avatar.Avatar``."""
+    import numpy as np
+    from backend.avatar.gaussians import SH_C0, Gaussians
+    from backend.avatar.package import Avatar, Body, Camera, Skin
+    from backend.avatar.quaternion import from_matrix
+    from backend.avatar.skinning import bind_to_surface, triangle_frames
+
+    random = np.random.default_rng(seed)
+    joints = np.array(
+        [
+            LEFT_JOINTS[name]
+            if name in LEFT_JOINTS
+            else np.array(LEFT_JOINTS[name.replace("right", "left")]) * (-1.0, 1.0, 1.0)
+            for name in JOINT_NAMES
+        ],
+        np.float32,
+    )
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float32)
+    side_faces = [[i, (i + 1) % 4, 4 + (i + 1) % 4] for i in range(4)] + [
+        [i, 4 + (i + 1) % 4, 4 + i] for i in range(4)
+    ]
+    vertices, faces, bones = [], [], []
+    for child in range(1, 24):
+        start, end = joints[PARENTS[child]], joints[child]
+        axis = (end - start) / np.linalg.norm(end - start)
+        x = np.cross(axis, (0.0, 0.0, 1.0) if abs(axis[2]) < 0.9 else (1.0, 0.0, 0.0))
+        x /= np.linalg.norm(x)
+        y = np.cross(axis, x)
+        radius = 0.09 if JOINT_NAMES[child] in ("spine1", "spine2", "spine3", "neck", "head") else 0.045
+        ring = radius * (corners[:, :1] * x + corners[:, 1:] * y)
+        faces += [[8 * (child - 1) + i for i in face] for face in side_faces]
+        vertices += [start + ring, end + ring]
+        bones += [PARENTS[child]] * 8
+    rest = np.concatenate(vertices).astype(np.float32)
+    triangles = np.array(faces, np.int32)
+    weights = np.eye(24, dtype=np.float32)[bones]
+
+    chosen = triangles[random.integers(0, len(triangles), splats)]
+    barycentric = random.dirichlet((1.0, 1.0, 1.0), splats).astype(np.float32)
+    position = np.einsum("nk,nkd->nd", barycentric, rest[chosen]).astype(np.float32)
+    frames, _area = triangle_frames(rest, chosen)
+    rotation = from_matrix(frames).astype(np.float32)
+    rgb = np.clip(position * (0.5, 0.5, 2.0) + (0.5, 0.1, 0.5), 0.05, 0.95)
+    gaussians = Gaussians(
+        position=position,
+        rotation=rotation,
+        scale=np.tile(np.float32([0.012, 0.012, 0.003]), (splats, 1)),
+        opacity=np.full(splats, 0.9, np.float32),
+        sh_dc=((rgb - 0.5) / SH_C0).astype(np.float32),
+    )
+    barycentric, offset, local = bind_to_surface(gaussians, rest, chosen)
+    joint = np.array(bones)[chosen[:, 0]]
+    joint_ids = np.zeros((splats, 4), np.uint8)
+    joint_ids[:, 0] = joint
+    joint_weights = np.zeros((splats, 4), np.float32)
+    joint_weights[:, 0] = 1.0
+    pose = np.zeros((24, 3), np.float32)
+    pose[JOINT_NAMES.index("left_shoulder")] = (0.0, 0.0, -0.9)
+    pose[JOINT_NAMES.index("right_shoulder")] = (0.0, 0.0, 0.9)
+    world_to_camera = np.diag([1.0, -1.0, -1.0, 1.0])
+    world_to_camera[:3, 3] = (0.0, 0.85, 4.0)
+    return Avatar(
+        gaussians=gaussians,
+        skin=Skin(chosen.astype(np.int32), barycentric, offset, local, joint_ids, joint_weights),
+        body=Body(rest, triangles, weights, rest, triangles, weights),
+        joint_names=JOINT_NAMES,
+        parents=PARENTS,
+        rest_joints=joints,
+        betas=np.zeros(10, np.float32),
+        pose=pose,
+        translation=np.zeros(3, np.float32),
+        joint_confidence=np.ones(24, np.float32),
+        camera=Camera(64, 64, 128.0, 128.0, 32.0, 32.0, world_to_camera),
+        body_model={"name": "stick figure", "licence": "CC0-1.0"},
+        generator={"name": "humansplat", "version": "0.1.0", "preset": "surface", "weights": []},
+        source={"name": "fake.png", "sha256": "0" * 64},
+        seconds={name: 0.1 for name in STAGES},
+        warnings=("This avatar is made up.",),
+    )
+
+
+class FakePipeline:
+    """Stands in for ``backend.pipeline.Pipeline``; see the module's docstring."""
+
+    def load(self) -> None:
+        """Nothing to load."""
+
+    def reconstruct(
+        self,
+        image: Path,
+        output: Path,
+        options: ReconstructParams,
+        progress: ProgressCallback | None = None,
+        cancelled: CancelCheck | None = None,
+    ) -> FakeResult:
+        """Count through the stages, then write the made-up avatar to ``output``."""
+        reporter = Reporter(STAGES, progress, cancelled)
+        delay = 0.5 if image.stem == "slow" else 0.01
+        for stage in STAGES:
+            for step in range(STEPS_PER_STAGE):
+                reporter.step(stage, step / STEPS_PER_STAGE, f"{stage} {step + 1} of {STEPS_PER_STAGE}")
+                time.sleep(delay)
+            if stage == "body":
+                self._make_trouble(image.stem)
+        from backend.avatar.package import save_avatar
+
+        avatar = make_avatar(int(os.environ.get("HUMANSPLAT_FAKE_SPLATS", "3000")), options.seed)
+        picture = png(2, 2, bytes([200, 120, 90, 255] * 4))
+        save_avatar(avatar, output, picture, picture)
+        return FakeResult(output, dict(avatar.seconds), avatar.warnings)
+
+    @staticmethod
+    def _make_trouble(stem: str) -> None:
+        if stem == "no_person":
+            raise BackendError("no_person", "There is no person in the photo.", "Choose a photo that shows a person.")
+        if stem == "unexpected":
+            raise ValueError("nobody foresaw this")
+        if stem == "hang":
+            time.sleep(3600.0)
+        if stem == "crash":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if stem == "chatty":
+            print("a library prints")
+            os.write(1, b"native code writes\n")
+
+
+def describe() -> dict[str, Any]:
+    """What ``initialize`` answers."""
+    return {"torch": "none", "device": "cpu", "device_name": "made-up device", "missing": []}
+
+
+if __name__ == "__main__":
+    serve_stdio(Backend(describe, lambda _device: FakePipeline(), lambda params: params))
