@@ -1,0 +1,240 @@
+"""The command line: ``python -m backend {reconstruct,render,doctor,setup,server}``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from .errors import BackendError, Cancelled
+from .progress import Progress
+from .server import BODIES, PRESETS, ReconstructParams, explain_unexpected, serve_stdio
+
+EXIT_INTERNAL = 1
+EXIT_EXPECTED = 2
+EXIT_CANCELLED = 130
+VIEWS = {"front": 0.0, "left": 90.0, "back": 180.0, "right": 270.0}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The argument parser; imports nothing heavy."""
+    parser = argparse.ArgumentParser(
+        prog="python -m backend", description="One photo of a person in, one posable Gaussian-splat avatar out."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    make = commands.add_parser("reconstruct", help="turn a photo into an avatar package")
+    make.add_argument("photo", type=Path, help="any picture file that shows a person")
+    make.add_argument("-o", "--output", type=Path, required=True, help="folder of the avatar package to write")
+    make.add_argument("--preset", choices=PRESETS, default="surface")
+    make.add_argument("--seed", type=_natural, default=0)
+    make.add_argument("--person", type=_positive, help="which person, 1 = the largest (default)")
+    make.add_argument("--body", choices=BODIES, default="neutral")
+    make.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    make.set_defaults(run=_reconstruct)
+
+    picture = commands.add_parser("render", help="render an avatar package to a PNG file")
+    picture.add_argument("package", type=Path, help="folder of the avatar package")
+    picture.add_argument("-o", "--output", type=Path, required=True, help="PNG file to write")
+    picture.add_argument(
+        "--view", type=_view, default=0.0, metavar="VIEW", help="front (default), left, back, right or degrees"
+    )
+    picture.add_argument("--pose", default="photo", help="photo (default), rest, or an .npz file with 'pose' [24, 3]")
+    picture.add_argument("--size", type=_positive, default=512, help="pixels a side (default 512)")
+    picture.add_argument(
+        "--background", type=_colour, default=None, help="#rrggbb; without it the picture is transparent"
+    )
+    picture.set_defaults(run=_render)
+
+    commands.add_parser("doctor", help="what is installed, what is missing, what to do").set_defaults(run=_doctor)
+    commands.add_parser("setup", help="fetch and unpack the pose networks").set_defaults(run=_setup)
+    commands.add_parser("server", help="speak the add-on's protocol on standard input and output").set_defaults(
+        run=_serve
+    )
+    for command in commands.choices.values():
+        command.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+        command.add_argument("--verbose", action="store_true", help="show the traceback of an unexpected error")
+    return parser
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def _view(text: str) -> float:
+    """Degrees about the vertical axis at which the camera stands; 90 looks at the person's left side."""
+    if text in VIEWS:
+        return VIEWS[text]
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither {', '.join(VIEWS)} nor a number of degrees") from None
+
+
+def _colour(text: str) -> tuple[float, float, float]:
+    digits = text.removeprefix("#")
+    try:
+        if len(digits) != 6:
+            raise ValueError
+        red, green, blue = bytes.fromhex(digits)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a colour like #rrggbb") from None
+    return red / 255, green / 255, blue / 255
+
+
+def _say(text: str, end: str = "\n") -> None:
+    print(text, file=sys.stderr, end=end, flush=True)
+
+
+class _ProgressLine:
+    """Progress on standard error: one line that is redrawn on a terminal, one line a stage elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._stage = ""
+
+    def __call__(self, progress: Progress) -> None:
+        if self._terminal:
+            _say(f"\r\x1b[K{progress.overall:4.0%}  {progress.stage}: {progress.step}", end="")
+        elif progress.stage != self._stage:
+            _say(f"{progress.overall:4.0%}  {progress.stage}")
+        self._stage = progress.stage
+
+    def close(self) -> None:
+        if self._terminal and self._stage:
+            _say("\r\x1b[K", end="")
+
+
+def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
+    # Refuse what needs no network before spending seconds on loading PyTorch.
+    if not arguments.photo.is_file():
+        raise BackendError(
+            "image_unreadable", f"There is no file {arguments.photo}.", "Give the path of a picture file."
+        )
+    stopped = False
+
+    def stop(_signal: int, _frame: object) -> None:
+        nonlocal stopped
+        if stopped:
+            raise KeyboardInterrupt
+        stopped = True
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, stop)
+    _say("Loading PyTorch and the networks ...")
+    from .pipeline import Pipeline, ReconstructOptions
+
+    params = ReconstructParams(
+        image=arguments.photo,
+        output=arguments.output,
+        preset=arguments.preset,
+        seed=arguments.seed,
+        person=arguments.person,
+        device=arguments.device,
+        body=arguments.body,
+    )
+    options = ReconstructOptions(
+        preset=params.preset, seed=params.seed, person=params.person, device=params.device, body=params.body
+    )
+    line = _ProgressLine()
+    try:
+        result = Pipeline(device=params.device).reconstruct(
+            params.image, params.output, options, progress=line, cancelled=lambda: stopped
+        )
+    finally:
+        line.close()
+    for name, seconds in result.seconds.items():
+        _say(f"{name:<12} {seconds:6.2f} s")
+    for warning in result.warnings:
+        _say(f"Note: {warning}")
+    _say(f"Avatar package: {result.package}")
+    return {"package": str(result.package), "seconds": dict(result.seconds), "warnings": list(result.warnings)}
+
+
+def _render(arguments: argparse.Namespace) -> dict[str, Any]:
+    from .avatar_picture import load_for_picture, render_picture, write_png
+
+    avatar = load_for_picture(arguments.package)
+    image = render_picture(avatar, arguments.view, arguments.pose, arguments.size, arguments.background)
+    write_png(image, arguments.output)
+    _say(f"Picture: {arguments.output}")
+    return {"picture": str(arguments.output), "size": arguments.size}
+
+
+def _doctor(arguments: argparse.Namespace) -> dict[str, Any]:
+    from . import doctor
+
+    checks = doctor.run_checks()
+    if not arguments.json:
+        print(doctor.report(checks))
+    return doctor.as_json(checks)
+
+
+def _setup(_arguments: argparse.Namespace) -> dict[str, Any]:
+    from .prepare.weights import ensure_weights
+
+    _say("Fetching and unpacking the pose networks ...")
+    folder = ensure_weights()
+    _say(f"Networks: {folder}")
+    return {"weights": str(folder)}
+
+
+def _serve(_arguments: argparse.Namespace) -> dict[str, Any]:
+    serve_stdio()
+    return {}
+
+
+def _fail(error: BackendError, as_json: bool) -> None:
+    _say(f"Error: {error.message}\n{error.fix}".rstrip())
+    if as_json:
+        print(json.dumps({"error": {"kind": error.kind, "message": error.message, "fix": error.fix}}))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        Exit status: 0 done; 1 an unexpected error, or ``doctor`` found something missing; 2 an expected error, said in
+        one sentence with what to do; 130 cancelled.
+    """
+    arguments = build_parser().parse_args(argv)
+    try:
+        outcome = arguments.run(arguments)
+    except (Cancelled, KeyboardInterrupt):
+        _fail(Cancelled(), arguments.json)
+        return EXIT_CANCELLED
+    except BackendError as error:
+        _fail(error, arguments.json)
+        return EXIT_EXPECTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output left; say nothing more
+        return EXIT_INTERNAL
+    except Exception as error:
+        if arguments.verbose:
+            traceback.print_exc()
+        else:
+            _say("Run the command again with --verbose to see where.")
+        _fail(explain_unexpected(error), arguments.json)
+        return EXIT_INTERNAL
+    if arguments.json:
+        print(json.dumps(outcome))
+    return 0 if outcome.get("ok", True) else EXIT_INTERNAL
+
+
+if __name__ == "__main__":
+    sys.exit(main())
