@@ -1,0 +1,407 @@
+"""What the add-on is doing: one job at a time, as a plain object that a timer pumps and the panels read. No bpy."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from .client import PROTOCOL_VERSION, BackendProcess, Failure, Request, clean_environment
+from .environment import InstallJob, backend_command
+from .results import Result, ResultFolder
+
+#: Seconds that a starting backend gets; a cold disk and a virus scanner can take a minute over PyTorch.
+START_TIMEOUT = 180.0
+
+
+class State(Enum):
+    """What the manager is doing."""
+
+    IDLE = "idle"
+    STARTING = "starting"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    IMPORTING = "importing"
+    INSTALLING = "installing"
+    REMOVING = "removing"
+    FAILED = "failed"
+    DONE = "done"
+
+
+BUSY = frozenset(
+    {State.STARTING, State.RUNNING, State.CANCELLING, State.IMPORTING, State.INSTALLING, State.REMOVING}
+)
+
+
+@dataclass(frozen=True)
+class BackendSpec:
+    """How to start the backend.
+
+    Attributes:
+        python: interpreter of its environment.
+        extension_root: folder with the ``backend`` package, the child's working directory.
+        log_path: file for its standard error.
+    """
+
+    python: Path
+    extension_root: Path
+    log_path: Path
+
+
+@dataclass(frozen=True)
+class ReconstructJob:
+    """One photo to turn into an avatar; the parameters of the protocol's ``reconstruct``."""
+
+    photo: Path
+    preset: str = "surface"
+    seed: int = 0
+    person: int | None = None
+    device: str = "auto"
+    body: str = "neutral"
+
+
+#: Imports a finished avatar. Returns an empty string once done, or the reason why it has to wait.
+Importer = Callable[[Result], str]
+
+
+class JobManager:
+    """Runs one job at a time; every method is for Blender's main thread and returns at once.
+
+    Args:
+        importer: called from :meth:`pump` when an avatar is ready.
+
+    Attributes:
+        state: what goes on.
+        overall, stage, stage_fraction, step: progress of the running job, fractions 0..1.
+        message: one sentence about the last job that ended well.
+        failure: why the last job did not.
+        warnings: what the backend noted about the last avatar.
+        backend_info: its last answer to ``initialize``.
+        revision: grows with every visible change.
+    """
+
+    def __init__(self, importer: Importer) -> None:
+        self.state = State.IDLE
+        self.overall = 0.0
+        self.stage = ""
+        self.stage_fraction = 0.0
+        self.step = ""
+        self.message = ""
+        self.failure: Failure | None = None
+        self.warnings: tuple[str, ...] = ()
+        self.backend_info: dict[str, Any] = {}
+        self.revision = 0
+        self._importer = importer
+        self._spec: BackendSpec | None = None
+        self._process: BackendProcess | None = None
+        self._initialize: Request | None = None
+        self._reconstruct: Request | None = None
+        self._job: ReconstructJob | None = None
+        self._results: ResultFolder | None = None
+        self._work: Path | None = None
+        self._ready: Result | None = None
+        self._started_at = 0.0
+        self._install: InstallJob | None = None
+        self._removal: threading.Thread | None = None
+
+    @property
+    def busy(self) -> bool:
+        """True while a job is under way."""
+        return self.state in BUSY
+
+    @property
+    def backend_running(self) -> bool:
+        """True while a backend process holds its memory."""
+        return self._process is not None and self._process.alive
+
+    @property
+    def seconds(self) -> float:
+        """Since the job began."""
+        return time.monotonic() - self._started_at
+
+    # --- what can be asked for ---------------------------------------------------------------------------------
+
+    def start_reconstruct(self, job: ReconstructJob, spec: BackendSpec, results: ResultFolder) -> None:
+        """Turn a photo into an avatar and import it."""
+        self._begin(State.STARTING, "Starting the backend")
+        self._job, self._results = job, results
+        try:
+            self._work = results.make_work_folder()
+        except OSError as error:
+            self._fail(
+                Failure(
+                    "output_not_writable",
+                    f"The folder for results cannot be written: {error.strerror or error}.",
+                    "Choose another folder for results in the preferences.",
+                    str(results.folder),
+                )
+            )
+            return
+        self._connect(spec)
+
+    def start_check(self, spec: BackendSpec) -> None:
+        """Start the backend and see what it says of itself."""
+        self.stop_backend()
+        self._begin(State.STARTING, "Starting the backend")
+        self._connect(spec)
+
+    def start_install(self, job: InstallJob) -> None:
+        """Run an installation; a running backend is stopped first."""
+        self.stop_backend()
+        self._begin(State.INSTALLING, job.label)
+        self._install = job
+        job.start()
+
+    def start_removal(self, work: Callable[[], None]) -> None:
+        """Run ``work``, which deletes the environment, on a thread."""
+        self.stop_backend()
+        self._begin(State.REMOVING, "Removing the backend")
+        self._removal = threading.Thread(target=work, name="humansplat-removal", daemon=True)
+        self._removal.start()
+
+    def cancel(self) -> None:
+        """Stop what is under way, within a second."""
+        if self.state is State.INSTALLING and self._install is not None:
+            self._install.cancel()
+            self._set(State.CANCELLING, "Cancelling")
+        elif self.state is State.STARTING:
+            self.stop_backend()
+            self._drop_work()
+            self._end(State.IDLE)
+        elif self.state is State.RUNNING and self._process is not None and self._reconstruct is not None:
+            self._process.cancel(self._reconstruct)
+            self._set(State.CANCELLING, "Cancelling")
+        elif self.state is State.IMPORTING:
+            self._ready = None
+            self.message = "The avatar is in the list below."
+            self._end(State.DONE)
+
+    def dismiss(self) -> None:
+        """Put away the last error or message."""
+        if not self.busy:
+            self.failure = None
+            self.message = ""
+            self.warnings = ()
+            self._end(State.IDLE)
+
+    def fail(self, failure: Failure) -> None:
+        """Show an error that came up before a job could begin."""
+        if not self.busy:
+            self._fail(failure)
+
+    def stop_backend(self) -> None:
+        """End the backend process and free its memory."""
+        if self._process is not None:
+            self._process.close() if self.state not in (State.RUNNING, State.STARTING) else self._process.kill()
+            self._process = None
+            self.revision += 1
+
+    def close(self) -> None:
+        """Stop everything, for good."""
+        if self._install is not None and not self._install.done:
+            self._install.cancel()
+        self.stop_backend()
+        self._drop_work()
+        self._end(State.IDLE)
+
+    # --- pumping -----------------------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Take in what has happened. Call it about ten times a second while :attr:`busy`."""
+        try:
+            self._pump()
+        except Exception as error:  # a timer that raises is dropped by Blender, and the panel would wait for ever
+            self.stop_backend()
+            self._drop_work()
+            self._fail(
+                Failure(
+                    "internal",
+                    f"The add-on stopped on an unexpected {type(error).__name__}: {error}",
+                    "Copy the details into a bug report.",
+                    traceback.format_exc(),
+                )
+            )
+
+    def _pump(self) -> None:
+        if self._process is not None:
+            self._process.poll()
+        if self.state is State.STARTING:
+            self._pump_starting()
+        elif self.state in (State.RUNNING, State.CANCELLING) and self._reconstruct is not None:
+            self._pump_running()
+        elif self.state is State.IMPORTING:
+            self._pump_importing()
+        elif self._install is not None:
+            self._pump_install()
+        elif self._removal is not None and not self._removal.is_alive():
+            self._removal = None
+            self.message = "The backend was removed."
+            self._end(State.DONE)
+
+    def _pump_starting(self) -> None:
+        assert self._initialize is not None
+        if not self._initialize.done:
+            if self.seconds > START_TIMEOUT:
+                self.stop_backend()
+                self._drop_work()
+                text = f"The backend did not answer within {START_TIMEOUT:.0f} seconds."
+                self._fail(Failure("backend_died", text, "Open the log, or install the backend again."))
+            return
+        failure = self._initialize.failure
+        if failure is None:
+            self.backend_info = self._initialize.result
+            failure = _missing_parts(self.backend_info)
+        if failure is not None:
+            if failure.kind == "weights_missing":
+                self.stop_backend()  # so that it looks again once they are there
+            self._drop_work()
+            self._fail(failure)
+        elif self._job is None:
+            info = self.backend_info
+            self.message = f"The backend works: PyTorch {info.get('torch')} on {info.get('device_name')}."
+            self._end(State.DONE)
+        else:
+            assert self._process is not None and self._work is not None
+            params = {
+                "image": str(self._job.photo),
+                "output": str(self._work / "avatar"),
+                "preset": self._job.preset,
+                "seed": self._job.seed,
+                "person": self._job.person,
+                "device": self._job.device,
+                "body": self._job.body,
+            }
+            self._reconstruct = self._process.request("reconstruct", params)
+            self._set(State.RUNNING, "Loading the networks")
+
+    def _pump_running(self) -> None:
+        request = self._reconstruct
+        assert request is not None
+        if not request.done:
+            return
+        self._reconstruct = None
+        if self.state is State.CANCELLING or (request.failure and request.failure.kind == "cancelled"):
+            self._drop_work()  # also where the job was done before the wish to cancel reached it
+            self._end(State.IDLE)
+            return
+        if request.failure is not None:
+            self._drop_work()
+            self._fail(request.failure)
+            return
+        assert self._results is not None and self._job is not None
+        self.warnings = tuple(request.result.get("warnings", ()))
+        self._ready = self._results.adopt(Path(request.result["package"]), self._job.photo, self.seconds)
+        self._drop_work()
+        self.overall = self.stage_fraction = 1.0
+        self._set(State.IMPORTING, "Bringing the avatar into the scene")
+
+    def _pump_importing(self) -> None:
+        assert self._ready is not None
+        result = self._ready
+        try:
+            reason = self._importer(result)
+        except Exception as error:
+            self._ready = None
+            text = f"The avatar was made, but could not be imported: {error}"
+            fix = "It is in the list below: press Import there to try again."
+            self._fail(Failure("import_failed", text, fix, traceback.format_exc()))
+            return
+        if reason:
+            self._set(State.IMPORTING, reason)
+            return
+        self._ready = None
+        self.message = f"{result.name} is ready after {result.seconds:.0f} s."
+        self._end(State.DONE)
+
+    def _pump_install(self) -> None:
+        job = self._install
+        assert job is not None
+        if not job.done:
+            shown = (job.fraction, job.label, job.last_line)
+            if shown != (self.overall, self.stage, self.step):
+                self.overall, self.stage, self.step = shown
+                self.revision += 1
+            return
+        self._install = None
+        if job.failure is None:
+            self.message = "The backend is installed."
+            self._end(State.DONE)
+        elif job.failure.kind == "cancelled":
+            self._end(State.IDLE)
+        else:
+            self._fail(job.failure)
+
+    # --- helpers -----------------------------------------------------------------------------------------------
+
+    def _connect(self, spec: BackendSpec) -> None:
+        if self._process is not None:
+            self._process.poll()  # it may have died while nobody looked
+        if self._process is None or not self._process.alive or spec != self._spec:
+            self.stop_backend()
+            spec.log_path.parent.mkdir(parents=True, exist_ok=True)
+            # The extension's folder may be read-only and is not ours to write to: no __pycache__ there.
+            environment = clean_environment({"PYTHONDONTWRITEBYTECODE": "1"})
+            self._process = BackendProcess(
+                backend_command(spec.python, "server"),
+                spec.extension_root,
+                spec.log_path,
+                environment,
+                self._on_notification,
+            )
+            self._spec = spec
+            self._initialize = self._process.request("initialize", {"protocol": PROTOCOL_VERSION})
+
+    def _on_notification(self, method: str, params: dict[str, Any]) -> None:
+        if method != "progress" or self._reconstruct is None or params.get("id") != self._reconstruct.id:
+            return
+        self.overall = float(params["overall"])
+        self.stage = str(params["stage"])
+        self.stage_fraction = float(params["stage_fraction"])
+        if self.state is State.RUNNING:
+            self.step = str(params["step"])
+        self.revision += 1
+
+    def _begin(self, state: State, step: str) -> None:
+        if self.busy:
+            raise RuntimeError("another job is running")
+        self.overall = self.stage_fraction = 0.0
+        self.stage = ""
+        self.failure = None
+        self.message = ""
+        self.warnings = ()
+        self._job = None
+        self._started_at = time.monotonic()
+        self._set(state, step)
+
+    def _set(self, state: State, step: str) -> None:
+        if (state, step) != (self.state, self.step):
+            self.state, self.step = state, step
+            self.revision += 1
+
+    def _fail(self, failure: Failure) -> None:
+        self.failure = failure
+        self._end(State.FAILED)
+
+    def _end(self, state: State) -> None:
+        self.state, self.step, self.stage = state, "", ""
+        self.revision += 1
+
+    def _drop_work(self) -> None:
+        if self._work is not None:
+            shutil.rmtree(self._work, ignore_errors=True)
+            self._work = None
+
+
+def _missing_parts(info: dict[str, Any]) -> Failure | None:
+    missing = info.get("missing") or []
+    if not missing:
+        return None
+    names = ", ".join(part["name"] for part in missing)
+    fixes = " ".join(dict.fromkeys(part["what_to_do"] for part in missing))
+    return Failure("weights_missing", f"The backend lacks: {names}.", fixes)

@@ -1,0 +1,49 @@
+"""The one place that knows where things lie."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import bpy
+
+#: Name of the extension's root package: the preferences are registered under it.
+ADDON_ID = __package__.rpartition(".")[0]
+
+
+def extension_root() -> Path:
+    """Folder of the extension; the ``backend`` package lies in it. May be read-only."""
+    return Path(__file__).resolve().parents[1]
+
+
+def user_folder() -> Path:
+    """Folder for files of ours that stay when the extension is updated."""
+    try:
+        return Path(bpy.utils.extension_path_user(ADDON_ID, create=True))
+    except ValueError:  # run from a folder that is no extension repository
+        return Path(bpy.utils.user_resource("DATAFILES", path="humansplat", create=True))
+
+
+def log_folder() -> Path:
+    """Folder of the log files."""
+    return user_folder() / "logs"
+
+
+def backend_log() -> Path:
+    """What the backend process wrote to standard error."""
+    return log_folder() / "backend.log"
+
+
+def install_log() -> Path:
+    """What the last installation printed."""
+    return log_folder() / "install.log"
+
+
+def default_results() -> Path:
+    """Folder of finished avatars unless the preferences name another."""
+    return user_folder() / "results"
+
+
+def blender_python() -> Path:
+    """The Python that Blender runs, as a program of its own."""
+    return Path(sys.executable)

@@ -1,0 +1,92 @@
+"""Drawing that the panel and the preferences share."""
+
+from __future__ import annotations
+
+import textwrap
+
+import bpy
+
+from ..client import Failure
+from ..jobs import JobManager, State
+
+INSTALL_NOTE = (
+    "The backend (PyTorch and the pose networks) is not installed yet. It is downloaded once, takes about 1.5 GB "
+    "(6 GB with an NVIDIA card), and works offline from then on."
+)
+OFFLINE_NOTE = (
+    "Downloading the backend needs online access: allow it in Preferences, System, Network, Allow Online Access."
+)
+#: Fix buttons by kind of failure: operators that help against it.
+_FIXES = {
+    "backend_missing": ("humansplat.install_backend", "humansplat.open_preferences"),
+    "backend_died": ("humansplat.open_preferences",),
+    "protocol_version": ("humansplat.install_backend",),
+    "weights_missing": ("humansplat.install_backend",),
+    "install_failed": ("humansplat.install_backend",),
+    "offline": ("humansplat.allow_online",),
+    "out_of_memory": ("humansplat.stop_backend", "humansplat.open_preferences"),
+    "output_not_writable": ("humansplat.open_preferences",),
+    "disk_full": ("humansplat.open_preferences",),
+}
+
+
+def wrapped(layout: bpy.types.UILayout, text: str, width: float, icon: str = "NONE", alert: bool = False) -> None:
+    """Text over several lines.
+
+    Args:
+        layout: where to draw.
+        text: what to say.
+        width: of the region, pixels.
+        icon: of the first line.
+        alert: draw it red.
+    """
+    scale = bpy.context.preferences.system.ui_scale
+    characters = max(int((width - 45 * scale) / (6.3 * scale)), 16)
+    column = layout.column(align=True)
+    column.scale_y = 0.8
+    column.alert = alert
+    for index, line in enumerate(textwrap.wrap(text, characters)):
+        column.label(text=line, icon=icon if index == 0 else "BLANK1" if icon != "NONE" else "NONE")
+
+
+def draw_job(layout: bpy.types.UILayout, manager: JobManager, width: float, stages: bool = True) -> None:
+    """Progress of the running job and its Cancel button; nothing while idle."""
+    if not manager.busy:
+        return
+    column = layout.column(align=True)
+    cancelling = manager.state is State.CANCELLING
+    if manager.state is State.RUNNING and manager.stage not in {"", "load"}:
+        column.progress(factor=manager.overall, text=f"{manager.overall:.0%}   {manager.seconds:.0f} s")
+        if stages:
+            column.progress(factor=manager.stage_fraction, text=manager.stage.capitalize())
+        column.label(text=manager.step)
+    elif manager.state is State.INSTALLING:
+        column.progress(factor=manager.overall, text=f"{manager.overall:.0%}   {_minutes(manager.seconds)}")
+        column.label(text=manager.stage)
+        wrapped(column, manager.step[:160], width)
+    else:
+        column.label(text=f"{manager.step or manager.state.value.capitalize()} ...", icon="SORTTIME")
+    row = layout.row()
+    row.enabled = not cancelling and manager.state is not State.REMOVING
+    row.scale_y = 1.3
+    text = "Import Later" if manager.state is State.IMPORTING else "Cancel"
+    row.operator("humansplat.cancel", text=text, icon="X")
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds // 60:.0f}:{seconds % 60:02.0f} min"
+
+
+def draw_failure(layout: bpy.types.UILayout, failure: Failure, width: float) -> None:
+    """What went wrong, what to do, and buttons that do it."""
+    box = layout.box()
+    wrapped(box, failure.message, width, icon="ERROR", alert=True)
+    if failure.fix:
+        wrapped(box, failure.fix, width, icon="LIGHT")
+    column = box.column(align=True)
+    for operator in _FIXES.get(failure.kind, ()):
+        column.operator(operator)
+    row = column.row(align=True)
+    row.operator("humansplat.copy_details", icon="COPYDOWN")
+    row.operator("humansplat.open_log", icon="TEXT")
+    row.operator("humansplat.dismiss", text="", icon="X")

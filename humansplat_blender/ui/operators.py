@@ -1,0 +1,497 @@
+"""The add-on's operators. Jobs run elsewhere: these only start, stop and import."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import bpy
+
+from .. import environment, locations, scene
+from ..client import Failure
+from ..environment import InstallJob
+from ..jobs import ReconstructJob
+from . import preferences, properties, runtime
+from .layout import OFFLINE_NOTE
+
+_DIRECTORY = {"subtype": "DIR_PATH", "options": {"HIDDEN", "SKIP_SAVE"}}
+
+
+def _idle(cls: type[bpy.types.Operator]) -> bool:
+    if runtime.manager().busy:
+        cls.poll_message_set("HumanSplat is busy: wait or press Cancel")
+        return False
+    return True
+
+
+class HUMANSPLAT_OT_choose_photo(bpy.types.Operator):
+    """Choose the picture of a person, best from head to feet"""
+
+    bl_idname = "humansplat.choose_photo"
+    bl_label = "Choose Photo"
+    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+
+    filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"HIDDEN", "SKIP_SAVE"})
+    filter_image: bpy.props.BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
+    filter_folder: bpy.props.BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
+
+    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
+        """Open the file browser."""
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Load the picture and make it the scene's photo."""
+        try:
+            context.scene.humansplat.photo = bpy.data.images.load(self.filepath, check_existing=True)
+        except RuntimeError as error:
+            self.report({"ERROR"}, f"This file cannot be opened as a picture: {error}")
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class HUMANSPLAT_OT_reconstruct(bpy.types.Operator):
+    """Make a posable Gaussian-splat avatar of the person in the photo. Blender stays usable meanwhile"""
+
+    bl_idname = "humansplat.reconstruct"
+    bl_label = "Reconstruct from Image"
+    bl_options = {"REGISTER"}
+
+    filepath: bpy.props.StringProperty(
+        name="Photo", description="Picture file; empty takes the scene's photo", subtype="FILE_PATH"
+    )
+    preset: bpy.props.EnumProperty(items=properties.PRESETS, name="Preset")
+    body: bpy.props.EnumProperty(items=properties.BODIES, name="Body")
+    seed: bpy.props.IntProperty(name="Seed", min=0)
+    person: bpy.props.IntProperty(name="Person", description="1 is the largest", min=1, default=1)
+    device: bpy.props.EnumProperty(items=preferences.DEVICES, name="Device")
+
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        """Needs a backend and no other job."""
+        if not _idle(cls):
+            return False
+        if runtime.current_environment() is None:
+            cls.poll_message_set("Install the backend first")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Start the job; without a window, also wait for it."""
+        settings = context.scene.humansplat
+        chosen = {
+            name: getattr(self if self.properties.is_property_set(name) else settings, name)
+            for name in ("preset", "body", "seed", "person")
+        }
+        device = self.device if self.properties.is_property_set("device") else preferences.get().device
+        try:
+            if self.filepath:
+                photo = Path(bpy.path.abspath(self.filepath))
+            elif settings.photo is not None:
+                photo = runtime.photo_file(settings.photo)
+            else:
+                self.report({"ERROR"}, "Choose a photo first")
+                return {"CANCELLED"}
+        except (RuntimeError, OSError) as error:
+            self.report({"ERROR"}, f"The photo cannot be read: {error}")
+            return {"CANCELLED"}
+        person = chosen["person"] if chosen["person"] > 1 else None
+        job = ReconstructJob(photo, chosen["preset"], chosen["seed"], person, device, chosen["body"])
+        runtime.start_reconstruct(job)
+        if not bpy.app.background:
+            return {"FINISHED"}
+        runtime.wait()
+        failure = runtime.manager().failure
+        if failure is not None:
+            self.report({"ERROR"}, f"{failure.message} {failure.fix}".strip())
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class HUMANSPLAT_OT_import_avatar(bpy.types.Operator):
+    """Import an avatar package: splats, body and armature"""
+
+    bl_idname = "humansplat.import_avatar"
+    bl_label = "Import Avatar"
+    bl_options = {"REGISTER", "UNDO"}
+
+    directory: bpy.props.StringProperty(name="Avatar package", **_DIRECTORY)
+
+    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
+        """Import the given folder, or ask for one."""
+        if self.directory:
+            return self.execute(context)
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Import into the current scene."""
+        folder = Path(bpy.path.abspath(self.directory))
+        if context.mode != "OBJECT":
+            bpy.ops.object.mode_set(mode="OBJECT")
+        try:
+            imported = scene.import_avatar(context, folder)
+        except (OSError, ValueError) as error:
+            self.report({"ERROR"}, f"{folder.name} cannot be imported: {error}")
+            return {"CANCELLED"}
+        self.report({"INFO"}, f"Imported {imported.collection.name}")
+        return {"FINISHED"}
+
+
+class HUMANSPLAT_OT_cancel(bpy.types.Operator):
+    """Stop the running job; nothing half-finished is left behind"""
+
+    bl_idname = "humansplat.cancel"
+    bl_label = "Cancel"
+
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        """Needs a job."""
+        return runtime.manager().busy
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Ask the job to stop."""
+        runtime.manager().cancel()
+        runtime.ensure_pumped()
+        return {"FINISHED"}
+
+
+class HUMANSPLAT_OT_install_backend(bpy.types.Operator):
+    """Download PyTorch and the pose networks into the extension's own folder"""
+
+    bl_idname = "humansplat.install_backend"
+    bl_label = "Install Backend"
+
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        """Needs online access and no other job."""
+        if not _idle(cls):
+            return False
+        if not bpy.app.online_access:
+            cls.poll_message_set(OFFLINE_NOTE)
+            return False
+        return True
+
+    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
+        """Say what will be downloaded first."""
+        return context.window_manager.invoke_props_dialog(self, width=420, confirm_text="Install")
+
+    def draw(self, _context: bpy.types.Context) -> None:
+        """The dialog's text."""
+        column = self.layout.column(align=True)
+        for line in (
+            "Downloads about 0.5 GB (3 GB with an NVIDIA card):",
+            "    PyTorch and Python packages (BSD, MIT and similar licences)",
+            "    the pose networks of MediaPipe (Apache 2.0 licence)",
+            "into the extension's folder. You can cancel at any time.",
+        ):
+            column.label(text=line)
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Start the installation; without a window, also wait for it."""
+        job = InstallJob(
+            locations.blender_python(),
+            preferences.install_root(),
+            locations.extension_root(),
+            locations.install_log(),
+        )
+        runtime.manager().start_install(job)
+        runtime.ensure_pumped()
+        if bpy.app.background:
+            runtime.wait()
+            failure = runtime.manager().failure
+            if failure is not None:
+                self.report({"ERROR"}, f"{failure.message} {failure.fix}".strip())
+                return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class HUMANSPLAT_OT_remove_backend(bpy.types.Operator):
+    """Delete the installed backend; avatars stay"""
+
+    bl_idname = "humansplat.remove_backend"
+    bl_label = "Remove"
+
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        """Needs an installed backend."""
+        if not _idle(cls):
+            return False
+        if not preferences.backend_is_installed():
+            cls.poll_message_set("No backend has been installed by the add-on")
+            return False
+        return True
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask first."""
+        return context.window_manager.invoke_confirm(self, event)
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Delete it on a thread."""
+        root = preferences.install_root()
+        runtime.manager().start_removal(lambda: environment.remove(root))
+        runtime.ensure_pumped()
+        if bpy.app.background:
+            runtime.wait()
+        return {"FINISHED"}
+
+
+class HUMANSPLAT_OT_test_backend(bpy.types.Operator):
+    """Start the backend and see whether everything it needs is there"""
+
+    bl_idname = "humansplat.test_backend"
+    bl_label = "Test Backend"
+
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        """Needs an environment."""
+        if not _idle(cls):
+            return False
+        if runtime.current_environment() is None:
+            cls.poll_message_set("Install the backend, or choose an environment")
+            return False
+        return True
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Start the check; without a window, also wait for it."""
+        spec = runtime.backend_spec()
+        assert spec is not None
+        runtime.manager().start_check(spec)
+        runtime.ensure_pumped()
+        if bpy.app.background:
+            runtime.wait()
+            failure = runtime.manager().failure
+            if failure is not None:
+                self.report({"ERROR"}, f"{failure.message} {failure.fix}".strip())
+                return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class HUMANSPLAT_OT_stop_backend(bpy.types.Operator):
+    """End the backend process, which keeps its networks in memory between two photos"""
+
+    bl_idname = "humansplat.stop_backend"
+    bl_label = "Free Memory"
+
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        """Needs an idle backend process."""
+        if not _idle(cls):
+            return False
+        if not runtime.manager().backend_running:
+            cls.poll_message_set("The backend is not running")
+            return False
+        return True
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """End it."""
+        runtime.manager().stop_backend()
+        return {"FINISHED"}
+
+
+class HUMANSPLAT_OT_open_preferences(bpy.types.Operator):
+    """Show the add-on's preferences"""
+
+    bl_idname = "humansplat.open_preferences"
+    bl_label = "Open Preferences"
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Open the preferences window on the add-on."""
+        return bpy.ops.preferences.addon_show(module=locations.ADDON_ID)
+
+
+class HUMANSPLAT_OT_allow_online(bpy.types.Operator):
+    """Show the preferences where online access is allowed"""
+
+    bl_idname = "humansplat.allow_online"
+    bl_label = "Open System Preferences"
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Open the preferences window on its system page."""
+        return bpy.ops.screen.userpref_show("INVOKE_DEFAULT", section="SYSTEM")
+
+
+class HUMANSPLAT_OT_copy_details(bpy.types.Operator):
+    """Copy the error with its details to the clipboard, for a bug report"""
+
+    bl_idname = "humansplat.copy_details"
+    bl_label = "Copy Details"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Copy."""
+        manager = runtime.manager()
+        failure = manager.failure or Failure("none", "There is no error.")
+        lines = [
+            f"Blender {bpy.app.version_string}",
+            f"Backend: {manager.backend_info or 'not started'}",
+            f"{failure.kind}: {failure.message}",
+            failure.fix,
+            failure.details,
+        ]
+        context.window_manager.clipboard = "\n".join(lines)
+        self.report({"INFO"}, "Copied")
+        return {"FINISHED"}
+
+
+class HUMANSPLAT_OT_open_log(bpy.types.Operator):
+    """Open what the backend or its installation has written"""
+
+    bl_idname = "humansplat.open_log"
+    bl_label = "Open Log"
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Open the newer log file in the system's viewer."""
+        logs = [path for path in (locations.backend_log(), locations.install_log()) if path.is_file()]
+        if not logs:
+            self.report({"WARNING"}, "There is no log yet")
+            return {"CANCELLED"}
+        newest = max(logs, key=lambda path: path.stat().st_mtime)
+        return bpy.ops.wm.path_open(filepath=str(newest))
+
+
+class HUMANSPLAT_OT_dismiss(bpy.types.Operator):
+    """Put this message away"""
+
+    bl_idname = "humansplat.dismiss"
+    bl_label = "Dismiss"
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Forget the error."""
+        runtime.manager().dismiss()
+        return {"FINISHED"}
+
+
+class HUMANSPLAT_OT_open_folder(bpy.types.Operator):
+    """Show the avatar's files"""
+
+    bl_idname = "humansplat.open_folder"
+    bl_label = "Open Folder"
+
+    directory: bpy.props.StringProperty(**_DIRECTORY)
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Open the folder in the system's file manager."""
+        return bpy.ops.wm.path_open(filepath=self.directory)
+
+
+class HUMANSPLAT_OT_forget_result(bpy.types.Operator):
+    """Take the avatar off this list; its files and what was imported stay"""
+
+    bl_idname = "humansplat.forget_result"
+    bl_label = "Remove from List"
+
+    directory: bpy.props.StringProperty(**_DIRECTORY)
+    delete: bpy.props.BoolProperty(options={"HIDDEN", "SKIP_SAVE"})
+
+    @classmethod
+    def description(cls, _context: bpy.types.Context, options: bpy.types.OperatorProperties) -> str:
+        """Tooltip."""
+        return "Delete the avatar's files from the disk" if options.delete else (cls.__doc__ or "")
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask before files are deleted."""
+        if self.delete:
+            return context.window_manager.invoke_confirm(self, event)
+        return self.execute(context)
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Forget it, and delete it where asked to."""
+        folder = Path(self.directory)
+        results = runtime.results()
+        listed = any(result.folder == folder for result in results.results)
+        results.forget(folder)
+        if self.delete and listed:
+            shutil.rmtree(folder, ignore_errors=True)
+        return {"FINISHED"}
+
+
+class HUMANSPLAT_OT_select_avatar(bpy.types.Operator):
+    """Select this avatar in the scene"""
+
+    bl_idname = "humansplat.select_avatar"
+    bl_label = "Select"
+    bl_options = {"REGISTER", "UNDO"}
+
+    directory: bpy.props.StringProperty(**_DIRECTORY)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Select its armature and make it active."""
+        armature = scene.find_armature(context.scene, Path(self.directory))
+        if armature is None:
+            self.report({"WARNING"}, "This avatar is not in the scene: import it first")
+            return {"CANCELLED"}
+        if context.mode != "OBJECT":
+            bpy.ops.object.mode_set(mode="OBJECT")
+        for selected in context.selected_objects:
+            selected.select_set(False)
+        armature.select_set(True)
+        context.view_layer.objects.active = armature
+        return {"FINISHED"}
+
+
+class HUMANSPLAT_OT_set_pose(bpy.types.Operator):
+    """Put the active avatar into a pose"""
+
+    bl_idname = "humansplat.set_pose"
+    bl_label = "Set Pose"
+    bl_options = {"REGISTER", "UNDO"}
+
+    pose: bpy.props.EnumProperty(
+        items=(
+            ("REST", "Rest Pose", "Arms out to the sides, as the splats are stored"),
+            ("PHOTO", "Photo Pose", "As in the photo"),
+        ),
+        name="Pose",
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Needs an avatar."""
+        if scene.avatar_armature(context.object) is None:
+            cls.poll_message_set("Select an avatar")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Set the pose of every bone."""
+        armature = scene.avatar_armature(context.object)
+        if self.pose == "REST":
+            scene.rest_pose(armature)
+        else:
+            scene.photo_pose(armature)
+        return {"FINISHED"}
+
+
+class HUMANSPLAT_OT_scene_setup(bpy.types.Operator):
+    """Set the scene's colours and render settings so that splats look like the photo"""
+
+    bl_idname = "humansplat.scene_setup"
+    bl_label = "Set Up Scene for Splats"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Change the scene."""
+        scene.scene_setup(context.scene)
+        return {"FINISHED"}
+
+
+CLASSES = (
+    HUMANSPLAT_OT_choose_photo,
+    HUMANSPLAT_OT_reconstruct,
+    HUMANSPLAT_OT_import_avatar,
+    HUMANSPLAT_OT_cancel,
+    HUMANSPLAT_OT_install_backend,
+    HUMANSPLAT_OT_remove_backend,
+    HUMANSPLAT_OT_test_backend,
+    HUMANSPLAT_OT_stop_backend,
+    HUMANSPLAT_OT_open_preferences,
+    HUMANSPLAT_OT_allow_online,
+    HUMANSPLAT_OT_copy_details,
+    HUMANSPLAT_OT_open_log,
+    HUMANSPLAT_OT_dismiss,
+    HUMANSPLAT_OT_open_folder,
+    HUMANSPLAT_OT_forget_result,
+    HUMANSPLAT_OT_select_avatar,
+    HUMANSPLAT_OT_set_pose,
+    HUMANSPLAT_OT_scene_setup,
+)

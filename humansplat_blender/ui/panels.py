@@ -1,0 +1,128 @@
+"""The HumanSplat panel in the 3D view's sidebar."""
+
+from __future__ import annotations
+
+import bpy
+
+from ..jobs import State
+from . import runtime
+from .layout import INSTALL_NOTE, OFFLINE_NOTE, draw_failure, draw_job, wrapped
+
+_SHOWN_RESULTS = 8
+
+
+class _SidebarPanel:
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "HumanSplat"
+
+
+class HUMANSPLAT_PT_main(_SidebarPanel, bpy.types.Panel):
+    """Photo, options, progress, errors."""
+
+    bl_label = "HumanSplat"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the panel."""
+        layout = self.layout
+        manager = runtime.manager()
+        width = context.region.width
+        settings = context.scene.humansplat
+        if runtime.current_environment() is None:
+            self._draw_install(layout, width)
+        self._draw_photo(layout, settings)
+        column = layout.column()
+        column.use_property_split = True
+        column.use_property_decorate = False
+        column.enabled = not manager.busy
+        for name in ("preset", "body", "seed", "person"):
+            column.prop(settings, name)
+
+        if manager.busy:
+            draw_job(layout, manager, width)
+        else:
+            row = layout.row()
+            row.scale_y = 1.6
+            row.enabled = settings.photo is not None
+            row.operator("humansplat.reconstruct", icon="OUTLINER_OB_ARMATURE")
+        if manager.failure is not None:
+            draw_failure(layout, manager.failure, width)
+        elif manager.state is State.DONE and manager.message:
+            row = layout.row()
+            row.label(text=manager.message, icon="CHECKMARK")
+            row.operator("humansplat.dismiss", text="", icon="X", emboss=False)
+        for warning in manager.warnings:
+            wrapped(layout, warning, width, icon="INFO")
+
+    @staticmethod
+    def _draw_photo(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:
+        if settings.photo is None:
+            row = layout.row(align=True)
+            row.scale_y = 1.6
+            row.operator("humansplat.choose_photo", icon="IMAGE_DATA")
+            if len(bpy.data.images):
+                row.prop_search(settings, "photo", bpy.data, "images", text="")
+            return
+        column = layout.column(align=True)
+        column.template_icon(icon_value=layout.icon(settings.photo), scale=9.0)
+        row = column.row(align=True)
+        row.prop(settings, "photo", text="")
+        row.operator("humansplat.choose_photo", text="", icon="FILEBROWSER")
+
+    @staticmethod
+    def _draw_install(layout: bpy.types.UILayout, width: float) -> None:
+        box = layout.box()
+        wrapped(box, INSTALL_NOTE, width - 20, icon="INFO")
+        if bpy.app.online_access:
+            row = box.row()
+            row.scale_y = 1.4
+            row.operator("humansplat.install_backend", icon="IMPORT")
+        else:
+            wrapped(box, OFFLINE_NOTE, width - 20, icon="INTERNET_OFFLINE")
+            box.operator("humansplat.allow_online", icon="PREFERENCES")
+        box.operator("humansplat.open_preferences", text="Use an Existing One", icon="FILE_FOLDER")
+
+
+class HUMANSPLAT_PT_results(_SidebarPanel, bpy.types.Panel):
+    """Avatars made so far."""
+
+    bl_label = "Avatars"
+    bl_parent_id = "HUMANSPLAT_PT_main"
+
+    def draw(self, _context: bpy.types.Context) -> None:
+        """Draw the list."""
+        layout = self.layout
+        results = runtime.results().results
+        if not results:
+            layout.label(text="None yet")
+        for result in results[:_SHOWN_RESULTS]:
+            directory = str(result.folder)
+            row = layout.row(align=True)
+            row.label(text=result.name, icon_value=runtime.preview_icon(result))
+            for operator, icon in (
+                ("humansplat.import_avatar", "IMPORT"),
+                ("humansplat.select_avatar", "RESTRICT_SELECT_OFF"),
+                ("humansplat.open_folder", "FILE_FOLDER"),
+                ("humansplat.forget_result", "X"),
+            ):
+                row.operator(operator, text="", icon=icon).directory = directory
+        if len(results) > _SHOWN_RESULTS:
+            layout.label(text=f"and {len(results) - _SHOWN_RESULTS} older ones in the folder")
+        layout.operator("humansplat.import_avatar", text="Import from Folder", icon="FILEBROWSER").directory = ""
+
+
+class HUMANSPLAT_PT_pose(_SidebarPanel, bpy.types.Panel):
+    """Poses of the active avatar."""
+
+    bl_label = "Pose"
+    bl_parent_id = "HUMANSPLAT_PT_main"
+
+    def draw(self, _context: bpy.types.Context) -> None:
+        """Draw the buttons."""
+        row = self.layout.row(align=True)
+        row.operator("humansplat.set_pose", text="Rest Pose", icon="ARMATURE_DATA").pose = "REST"
+        row.operator("humansplat.set_pose", text="Photo Pose", icon="POSE_HLT").pose = "PHOTO"
+        self.layout.operator("humansplat.scene_setup", icon="SCENE_DATA")
+
+
+CLASSES = (HUMANSPLAT_PT_main, HUMANSPLAT_PT_results, HUMANSPLAT_PT_pose)

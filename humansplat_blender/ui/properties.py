@@ -1,0 +1,48 @@
+"""What the user chooses for the next avatar, kept in the scene."""
+
+from __future__ import annotations
+
+import bpy
+
+PRESETS = (
+    (
+        "surface",
+        "Surface",
+        "Splats on the fitted body, coloured from the photo; what the photo does not show is filled in. Quick",
+    ),
+)
+BODIES = (
+    ("neutral", "Neutral", "An adult body between female and male"),
+    ("female", "Female", "An adult female body"),
+    ("male", "Male", "An adult male body"),
+    ("child", "Child", "A child of about 3 to 12 years"),
+)
+
+
+class HumanSplatSettings(bpy.types.PropertyGroup):
+    """Settings of the next reconstruction."""
+
+    photo: bpy.props.PointerProperty(
+        type=bpy.types.Image, name="Photo", description="Picture of the person, best from head to feet"
+    )
+    preset: bpy.props.EnumProperty(items=PRESETS, name="Preset", description="How the avatar is made")
+    body: bpy.props.EnumProperty(items=BODIES, name="Body", description="Body type to start the fit from")
+    seed: bpy.props.IntProperty(
+        name="Seed", description="Other numbers give other guesses about what the photo does not show", min=0
+    )
+    person: bpy.props.IntProperty(
+        name="Person", description="Which person of a group: 1 is the largest", min=1, default=1, soft_max=9
+    )
+
+
+CLASSES = (HumanSplatSettings,)
+
+
+def register() -> None:
+    """Attach the settings to scenes."""
+    bpy.types.Scene.humansplat = bpy.props.PointerProperty(type=HumanSplatSettings)
+
+
+def unregister() -> None:
+    """Detach them."""
+    del bpy.types.Scene.humansplat

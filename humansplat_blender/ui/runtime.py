@@ -1,0 +1,222 @@
+"""What lives while the add-on is switched on: the job manager, the timer that pumps it, the list of results.
+
+None of it is Blender data, so undo and opening another file leave it alone.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import bpy
+import bpy.utils.previews
+
+from .. import environment, locations
+from ..client import Failure
+from ..jobs import BackendSpec, JobManager, ReconstructJob
+from ..results import Result, ResultFolder
+from . import preferences
+
+PUMP_INTERVAL = 0.1
+_ENVIRONMENT_CACHE_SECONDS = 2.0
+#: A tool in the user's hand (a grab, a brush stroke) holds the import back for at most so long.
+_MODAL_PATIENCE = 10.0
+
+_manager: JobManager | None = None
+_results: ResultFolder | None = None
+_previews: bpy.utils.previews.ImagePreviewCollection | None = None
+_environment: tuple[float, environment.Environment | None] = (0.0, None)
+_drawn_revision = -1
+_file_count = 0
+_job_file_count = 0
+_import_asked_at = 0.0
+
+
+def manager() -> JobManager:
+    """The job manager."""
+    assert _manager is not None, "the add-on is not registered"
+    return _manager
+
+
+def results() -> ResultFolder:
+    """The finished avatars in the folder that the preferences name."""
+    global _results
+    folder = preferences.results_folder()
+    if _results is None or _results.folder != folder:
+        _results = ResultFolder(folder)
+    return _results
+
+
+def current_environment() -> environment.Environment | None:
+    """The environment to use; looked up at most every two seconds, because panels ask on every redraw."""
+    global _environment
+    looked_at, found = _environment
+    if not looked_at or time.monotonic() - looked_at > _ENVIRONMENT_CACHE_SECONDS:
+        found = environment.find(
+            preferences.get().backend_path, locations.user_folder(), locations.extension_root()
+        )
+        _environment = (time.monotonic(), found)
+    return found
+
+
+def forget_environment() -> None:
+    """Look for the environment again at the next question."""
+    global _environment
+    _environment = (0.0, None)
+
+
+def backend_spec() -> BackendSpec | None:
+    """How to start the backend; None while there is none."""
+    found = current_environment()
+    if found is None:
+        return None
+    return BackendSpec(found.python, locations.extension_root(), locations.backend_log())
+
+
+def preview_icon(result: Result) -> int:
+    """Icon of an avatar's picture, loaded by Blender in the background; 0 if it has none."""
+    if _previews is None or not result.preview.is_file():
+        return 0
+    key = f"{result.folder}|{result.made}"
+    if key not in _previews:
+        _previews.load(key, str(result.preview), "IMAGE")
+    return _previews[key].icon_id
+
+
+def start_reconstruct(job: ReconstructJob) -> None:
+    """Begin a reconstruction; what goes wrong is found in the manager."""
+    global _job_file_count
+    spec = backend_spec()
+    if spec is None:
+        manager().fail(
+            Failure("backend_missing", "The backend is not installed.", "Install it, or choose an environment.")
+        )
+        return
+    _job_file_count = _file_count
+    manager().start_reconstruct(job, spec, results())
+    ensure_pumped()
+
+
+def ensure_pumped() -> None:
+    """Have Blender call the manager until it is idle."""
+    if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.register(_tick, first_interval=0.0, persistent=True)
+    _redraw()
+
+
+def wait() -> None:
+    """Pump until the job is done: what the timer does, for Blender without a window."""
+    while manager().busy:
+        manager().pump()
+        time.sleep(0.02)
+    forget_environment()
+
+
+def _tick() -> float | None:
+    if _manager is None:
+        return None
+    _manager.pump()
+    if not _manager.busy:
+        forget_environment()
+    _redraw()
+    return PUMP_INTERVAL if _manager.busy else None
+
+
+def _redraw() -> None:
+    """Redraw the sidebars and the preferences, not the scene, where something changed."""
+    global _drawn_revision
+    if _manager is None or _manager.revision == _drawn_revision:
+        return
+    _drawn_revision = _manager.revision
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type in {"VIEW_3D", "PREFERENCES"}:
+                for region in area.regions:
+                    if region.type == ("UI" if area.type == "VIEW_3D" else "WINDOW"):
+                        region.tag_redraw()
+
+
+def _import(result: Result) -> str:
+    """Import a finished avatar as one undo step, or say why that has to wait."""
+    global _import_asked_at
+    if _file_count != _job_file_count:
+        note = "Another file was opened meanwhile: import the avatar from the list."
+        manager().warnings = (*manager().warnings, note)
+        return ""
+    if bpy.app.background:
+        bpy.ops.humansplat.import_avatar(directory=str(result.folder))
+        return ""
+    window = bpy.context.window_manager.windows[0]
+    area = max(
+        (area for area in window.screen.areas if area.type == "VIEW_3D"),
+        key=lambda area: area.width * area.height,
+        default=window.screen.areas[0],
+    )
+    region = next(region for region in area.regions if region.type == "WINDOW")
+    with bpy.context.temp_override(window=window, area=area, region=region):
+        reason = _reason_to_wait(window)
+        if reason:
+            return reason
+        _import_asked_at = 0.0
+        # Only an operator that is called with its undo argument set makes an undo step of its own.
+        bpy.ops.humansplat.import_avatar("EXEC_DEFAULT", True, directory=str(result.folder))
+    return ""
+
+
+def _reason_to_wait(window: bpy.types.Window) -> str:
+    global _import_asked_at
+    if bpy.app.is_job_running("RENDER"):
+        return "Ready: waits for the render to finish"
+    if bpy.context.mode not in {"OBJECT", "POSE"}:
+        return "Ready: leave the edit mode to bring the avatar in"
+    _import_asked_at = _import_asked_at or time.monotonic()
+    if len(window.modal_operators) and time.monotonic() - _import_asked_at < _MODAL_PATIENCE:
+        return "Ready: waits for your tool to finish"
+    return ""
+
+
+@bpy.app.handlers.persistent
+def _file_opened(*_arguments: object) -> None:
+    global _file_count
+    _file_count += 1
+
+
+def register() -> None:
+    """Start with a fresh manager."""
+    global _manager, _previews, _results
+    _manager = JobManager(_import)
+    _previews = bpy.utils.previews.new()
+    _results = None
+    forget_environment()
+    bpy.app.handlers.load_post.append(_file_opened)
+
+
+def unregister() -> None:
+    """End the backend and the timer."""
+    global _manager, _previews, _results
+    bpy.app.handlers.load_post.remove(_file_opened)
+    if bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.unregister(_tick)
+    if _manager is not None:
+        _manager.close()
+    if _previews is not None:
+        bpy.utils.previews.remove(_previews)
+    _manager = _previews = _results = None
+
+
+def photo_file(image: bpy.types.Image) -> Path:
+    """The picture's file; a picture that has none, or that was changed, is written to a temporary one.
+
+    Raises:
+        RuntimeError: it has neither file nor pixels.
+    """
+    path = Path(bpy.path.abspath(image.filepath_raw, library=image.library))
+    if image.source == "FILE" and image.packed_file is None and not image.is_dirty and path.is_file():
+        return path
+    copy = Path(bpy.app.tempdir) / f"{bpy.path.clean_name(path.stem or image.name)}.png"
+    if image.packed_file is not None and not image.is_dirty:
+        copy = copy.with_suffix(path.suffix or ".png")
+        copy.write_bytes(image.packed_file.data)
+    else:
+        image.save_render(str(copy))
+    return copy

@@ -1,0 +1,96 @@
+"""The extension, built and installed into a throw-away Blender profile. Runs under any Python that has bpy."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FAKE_BACKEND = ROOT / "tests" / "fake_backend.py"
+MODULE = "bl_ext.user_default.humansplat"
+HAS_BPY = importlib.util.find_spec("bpy") is not None
+
+if not HAS_BPY:
+    collect_ignore_glob = ["test_*.py"]
+else:
+    # Blender reads this once, when bpy is first imported.
+    os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="humansplat-profile-")
+sys.path.insert(0, str(ROOT))
+
+
+def extension_tool() -> Path:
+    """Blender's own script behind ``blender --command extension``."""
+    spec = importlib.util.find_spec("bpy")
+    assert spec is not None and spec.origin is not None
+    return next(Path(spec.origin).parent.glob("*/scripts/addons_core/bl_pkg/cli/blender_ext.py"))
+
+
+@pytest.fixture(scope="session")
+def extension_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built extension."""
+    folder = tmp_path_factory.mktemp("build")
+    command = [sys.executable, str(extension_tool()), "build", "--source-dir", str(ROOT), "--output-dir", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (built,) = folder.glob("*.zip")
+    return built
+
+
+@pytest.fixture(scope="session")
+def fake_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program that takes an interpreter's place and is the fake backend, whatever its arguments."""
+    path = tmp_path_factory.mktemp("fake") / "python"
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE_BACKEND}"\n')
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture(scope="session")
+def installed(extension_zip: Path) -> ModuleType:
+    """The installed and enabled extension's root module."""
+    import bpy
+
+    outcome = bpy.ops.extensions.package_install_files(
+        filepath=str(extension_zip), repo="user_default", enable_on_install=True
+    )
+    assert outcome == {"FINISHED"}
+    assert MODULE in bpy.context.preferences.addons
+    return sys.modules[MODULE]
+
+
+@pytest.fixture
+def addon(
+    installed: ModuleType, fake_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SimpleNamespace]:
+    """The extension with a fresh manager, an empty scene, the fake backend and a results folder of its own.
+
+    Attributes: ``runtime``, ``manager``, ``results`` (folder), ``photo`` (makes a photo with a given stem).
+    """
+    import bpy
+
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    if MODULE not in bpy.context.preferences.addons:
+        bpy.ops.preferences.addon_enable(module=MODULE)
+    runtime = sys.modules[f"{MODULE}.humansplat_blender.ui.runtime"]
+    monkeypatch.setenv("HUMANSPLAT_BACKEND_PYTHON", str(fake_python))
+    preferences = bpy.context.preferences.addons[MODULE].preferences
+    preferences.results_path = str(tmp_path / "results")
+    runtime.unregister()
+    runtime.register()
+
+    def photo(stem: str) -> str:
+        path = tmp_path / f"{stem}.png"
+        path.write_bytes(b"the fake backend looks at the name alone")
+        return str(path)
+
+    yield SimpleNamespace(runtime=runtime, manager=runtime.manager(), results=tmp_path / "results", photo=photo)
+    runtime.manager().close()
+    preferences.results_path = ""

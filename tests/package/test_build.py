@@ -1,0 +1,63 @@
+"""The extension's zip, judged by Blender's own tool."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from conftest import ROOT, extension_tool
+
+if sys.version_info >= (3, 11):
+    import tomllib
+
+PROMISED = (
+    "blender_manifest.toml",
+    "__init__.py",
+    "LICENSE",
+    "humansplat_blender/client.py",
+    "humansplat_blender/ui/panels.py",
+    "humansplat_blender/scene/__init__.py",
+    "backend/__main__.py",
+    "backend/requirements.txt",
+    "backend/avatar/package.py",
+    "backend/body/data/neutral.npz",
+)
+
+
+def test_manifest_and_zip_are_valid(extension_zip: Path) -> None:
+    for target in (ROOT, extension_zip):
+        command = [sys.executable, str(extension_tool()), "validate", str(target)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_manifest_obeys_the_rules_that_people_check() -> None:
+    manifest = tomllib.loads((ROOT / "blender_manifest.toml").read_text("utf-8"))
+    assert "blender" not in manifest["name"].lower()
+    assert manifest["blender_version_min"] == "4.2.0"
+    assert set(manifest["permissions"]) == {"files", "network"}
+    assert "wheels" not in manifest and "platforms" not in manifest  # one zip for every system and Python
+
+
+def test_zip_holds_what_runs_and_nothing_else(extension_zip: Path) -> None:
+    with zipfile.ZipFile(extension_zip) as archive:
+        names = archive.namelist()
+        sizes = {info.filename: info.file_size for info in archive.infolist()}
+    assert set(PROMISED) <= set(names)
+    packages = {"humansplat_blender", "backend"}
+    allowed = packages | {"blender_manifest.toml", "__init__.py", "LICENSE", "NOTICE", "README.md"}
+    assert {name.split("/")[0] for name in names} <= allowed
+    assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".zip", ".blend"))]
+    # A file of a few bytes in place of data is how other extensions shipped broken.
+    assert all(size > 100_000 for name, size in sizes.items() if name.endswith(".npz"))
+    assert sum(sizes.values()) < 60e6
+
+
+def test_sources_in_the_zip_are_the_repository_s(extension_zip: Path) -> None:
+    with zipfile.ZipFile(extension_zip) as archive:
+        packed = {name for name in archive.namelist() if name.endswith(".py")}
+    for package in ("humansplat_blender", "backend"):
+        here = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
+        assert here == {name for name in packed if name.startswith(f"{package}/")}
