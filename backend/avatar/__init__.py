@@ -1,0 +1,37 @@
+"""The avatar: splats, the surface they ride on, skinning, and the files. numpy and the standard library only."""
+
+from .gaussians import SH_C0, Gaussians, from_rgb, rgb_from_sh, sh_from_rgb
+from .package import Avatar, AvatarFormatError, Body, Camera, Skin, load_avatar, save_avatar, validate_avatar
+from .ply import read_ply, write_ply
+from .skinning import (
+    bind_to_surface,
+    joint_transforms,
+    pose_gaussians,
+    rotation_matrices,
+    skin_vertices,
+    triangle_frames,
+)
+
+__all__ = [
+    "SH_C0",
+    "Avatar",
+    "AvatarFormatError",
+    "Body",
+    "Camera",
+    "Gaussians",
+    "Skin",
+    "bind_to_surface",
+    "from_rgb",
+    "joint_transforms",
+    "load_avatar",
+    "pose_gaussians",
+    "read_ply",
+    "rgb_from_sh",
+    "rotation_matrices",
+    "save_avatar",
+    "sh_from_rgb",
+    "skin_vertices",
+    "triangle_frames",
+    "validate_avatar",
+    "write_ply",
+]
