@@ -13,7 +13,7 @@ from typing import Any
 
 from .errors import BackendError, Cancelled
 from .progress import Progress
-from .server import BODIES, PRESETS, ReconstructParams, explain_unexpected, serve_stdio
+from .server import BODIES, PRESETS, explain_unexpected, serve_stdio
 
 EXIT_INTERNAL = 1
 EXIT_EXPECTED = 2
@@ -34,7 +34,9 @@ def build_parser() -> argparse.ArgumentParser:
     make.add_argument("--preset", choices=PRESETS, default="surface")
     make.add_argument("--seed", type=_natural, default=0)
     make.add_argument("--person", type=_positive, help="which person, 1 = the largest (default)")
-    make.add_argument("--body", choices=BODIES, default="neutral")
+    make.add_argument(
+        "--body", default="neutral", help=f"{', '.join(BODIES)}, or the file of a licensed SMPL or SMPL-X body"
+    )
     make.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     make.set_defaults(run=_reconstruct)
 
@@ -139,22 +141,17 @@ def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
     _say("Loading PyTorch and the networks ...")
     from .pipeline import Pipeline, ReconstructOptions
 
-    params = ReconstructParams(
-        image=arguments.photo,
-        output=arguments.output,
+    options = ReconstructOptions(
         preset=arguments.preset,
         seed=arguments.seed,
         person=arguments.person,
         device=arguments.device,
         body=arguments.body,
     )
-    options = ReconstructOptions(
-        preset=params.preset, seed=params.seed, person=params.person, device=params.device, body=params.body
-    )
     line = _ProgressLine()
     try:
-        result = Pipeline(device=params.device).reconstruct(
-            params.image, params.output, options, progress=line, cancelled=lambda: stopped
+        result = Pipeline(device=arguments.device).reconstruct(
+            arguments.photo, arguments.output, options, progress=line, cancelled=lambda: stopped
         )
     finally:
         line.close()
@@ -167,9 +164,9 @@ def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _render(arguments: argparse.Namespace) -> dict[str, Any]:
-    from .avatar_picture import load_for_picture, render_picture, write_png
+    from .turntable import read_avatar, render_picture, write_png
 
-    avatar = load_for_picture(arguments.package)
+    avatar = read_avatar(arguments.package)
     image = render_picture(avatar, arguments.view, arguments.pose, arguments.size, arguments.background)
     write_png(image, arguments.output)
     _say(f"Picture: {arguments.output}")

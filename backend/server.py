@@ -49,6 +49,9 @@ ERROR_CODES = {
     "output_not_writable": -32020,
     "disk_full": -32021,
     "weights_missing": -32022,
+    "device_missing": -32023,
+    "body_missing": -32024,
+    "body_unreadable": -32025,
     "cancelled": CANCELLED,
 }
 OTHER_BACKEND_ERROR = -32099
@@ -66,10 +69,7 @@ class ReconstructResultLike(Protocol):
 
 
 class PipelineLike(Protocol):
-    """The two calls the server makes on a pipeline: see ``backend.pipeline.Pipeline``."""
-
-    def load(self) -> None:
-        """Load networks; cheap when they are loaded already."""
+    """What the server needs of ``backend.pipeline.Pipeline``."""
 
     def reconstruct(
         self,
@@ -93,7 +93,7 @@ class ReconstructParams:
         seed: random seed, 0 or more.
         person: 1-based index of the person, largest first; ``None`` takes the largest.
         device: ``"auto"`` or a torch device name.
-        body: one of :data:`BODIES`.
+        body: one of :data:`BODIES`, or the file of a licensed body.
     """
 
     image: Path
@@ -294,7 +294,6 @@ class Server:
             self._pipeline_device = params.device
         if job.stop.is_set():
             raise Cancelled()
-        self._pipeline.load()
         result = self._pipeline.reconstruct(
             params.image, params.output, self._backend.make_options(params), progress=report, cancelled=job.stop.is_set
         )
@@ -404,7 +403,10 @@ def _checked_params(params: dict[str, Any]) -> ReconstructParams:
         (bool(params.get("image")), "'image' must be the path of the photo."),
         (bool(params.get("output")), "'output' must be the path of the folder to write."),
         (checked.preset in PRESETS, f"'preset' must be one of {', '.join(PRESETS)}."),
-        (checked.body in BODIES, f"'body' must be one of {', '.join(BODIES)}."),
+        (
+            checked.body in BODIES or Path(checked.body).is_file(),
+            f"'body' must be one of {', '.join(BODIES)}, or the path of a body file.",
+        ),
         (checked.seed >= 0, "'seed' must be 0 or more."),
         (checked.person is None or checked.person >= 1, "'person' must be 1 or more, or null."),
     ):

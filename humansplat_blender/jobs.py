@@ -308,7 +308,8 @@ class JobManager:
             reason = self._importer(result)
         except Exception as error:
             self._ready = None
-            text = f"The avatar was made, but could not be imported: {error}"
+            reason = str(error).strip().removeprefix("Error: ")
+            text = f"The avatar was made, but could not be imported: {reason}"
             fix = "It is in the list below: press Import there to try again."
             self._fail(Failure("import_failed", text, fix, traceback.format_exc()))
             return

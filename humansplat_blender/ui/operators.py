@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import traceback
 from pathlib import Path
 
 import bpy
@@ -133,6 +134,10 @@ class HUMANSPLAT_OT_import_avatar(bpy.types.Operator):
             imported = scene.import_avatar(context, folder)
         except (OSError, ValueError) as error:
             self.report({"ERROR"}, f"{folder.name} cannot be imported: {error}")
+            return {"CANCELLED"}
+        except Exception as error:
+            traceback.print_exc()
+            self.report({"ERROR"}, f"{folder.name} cannot be imported ({type(error).__name__}: {error})")
             return {"CANCELLED"}
         self.report({"INFO"}, f"Imported {imported.collection.name}")
         return {"FINISHED"}

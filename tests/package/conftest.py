@@ -81,10 +81,9 @@ def addon(
         bpy.ops.preferences.addon_enable(module=MODULE)
     runtime = sys.modules[f"{MODULE}.humansplat_blender.ui.runtime"]
     monkeypatch.setenv("HUMANSPLAT_BACKEND_PYTHON", str(fake_python))
-    preferences = bpy.context.preferences.addons[MODULE].preferences
-    preferences.results_path = str(tmp_path / "results")
     runtime.unregister()
     runtime.register()
+    bpy.context.preferences.addons[MODULE].preferences.results_path = str(tmp_path / "results")
 
     def photo(stem: str) -> str:
         path = tmp_path / f"{stem}.png"
@@ -93,4 +92,3 @@ def addon(
 
     yield SimpleNamespace(runtime=runtime, manager=runtime.manager(), results=tmp_path / "results", photo=photo)
     runtime.manager().close()
-    preferences.results_path = ""
