@@ -1,0 +1,25 @@
+"""Avatars in Blender: splats, body, armature and how they are drawn. Works without the user interface."""
+
+from .armature import apply_pose, photo_pose, read_pose, rest_pose
+from .bake import read_splats, readable
+from .importer import ImportedAvatar, avatar_armature, find_armature, find_avatar, import_avatar
+from .setup import add_photo_camera, match_render_size, scene_setup
+from .splats import has_native_splats
+
+__all__ = [
+    "ImportedAvatar",
+    "add_photo_camera",
+    "apply_pose",
+    "avatar_armature",
+    "find_armature",
+    "find_avatar",
+    "has_native_splats",
+    "import_avatar",
+    "match_render_size",
+    "photo_pose",
+    "read_pose",
+    "read_splats",
+    "readable",
+    "rest_pose",
+    "scene_setup",
+]

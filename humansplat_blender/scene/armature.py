@@ -1,0 +1,193 @@
+"""The SMPL armature: rest pose, poses in SMPL's convention, and the photo's pose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import bpy
+import numpy as np
+from mathutils import Vector
+
+from ...backend.avatar import quaternion
+from ...backend.avatar.package import Avatar
+from . import convert
+
+_PHOTO_POSE = "humansplat_photo_pose"
+_PHOTO_TRANSLATION = "humansplat_photo_translation"
+_REST_TRANSLATION = "humansplat_rest_translation"
+_JOINT_NAMES = "humansplat_joint_names"
+
+# Which child a bone points at where it has several.
+_MAIN_CHILDREN = ("spine1", "neck")
+# Length of bones without children, as a share of the distance from pelvis to neck.
+_LEAF_LENGTHS = {"head": 0.36, "left_foot": 0.13, "right_foot": 0.13, "left_hand": 0.16, "right_hand": 0.16}
+_MINIMUM_LENGTH = 0.01
+
+
+def create_armature(
+    context: bpy.types.Context, avatar: Avatar, name: str, collection: bpy.types.Collection
+) -> bpy.types.Object:
+    """An armature object in `collection`, in the photo's pose.
+
+    Bones carry the avatar's joint names, their heads are the rest joints, and their rest pose is the canonical pose.
+    `collection` must be in the context's view layer and Blender in Object Mode (bones are made in Edit Mode).
+    """
+    data = bpy.data.armatures.new(name)
+    armature = bpy.data.objects.new(name, data)
+    try:
+        collection.objects.link(armature)
+        _create_bones(context, armature, avatar)
+    except BaseException:
+        bpy.data.batch_remove([armature, data])
+        raise
+    data.display_type = "OCTAHEDRAL"
+    armature.show_in_front = True
+    for bone in armature.pose.bones:
+        bone.rotation_mode = "QUATERNION"
+    armature[_JOINT_NAMES] = list(avatar.joint_names)
+    armature[_PHOTO_POSE] = np.asarray(avatar.pose, dtype=float).ravel().tolist()
+    armature[_PHOTO_TRANSLATION] = np.asarray(avatar.translation, dtype=float).tolist()
+    armature[_REST_TRANSLATION] = standing_translation(avatar).tolist()
+    photo_pose(armature)
+    return armature
+
+
+def standing_translation(avatar: Avatar) -> np.ndarray:
+    """Translation [3] that puts the rest pose's soles on the ground, its pelvis above the origin."""
+    pelvis = np.asarray(avatar.rest_joints, dtype=np.float64)[0]
+    return np.array([-pelvis[0], -float(avatar.body.surface_vertices[:, 1].min()), -pelvis[2]])
+
+
+def apply_pose(
+    armature: bpy.types.Object, pose: np.ndarray, translation: Sequence[float] | np.ndarray = (0, 0, 0)
+) -> None:
+    """Pose the bones.
+
+    Args:
+        pose: [J, 3] axis-angle in avatar space, SMPL's convention: row 0 is the pelvis' orientation, other rows are
+            relative to the parent, about the axes of the rest pose.
+        translation: [3] metres, avatar space, added to the whole body.
+
+    A rotation R about rest axes is B^-1 R B in the axes of a bone with rest orientation B; for an axis-angle vector
+    that is the vector expressed in those axes.
+    """
+    names = armature[_JOINT_NAMES]
+    turns = convert.to_blender(np.asarray(pose, dtype=np.float64).reshape(len(names), 3))
+    for joint, (name, turn) in enumerate(zip(names, turns)):
+        bone = armature.pose.bones[name]
+        axes = _rest_axes(bone)
+        bone.rotation_mode = "QUATERNION"
+        bone.rotation_quaternion = _quaternion(axes.T @ turn)
+        bone.scale = (1.0, 1.0, 1.0)
+        bone.location = (0.0, 0.0, 0.0)
+        if joint == 0:
+            bone.location = axes.T @ convert.to_blender(np.asarray(translation, dtype=np.float64))
+    armature.update_tag()
+
+
+def read_pose(
+    armature: bpy.types.Object, depsgraph: bpy.types.Depsgraph | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The current pose as (pose [J, 3], translation [3]) of :func:`apply_pose`.
+
+    With a depsgraph the evaluated pose is read, including constraints and inverse kinematics; otherwise what the
+    bones' own channels say. The armature object's own transform is left out, and so are bone scales.
+    """
+    names = list(armature[_JOINT_NAMES])
+    source = armature if depsgraph is None else armature.evaluated_get(depsgraph)
+    pose = np.empty((len(names), 3))
+    turned: dict[str, np.ndarray] = {}
+    translation = np.zeros(3)
+    for joint, name in enumerate(names):
+        bone = source.pose.bones[name]
+        axes = _rest_axes(bone)
+        if depsgraph is None:
+            local = np.array(bone.matrix_basis.to_quaternion().to_matrix(), dtype=np.float64)
+            turn = axes @ local @ axes.T
+            place = axes @ np.array(bone.location)
+        else:
+            # Rotation of the joint against the armature; relative to the parent's it is the SMPL rotation.
+            turned[name] = np.array(bone.matrix.to_quaternion().to_matrix(), dtype=np.float64) @ axes.T
+            turn = turned[bone.parent.name].T @ turned[name] if bone.parent else turned[name]
+            place = np.array(bone.matrix.translation - bone.bone.matrix_local.translation)
+        if joint == 0:
+            translation = place
+        pose[joint] = _axis_angle(turn)
+    return convert.from_blender(pose), convert.from_blender(translation)
+
+
+def photo_pose(armature: bpy.types.Object) -> None:
+    """Put the avatar into the photo's pose."""
+    apply_pose(armature, np.array(armature[_PHOTO_POSE]), armature[_PHOTO_TRANSLATION])
+
+
+def rest_pose(armature: bpy.types.Object) -> None:
+    """Put the avatar into the rest pose, arms out to the sides, standing on the ground."""
+    apply_pose(armature, np.zeros(len(armature[_PHOTO_POSE])), armature[_REST_TRANSLATION])
+
+
+def _create_bones(context: bpy.types.Context, armature: bpy.types.Object, avatar: Avatar) -> None:
+    heads = convert.to_blender(np.asarray(avatar.rest_joints, dtype=np.float64))
+    tails = _tails(heads, avatar.joint_names, avatar.parents)
+    previous = context.view_layer.objects.active
+    context.view_layer.objects.active = armature
+    bpy.ops.object.mode_set(mode="EDIT")
+    try:
+        bones = armature.data.edit_bones
+        for name, parent, head, tail in zip(avatar.joint_names, avatar.parents, heads, tails):
+            bone = bones.new(name)
+            bone.head, bone.tail = head, tail
+            if parent >= 0:
+                bone.parent = bones[avatar.joint_names[parent]]
+            # One sense of roll for the whole body: bone z out of the chest, or up for bones that point there.
+            forward = Vector((0.0, -1.0, 0.0))
+            along = abs(bone.vector.normalized().dot(forward))
+            bone.align_roll(forward if along < 0.8 else Vector((0.0, 0.0, 1.0)))
+    finally:
+        bpy.ops.object.mode_set(mode="OBJECT")
+        context.view_layer.objects.active = previous
+
+
+def _tails(heads: np.ndarray, names: Sequence[str], parents: Sequence[int]) -> np.ndarray:
+    """Bone tails [J, 3]: at the child, at the main child of several, or straight on from the parent's direction."""
+    children: list[list[int]] = [[] for _ in names]
+    for joint, parent in enumerate(parents):
+        if parent >= 0:
+            children[parent].append(joint)
+    torso = np.linalg.norm(heads[names.index("neck")] - heads[0]) if "neck" in names else 0.5
+    tails = heads.copy()
+    for joint, name in enumerate(names):
+        main = next((c for c in children[joint] if names[c] in _MAIN_CHILDREN), None)
+        if main is not None:
+            tails[joint] = heads[main]
+        elif children[joint]:
+            tails[joint] = heads[children[joint]].mean(axis=0)
+        else:
+            along = heads[joint] - heads[parents[joint]]
+            along = np.array([0.0, 0.0, 1.0]) if name == "head" else along / max(np.linalg.norm(along), 1e-9)
+            tails[joint] = heads[joint] + along * torso * _LEAF_LENGTHS.get(name, 0.15)
+        # Blender deletes bones without length.
+        if np.linalg.norm(tails[joint] - heads[joint]) < _MINIMUM_LENGTH:
+            tails[joint] = heads[joint] + (0.0, 0.0, _MINIMUM_LENGTH)
+    return tails
+
+
+def _rest_axes(bone: bpy.types.PoseBone) -> np.ndarray:
+    """Rest orientation [3, 3] of a bone in the armature, exactly orthonormal."""
+    return quaternion.to_matrix(
+        quaternion.normalize(quaternion.from_matrix(np.array(bone.bone.matrix_local, dtype=np.float64)[:3, :3]))
+    )
+
+
+def _quaternion(axis_angle: np.ndarray) -> np.ndarray:
+    angle = float(np.linalg.norm(axis_angle))
+    return np.concatenate([[np.cos(angle / 2)], 0.5 * np.sinc(angle / (2 * np.pi)) * axis_angle])
+
+
+def _axis_angle(matrix: np.ndarray) -> np.ndarray:
+    """Axis-angle vector [3] of a rotation matrix, angle 0..pi."""
+    turn = quaternion.from_matrix(matrix)
+    sine = float(np.linalg.norm(turn[1:]))
+    if sine < 1e-12:
+        return np.zeros(3)
+    return turn[1:] / sine * (2 * np.arctan2(sine, turn[0]))

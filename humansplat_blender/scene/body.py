@@ -1,0 +1,65 @@
+"""The hidden proxy mesh: the surface that the splats ride on, skinned to the armature."""
+
+from __future__ import annotations
+
+import bmesh
+import bpy
+import numpy as np
+
+from ...backend.avatar.package import Avatar
+from . import convert
+
+# A weight this small moves a vertex by less than 1e-5 m.
+_SMALLEST_WEIGHT = 1e-6
+
+
+def create_body(avatar: Avatar, armature: bpy.types.Object, name: str) -> bpy.types.Object:
+    """The surface mesh with a vertex group for each joint and an Armature modifier; not linked to any collection."""
+    body = avatar.body
+    mesh = create_mesh(name, convert.to_blender(body.surface_vertices), body.surface_faces)
+    try:
+        fill_vertex_groups(mesh, np.asarray(body.surface_weights))
+        obj = bpy.data.objects.new(name, mesh)
+    except BaseException:
+        bpy.data.batch_remove([mesh])
+        raise
+    for joint in avatar.joint_names:
+        obj.vertex_groups.new(name=joint)
+    modifier = obj.modifiers.new("Armature", "ARMATURE")
+    modifier.object = armature
+    obj.parent = armature
+    return obj
+
+
+def create_mesh(name: str, vertices: np.ndarray, faces: np.ndarray) -> bpy.types.Mesh:
+    """A smooth triangle mesh of vertices [V, 3] (metres, Blender's axes) and faces [F, 3]."""
+    mesh = bpy.data.meshes.new(name)
+    mesh.vertices.add(len(vertices))
+    mesh.vertices.foreach_set("co", np.ascontiguousarray(vertices, dtype=np.float32).ravel())
+    mesh.loops.add(faces.size)
+    mesh.loops.foreach_set("vertex_index", np.ascontiguousarray(faces, dtype=np.int32).ravel())
+    mesh.polygons.add(len(faces))
+    mesh.polygons.foreach_set("loop_start", np.arange(0, faces.size, 3, dtype=np.int32))
+    mesh.update(calc_edges=True)
+    mesh.shade_smooth()
+    return mesh
+
+
+def fill_vertex_groups(mesh: bpy.types.Mesh, weights: np.ndarray) -> None:
+    """Write weights [V, J] as the mesh's deform weights; group j is column j.
+
+    Much faster than `VertexGroup.add`, which takes one weight a call.
+    """
+    rows, columns = np.nonzero(weights > _SMALLEST_WEIGHT)
+    values = weights[rows, columns].tolist()
+    work = bmesh.new()
+    try:
+        work.from_mesh(mesh)
+        layer = work.verts.layers.deform.verify()
+        work.verts.ensure_lookup_table()
+        entries = [vertex[layer] for vertex in work.verts]
+        for row, column, value in zip(rows.tolist(), columns.tolist(), values):
+            entries[row][column] = value
+        work.to_mesh(mesh)
+    finally:
+        work.free()

@@ -1,0 +1,137 @@
+"""Node group that draws splats where Blender cannot: points in the viewport, ellipsoids in renders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+
+from .build import Socket, Tree, ensure_group
+from .material import CENTRE, ICOSPHERE_RADIUS, MINIMUM_ALPHA, WHITENING, splat_material
+
+NAME = "HumanSplat Display"
+VERSION = 1
+
+SPLAT_SIZE = "Splat Size"
+VIEWPORT_AMOUNT = "Viewport Amount"
+EXACT_VIEWPORT = "Exact in Viewport"
+SOLID_PREVIEW = "Solid Preview"
+
+# Thinner splats are drawn this thick (metres): an ellipsoid without volume has no inverse transform.
+MINIMUM_SCALE = 5e-5
+# EEVEE draws a point as four triangles whose outline is a square inscribed in the point's disc.
+POINT_RADIUS = 2.0**0.5
+
+SOCKETS = (
+    Socket("Geometry", "NodeSocketGeometry", output=True),
+    Socket("Geometry", "NodeSocketGeometry"),
+    Socket("Surface", "NodeSocketObject", description="Mesh that stands for the splats in Solid view"),
+    Socket(SPLAT_SIZE, "NodeSocketFloat", default=1.0, minimum=0.0, maximum=10.0, description="Scales every splat"),
+    Socket(
+        VIEWPORT_AMOUNT,
+        "NodeSocketFloat",
+        default=100.0,
+        minimum=1.0,
+        maximum=100.0,
+        subtype="PERCENTAGE",
+        description="Share of the splats drawn in the viewport; fewer splats are drawn larger",
+    ),
+    Socket(
+        EXACT_VIEWPORT,
+        "NodeSocketBool",
+        default=False,
+        description="Draw the viewport with the render's sorted ellipsoids: exact, but slow to redraw",
+    ),
+    Socket(SOLID_PREVIEW, "NodeSocketBool", default=True, description="Show the coloured surface mesh in Solid view"),
+)
+
+
+def display_group() -> bpy.types.NodeTree:
+    """The shared display group. Reads `rotation`, `scale`, `radiance:base`; outputs points or instances."""
+    return ensure_group(NAME, VERSION, SOCKETS, _build)
+
+
+def _build(tree: Tree) -> None:
+    inputs = tree.group_input()
+    is_viewport = tree.call("GeometryNodeIsViewport", {})
+
+    # Viewport share: every splat keeps its own place in a low-discrepancy order, so that lowering the share only
+    # removes splats. The rest grow so that the covered area stays.
+    share = tree.math("MULTIPLY", inputs[VIEWPORT_AMOUNT], 0.01)
+    index = tree.node("GeometryNodeInputIndex").outputs[0]
+    place = tree.math("FRACT", tree.math("MULTIPLY", tree.math("FLOORED_MODULO", index, 65536.0), 0.6180339887))
+    fewer = tree.call(
+        "GeometryNodeDeleteGeometry",
+        {"Geometry": inputs["Geometry"], "Selection": tree.math("GREATER_THAN", place, share)},
+        domain="POINT",
+    )
+    is_reduced = tree.call(
+        "FunctionNodeBooleanMath", {0: is_viewport, 1: tree.math("LESS_THAN", share, 1.0)}, operation="AND"
+    )
+    splats = tree.switch(is_reduced, inputs["Geometry"], fewer)
+    growth = tree.switch(is_reduced, 1.0, tree.math("DIVIDE", 1.0, tree.math("SQRT", share)), "FLOAT")
+    size = tree.math("MULTIPLY", inputs[SPLAT_SIZE], growth)
+
+    scale = tree.vector("SCALE", tree.attribute("scale", "FLOAT_VECTOR"), size)
+    scale = tree.vector("MAXIMUM", scale, (MINIMUM_SCALE,) * 3)
+    rotation = tree.attribute("rotation", "QUATERNION")
+    support = _support(tree)
+
+    ellipsoids = _ellipsoids(tree, splats, rotation, scale, support)
+    preview = tree.switch(inputs[SOLID_PREVIEW], None, _surface(tree, inputs["Surface"]))
+    points = tree.node("GeometryNodeJoinGeometry")
+    tree.feed(points.inputs[0], preview)
+    tree.feed(points.inputs[0], _points(tree, splats, rotation, scale, support))
+    exact = tree.node("GeometryNodeJoinGeometry")
+    tree.feed(exact.inputs[0], preview)
+    tree.feed(exact.inputs[0], ellipsoids)
+    viewport = tree.switch(inputs[EXACT_VIEWPORT], points.outputs[0], exact.outputs[0])
+    tree.group_output(Geometry=tree.switch(is_viewport, ellipsoids, viewport))
+
+
+def _support(tree: Tree) -> Any:
+    """Radius, in standard deviations, at which alpha falls to 1/255: sqrt(2 ln(255 opacity))."""
+    radiance = tree.attribute("radiance:base", "FLOAT_COLOR")
+    opacity = tree.call("FunctionNodeSeparateColor", {"Color": radiance}, "Alpha")
+    logarithm = tree.math("LOGARITHM", tree.math("MULTIPLY", opacity, 1.0 / MINIMUM_ALPHA), 2.718281828459045)
+    return tree.math("SQRT", tree.math("MAXIMUM", tree.math("MULTIPLY", logarithm, 2.0), 0.0))
+
+
+def _ellipsoids(tree: Tree, splats: Any, rotation: Any, scale: Any, support: Any) -> Any:
+    ball = tree.call("GeometryNodeMeshIcoSphere", {"Radius": 1.0, "Subdivisions": 1}, "Mesh")
+    ball = tree.call("GeometryNodeSetMaterial", {"Geometry": ball, "Material": splat_material(points=False)})
+    radius = tree.vector("SCALE", scale, tree.math("MULTIPLY", support, ICOSPHERE_RADIUS))
+    return tree.call(
+        "GeometryNodeInstanceOnPoints",
+        {"Points": splats, "Instance": ball, "Rotation": rotation, "Scale": radius},
+    )
+
+
+def _points(tree: Tree, splats: Any, rotation: Any, scale: Any, support: Any) -> Any:
+    """Points whose material sees a ball that encloses the ellipsoid."""
+    position = tree.node("GeometryNodeInputPosition").outputs[0]
+    geometry = tree.store(splats, CENTRE, "FLOAT_VECTOR", position)
+    for name, axis, sigma in zip(WHITENING, ((1, 0, 0), (0, 1, 0), (0, 0, 1)), tree.separate(scale)):
+        direction = tree.call("FunctionNodeRotateVector", {"Vector": axis, "Rotation": rotation})
+        row = tree.vector("SCALE", direction, tree.math("DIVIDE", 1.0, sigma))
+        geometry = tree.store(geometry, name, "FLOAT_VECTOR", row)
+    x, y, z = tree.separate(scale)
+    largest = tree.math("MAXIMUM", tree.math("MAXIMUM", x, y), z)
+    radius = tree.math("MULTIPLY", largest, tree.math("MULTIPLY", support, POINT_RADIUS))
+    # A carrier is a mesh of loose vertices or a point cloud; each node passes the other kind on or drops it.
+    from_mesh = tree.call("GeometryNodeMeshToPoints", {"Mesh": geometry, "Radius": radius})
+    from_cloud = tree.call("GeometryNodeSetPointRadius", {"Points": geometry, "Radius": radius})
+    cloud = tree.node("GeometryNodeSeparateComponents")
+    tree.feed(cloud.inputs[0], from_cloud)
+    joined = tree.node("GeometryNodeJoinGeometry")
+    tree.feed(joined.inputs[0], from_mesh)
+    tree.feed(joined.inputs[0], cloud.outputs["Point Cloud"])
+    return tree.call(
+        "GeometryNodeSetMaterial", {"Geometry": joined.outputs[0], "Material": splat_material(points=True)}
+    )
+
+
+def _surface(tree: Tree, surface: Any) -> Any:
+    info = tree.node("GeometryNodeObjectInfo", transform_space="RELATIVE")
+    tree.feed(info.inputs["Object"], surface)
+    return info.outputs["Geometry"]
