@@ -30,7 +30,8 @@ def normalize(q: np.ndarray) -> np.ndarray:
     q = np.asarray(q)
     length = np.linalg.norm(q, axis=-1, keepdims=True)
     identity = np.array([1, 0, 0, 0], dtype=q.dtype)
-    return np.where(length > 0, q / np.where(length > 0, length, 1), identity)
+    zero = length == 0
+    return np.where(zero, identity, q / np.where(zero, 1, length))
 
 
 def to_matrix(q: np.ndarray) -> np.ndarray:

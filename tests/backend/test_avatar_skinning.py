@@ -1,0 +1,203 @@
+"""Skinning and quaternion maths against smplx, scipy and a splat-by-splat loop."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+from synthetic import PARENTS, REST_JOINTS, make_avatar, make_pose
+
+from backend.avatar import (
+    Avatar,
+    Gaussians,
+    bind_to_surface,
+    joint_transforms,
+    pose_gaussians,
+    quaternion,
+    rotation_matrices,
+    skin_vertices,
+    triangle_frames,
+)
+
+
+def scipy_rotation(q: np.ndarray) -> Rotation:
+    return Rotation.from_quat(q[..., [1, 2, 3, 0]])
+
+
+@pytest.fixture(scope="module")
+def quaternions() -> np.ndarray:
+    random = np.random.default_rng(0)
+    q = random.normal(size=(500, 4))
+    # Half turns, where w is 0 and the naive trace formula divides by nearly nothing.
+    q[:8] = [
+        [0, 1, 0, 0],
+        [0, 0, 1, 0],
+        [0, 0, 0, 1],
+        [1, 0, 0, 0],
+        [0, 1, 1, 0],
+        [1e-9, 1, 0, 2],
+        [-1, 0, 0, 0],
+        [-1] * 4,
+    ]
+    return q / np.linalg.norm(q, axis=1, keepdims=True)
+
+
+def test_matrices_agree_with_scipy(quaternions: np.ndarray) -> None:
+    np.testing.assert_allclose(quaternion.to_matrix(quaternions), scipy_rotation(quaternions).as_matrix(), atol=1e-14)
+
+
+def test_quaternions_of_matrices_agree_with_scipy(quaternions: np.ndarray) -> None:
+    found = quaternion.from_matrix(scipy_rotation(quaternions).as_matrix())
+    assert (found[:, 0] >= 0).all()
+    np.testing.assert_allclose(np.abs((found * quaternions).sum(1)), 1, atol=1e-14)
+
+
+def test_product_and_rotation_agree_with_scipy(quaternions: np.ndarray) -> None:
+    a, b = quaternions, quaternions[::-1]
+    product = scipy_rotation(a) * scipy_rotation(b)
+    np.testing.assert_allclose(quaternion.to_matrix(quaternion.multiply(a, b)), product.as_matrix(), atol=1e-14)
+    v = np.random.default_rng(1).normal(size=(len(a), 3))
+    np.testing.assert_allclose(quaternion.rotate(a, v), scipy_rotation(a).apply(v), atol=1e-14)
+    unit = np.broadcast_to([1.0, 0, 0, 0], a.shape)
+    np.testing.assert_allclose(quaternion.multiply(a, quaternion.conjugate(a)), unit, atol=1e-14)
+
+
+def test_zero_quaternion_becomes_identity() -> None:
+    np.testing.assert_array_equal(
+        quaternion.normalize(np.array([[0.0, 0, 0, 0], [0, 0, 3, 4]])), [[1, 0, 0, 0], [0, 0, 0.6, 0.8]]
+    )
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-12, 1e-5, 0.7, np.pi, 6.0])
+def test_rodrigues_agrees_with_scipy(size: float) -> None:
+    axis = np.random.default_rng(2).normal(size=(50, 3))
+    vectors = size * axis / np.linalg.norm(axis, axis=1, keepdims=True)
+    np.testing.assert_allclose(rotation_matrices(vectors), Rotation.from_rotvec(vectors).as_matrix(), atol=1e-14)
+
+
+def test_skinning_agrees_with_smplx() -> None:
+    torch = pytest.importorskip("torch")
+    lbs = pytest.importorskip("smplx.lbs").lbs
+    random = np.random.default_rng(3)
+    count = 300
+    vertices = random.normal(size=(count, 3))
+    regressor = random.dirichlet(np.ones(count), size=24)
+    weights = random.dirichlet(np.full(24, 0.3), size=count)
+    pose = random.normal(scale=0.8, size=(24, 3))
+    translation = random.normal(size=3)
+    expected, joints = lbs(
+        betas=torch.zeros(1, 10, dtype=torch.float64),
+        pose=torch.tensor(pose.reshape(1, 72)),
+        v_template=torch.tensor(vertices)[None],
+        shapedirs=torch.zeros(count, 3, 10, dtype=torch.float64),
+        posedirs=torch.zeros(207, count * 3, dtype=torch.float64),
+        J_regressor=torch.tensor(regressor),
+        parents=torch.tensor(PARENTS),
+        lbs_weights=torch.tensor(weights),
+    )
+    rest_joints = regressor @ vertices
+    transforms = joint_transforms(pose, rest_joints, PARENTS)
+    # smplx adds 1e-8 to the rotation vector before taking its length: agreement ends there.
+    np.testing.assert_allclose(
+        skin_vertices(vertices, weights, transforms, translation), expected[0].numpy() + translation, atol=1e-6
+    )
+    posed_joints = np.einsum("jab,jb->ja", transforms[:, :3, :3], rest_joints) + transforms[:, :3, 3]
+    np.testing.assert_allclose(posed_joints, joints[0].numpy(), atol=1e-6)
+
+
+def test_root_rotation_turns_about_the_pelvis() -> None:
+    pose = np.zeros((24, 3))
+    pose[0] = [0, np.pi / 2, 0]
+    joints = REST_JOINTS + np.array([1.0, 2.0, 3.0])
+    transforms = joint_transforms(pose, joints, PARENTS)
+    # A quarter turn about y takes x to -z.
+    point = joints[0] + [0.5, 0.25, 0]
+    np.testing.assert_allclose(transforms[7] @ [*point, 1], [*(joints[0] + [0, 0.25, -0.5]), 1], atol=1e-12)
+
+
+def test_triangle_frame_is_the_written_recipe() -> None:
+    vertices = np.array([[0.0, 0, 0], [2, 0, 0], [0.5, 3, 0], [7, 0, 0]])
+    frames, area = triangle_frames(vertices, np.array([[0, 1, 2], [1, 2, 0], [0, 1, 3]]))
+    np.testing.assert_allclose(frames[0], np.eye(3), atol=1e-15)
+    first = np.array([-1.5, 3, 0]) / np.hypot(1.5, 3)
+    np.testing.assert_allclose(frames[1][:, 0], first, atol=1e-15)
+    np.testing.assert_allclose(frames[1][:, 2], [0, 0, 1], atol=1e-15)
+    np.testing.assert_allclose(frames[1][:, 1], np.cross([0, 0, 1], first), atol=1e-15)
+    np.testing.assert_allclose(area, [3, 3, 0])
+    np.testing.assert_array_equal(frames[2], np.eye(3))
+
+
+def test_binding_to_a_flat_triangle_is_refused() -> None:
+    gaussians = make_avatar(1).gaussians
+    with pytest.raises(ValueError, match="without an area"):
+        bind_to_surface(gaussians, np.array([[0.0, 0, 0], [1, 0, 0], [2, 0, 0]]), np.array([[0, 1, 2]]))
+
+
+def assert_same_splats(found: Gaussians, expected: Gaussians, tolerance: float) -> None:
+    np.testing.assert_allclose(found.position, expected.position, atol=tolerance)
+    np.testing.assert_allclose(found.scale, expected.scale, rtol=20 * tolerance)
+    np.testing.assert_allclose(np.abs((found.rotation * expected.rotation).sum(1)), 1, atol=tolerance)
+    np.testing.assert_array_equal(found.opacity, expected.opacity)
+    np.testing.assert_array_equal(found.sh_dc, expected.sh_dc)
+
+
+def test_rest_pose_gives_the_canonical_splats() -> None:
+    avatar = make_avatar(3000, seed=4)
+    assert_same_splats(pose_gaussians(avatar, np.zeros((24, 3)), np.zeros(3)), avatar.gaussians, 1e-6)
+
+
+def posed_one_by_one(avatar: Avatar, pose: np.ndarray, translation: np.ndarray) -> Gaussians:
+    """The recipe in float64 with scipy's rotations and 4x4 products, without any function of ours."""
+    world = []
+    for joint, parent in enumerate(avatar.parents):
+        local = np.eye(4)
+        local[:3, :3] = Rotation.from_rotvec(pose[joint]).as_matrix()
+        local[:3, 3] = avatar.rest_joints[joint] - (avatar.rest_joints[parent] if parent >= 0 else 0)
+        world.append(local if parent < 0 else world[parent] @ local)
+    body, skin = avatar.body, avatar.skin
+    inverse_bind = [np.eye(4) for _ in world]
+    for joint, matrix in enumerate(inverse_bind):
+        matrix[:3, 3] = -avatar.rest_joints[joint]
+
+    def posed(vertex: int) -> np.ndarray:
+        rest = np.append(body.surface_vertices[vertex].astype(float), 1)
+        blend = sum(
+            float(weight) * (world[joint] @ inverse_bind[joint] @ rest)
+            for joint, weight in enumerate(body.surface_weights[vertex])
+        )
+        return blend[:3] + translation
+
+    def half_cross(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+        return 0.5 * np.cross(b - a, c - a)
+
+    positions, rotations, scales = [], [], []
+    for splat in range(len(avatar.gaussians)):
+        ids = skin.vertex_ids[splat]
+        a, b, c = (posed(vertex) for vertex in ids)
+        normal = half_cross(a, b, c)
+        area, rest_area = np.linalg.norm(normal), np.linalg.norm(half_cross(*body.surface_vertices[ids].astype(float)))
+        x, n = (b - a) / np.linalg.norm(b - a), normal / area
+        frame = Rotation.from_matrix(np.stack([x, np.cross(n, x), n], axis=1))
+        positions.append(np.array(skin.barycentric[splat], float) @ [a, b, c] + skin.offset[splat] * n)
+        rotations.append((frame * scipy_rotation(skin.rotation[splat])).as_quat()[[3, 0, 1, 2]])
+        scales.append(avatar.gaussians.scale[splat] * min(max(np.sqrt(area / rest_area), 0.5), 2.0))
+    return dataclasses.replace(
+        avatar.gaussians, position=np.array(positions), rotation=np.array(rotations), scale=np.array(scales)
+    )
+
+
+@pytest.mark.parametrize("strength", [0.4, 1.5])
+def test_posed_splats_agree_with_a_loop(strength: float) -> None:
+    avatar = make_avatar(150, seed=5)
+    pose, translation = make_pose(6, strength), np.array([0.3, 1.0, -2.0])
+    found = pose_gaussians(avatar, pose, translation)
+    assert found.position.dtype == found.rotation.dtype == found.scale.dtype == np.float32
+    assert_same_splats(found, posed_one_by_one(avatar, pose, translation), 3e-6)
+
+
+def test_own_translation_is_the_default() -> None:
+    avatar = make_avatar(20)
+    shift = pose_gaussians(avatar, avatar.pose).position - pose_gaussians(avatar, avatar.pose, np.zeros(3)).position
+    np.testing.assert_allclose(shift, np.broadcast_to(avatar.translation, shift.shape), atol=1e-6)
