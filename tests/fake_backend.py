@@ -77,9 +77,9 @@ def png(width: int, height: int, rgba: bytes) -> bytes:
 def make_avatar(splats: int = 3000, seed: int = 0) -> Any:
     """A figure of 23 square tubes, one a bone, with splats on its faces; a ``backend.avatar.Avatar``."""
     import numpy as np
-    from backend.avatar.package import Avatar, Body, Camera, Skin
 
     from backend.avatar.gaussians import SH_C0, Gaussians
+    from backend.avatar.package import Avatar, Body, Camera, Skin
     from backend.avatar.quaternion import from_matrix
     from backend.avatar.skinning import bind_to_surface, triangle_frames
 
