@@ -10,6 +10,7 @@ from mathutils import Vector
 
 from ...backend.avatar import quaternion
 from ...backend.avatar.package import Avatar
+from ...backend.avatar.skinning import rotation_matrices
 from . import convert
 
 _PHOTO_POSE = "humansplat_photo_pose"
@@ -22,6 +23,9 @@ _MAIN_CHILDREN = ("spine1", "neck")
 # Length of bones without children, as a share of the distance from pelvis to neck.
 _LEAF_LENGTHS = {"head": 0.36, "left_foot": 0.13, "right_foot": 0.13, "left_hand": 0.16, "right_hand": 0.16}
 _MINIMUM_LENGTH = 0.01
+# The pelvis leans back a little more than the spine. Blender stores a bone relative to its parent, and that form
+# loses three digits where the two point in nearly opposite directions, as thighs and pelvis would.
+_ROOT_TILT = rotation_matrices(np.radians([-14.0, 0.0, 0.0]))
 
 
 def create_armature(
@@ -166,6 +170,8 @@ def _tails(heads: np.ndarray, names: Sequence[str], parents: Sequence[int]) -> n
             along = heads[joint] - heads[parents[joint]]
             along = np.array([0.0, 0.0, 1.0]) if name == "head" else along / max(np.linalg.norm(along), 1e-9)
             tails[joint] = heads[joint] + along * torso * _LEAF_LENGTHS.get(name, 0.15)
+        if parents[joint] < 0:
+            tails[joint] = heads[joint] + _ROOT_TILT @ (tails[joint] - heads[joint])
         # Blender deletes bones without length.
         if np.linalg.norm(tails[joint] - heads[joint]) < _MINIMUM_LENGTH:
             tails[joint] = heads[joint] + (0.0, 0.0, _MINIMUM_LENGTH)

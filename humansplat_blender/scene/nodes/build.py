@@ -96,13 +96,20 @@ def input_identifier(group: bpy.types.NodeTree, name: str) -> str:
 
 def set_input(modifier: bpy.types.NodesModifier, name: str, value: Any) -> None:
     """Set the modifier's input called `name` and tag its object for an update."""
-    modifier[input_identifier(modifier.node_group, name)] = value
+    key = input_identifier(modifier.node_group, name)
+    if hasattr(modifier, "properties"):  # Blender 5.2 and later
+        getattr(modifier.properties.inputs, key).value = value
+    else:
+        modifier[key] = value
     modifier.id_data.update_tag()
 
 
 def get_input(modifier: bpy.types.NodesModifier, name: str) -> Any:
     """Value of the modifier's input called `name`."""
-    return modifier[input_identifier(modifier.node_group, name)]
+    key = input_identifier(modifier.node_group, name)
+    if hasattr(modifier, "properties"):
+        return getattr(modifier.properties.inputs, key).value
+    return modifier[key]
 
 
 class Tree:
