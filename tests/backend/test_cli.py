@@ -1,0 +1,230 @@
+"""The command line: exit status, what goes to which stream, and how errors read."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backend import __main__ as cli
+from backend import doctor
+from backend.errors import BackendError
+from backend.progress import CancelCheck, ProgressCallback, Reporter
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "backend", *arguments],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@dataclass(frozen=True)
+class Options:
+    preset: str
+    seed: int
+    person: int | None
+    device: str
+    body: str
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNamespace]:
+    """A made-up ``backend.pipeline``; ``raises`` is raised in the middle, ``seen`` holds the options."""
+    control = SimpleNamespace(raises=None, seen=None, before=lambda: None)
+
+    class Pipeline:
+        def __init__(self, device: str) -> None:
+            self.device = device
+
+        def reconstruct(
+            self,
+            image: Path,
+            output: Path,
+            options: Options,
+            progress: ProgressCallback | None = None,
+            cancelled: CancelCheck | None = None,
+        ) -> SimpleNamespace:
+            control.seen = options
+            reporter = Reporter({"prepare": 1.0, "body": 1.0}, progress, cancelled)
+            reporter.step("prepare", 0.0, "one")
+            control.before()
+            reporter.step("body", 0.0, "two")
+            if control.raises is not None:
+                raise control.raises
+            return SimpleNamespace(package=output, seconds={"prepare": 0.25, "body": 1.5}, warnings=("Feet are cut.",))
+
+    module = ModuleType("backend.pipeline")
+    module.Pipeline, module.ReconstructOptions = Pipeline, Options
+    monkeypatch.setitem(sys.modules, "backend.pipeline", module)
+    handlers = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+    control.photo = tmp_path / "photo.png"
+    control.photo.write_bytes(b"")
+    control.arguments = ["reconstruct", str(control.photo), "-o", str(tmp_path / "out")]
+    yield control
+    for name, handler in handlers.items():
+        signal.signal(name, handler)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, backend.__main__ as m; m.build_parser().format_help(); print(sorted(sys.modules))"
+    modules = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout
+    assert "'backend.server'" in modules
+    for heavy in ("torch", "numpy", "cv2", "scipy", "PIL"):
+        assert f"'{heavy}'" not in modules
+
+
+def test_reconstruct_reports_on_stderr_and_answers_on_stdout(
+    pipeline: SimpleNamespace, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    status = cli.main([*pipeline.arguments, "--seed", "4", "--person", "2", "--body", "child", "--json"])
+    out, err = capsys.readouterr()
+    assert status == 0
+    assert json.loads(out) == {
+        "package": str(tmp_path / "out"),
+        "seconds": {"prepare": 0.25, "body": 1.5},
+        "warnings": ["Feet are cut."],
+    }
+    assert pipeline.seen == Options("surface", 4, 2, "auto", "child")
+    assert "prepare" in err and "0.25 s" in err and "1.50 s" in err and "Feet are cut." in err
+
+
+def test_without_json_standard_output_stays_empty(
+    pipeline: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(pipeline.arguments) == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_expected_error_is_a_sentence_with_a_fix(
+    pipeline: SimpleNamespace, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    pipeline.raises = BackendError("no_person", "There is nobody.", "Take another photo.")
+    assert cli.main([*pipeline.arguments, *["--json"] * as_json]) == 2
+    out, err = capsys.readouterr()
+    assert "Error: There is nobody.\nTake another photo.\n" in err
+    assert "Traceback" not in err
+    error = {"error": {"kind": "no_person", "message": "There is nobody.", "fix": "Take another photo."}}
+    assert (json.loads(out) if out else None) == (error if as_json else None)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(ZeroDivisionError("oops"), "internal"), (MemoryError(), "out_of_memory")]
+)
+def test_unexpected_error_is_a_sentence_too(
+    pipeline: SimpleNamespace, capsys: pytest.CaptureFixture[str], error: Exception, kind: str
+) -> None:
+    pipeline.raises = error
+    assert cli.main([*pipeline.arguments, "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["error"]["kind"] == kind
+    assert "Traceback" not in err
+    assert cli.main([*pipeline.arguments, "--verbose"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
+def test_signal_cancels_between_steps(
+    pipeline: SimpleNamespace, capsys: pytest.CaptureFixture[str], name: signal.Signals
+) -> None:
+    pipeline.before = lambda: os.kill(os.getpid(), name)
+    assert cli.main(pipeline.arguments) == 130
+    assert "cancelled" in capsys.readouterr().err
+
+
+def test_missing_photo_is_said_without_loading_anything(tmp_path: Path) -> None:
+    started = time.monotonic()
+    done = run("reconstruct", str(tmp_path / "gone.jpg"), "-o", str(tmp_path / "out"), "--json")
+    assert time.monotonic() - started < 1.0
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"]["kind"] == "image_unreadable"
+    assert "gone.jpg" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["reconstruct", "a.jpg"],
+        ["reconstruct", "a.jpg", "-o", "b", "--seed", "-1"],
+        ["reconstruct", "a.jpg", "-o", "b", "--person", "0"],
+        ["reconstruct", "a.jpg", "-o", "b", "--preset", "gold"],
+        ["render", "a", "-o", "b", "--view", "upwards"],
+        ["render", "a", "-o", "b", "--background", "red"],
+        [],
+    ],
+)
+def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(arguments)
+    assert exit_info.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_views_and_colours() -> None:
+    parser = cli.build_parser()
+    arguments = parser.parse_args(["render", "a", "-o", "b", "--view", "left", "--background", "#ff8000"])
+    assert arguments.view == 90.0
+    assert arguments.background == (1.0, 128 / 255, 0.0)
+    assert parser.parse_args(["render", "a", "-o", "b", "--view", "-30.5"]).view == -30.5
+
+
+def test_doctor_finds_this_installation_complete() -> None:
+    done = run("doctor", "--json")
+    answer = json.loads(done.stdout)
+    assert done.returncode == 0, done.stdout
+    assert answer["ok"]
+    found = {check["name"]: check["found"] for check in answer["checks"]}
+    import torch
+
+    assert found["torch"] == torch.__version__
+    assert found["device"].startswith("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_doctor_says_what_is_missing(tmp_path: Path) -> None:
+    done = run("doctor", HUMANSPLAT_WEIGHTS=str(tmp_path))
+    assert done.returncode == 1
+    assert "MISSING" in done.stdout and "python -m backend setup" in done.stdout
+
+
+def test_doctor_without_packages_still_reports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Any Python can ask, as `python -S` shows: no third-party package is found."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "backend", "doctor", "--json"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert checks["torch"]["what_to_do"] == doctor.INSTALL_HINT
+    assert checks["body neutral.npz"]["ok"]
+
+
+@pytest.mark.parametrize("minor", [10, 11, 12, 13])
+def test_pins_are_read_as_pip_reads_them(minor: int) -> None:
+    requirements = pytest.importorskip("packaging.requirements")
+    text = doctor.REQUIREMENTS.read_text("utf-8")
+    expected: dict[str, Any] = {}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            requirement = requirements.Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"python_version": f"3.{minor}"}):
+                (specifier,) = requirement.specifier
+                assert specifier.operator == "=="
+                expected[requirement.name] = specifier.version
+    assert doctor.required_packages(text, (3, minor)) == expected
