@@ -1,0 +1,315 @@
+"""The whole way from a photo to an avatar package: wires the stages, reports progress, can be cancelled between steps."""
+
+from __future__ import annotations
+
+import errno
+import io
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from . import __version__
+from .avatar import Avatar, Body, Camera, load_avatar, pose_gaussians, save_avatar
+from .avatar.quaternion import from_matrix
+from .bind import bind
+from .body.fit import BodyFit, BodyFitter
+from .body.model import JOINT_NAMES, BodyModel, load_body
+from .errors import BackendError
+from .prepare import BlazePose, PreparedPhoto, load_photo, prepare
+from .progress import CancelCheck, ProgressCallback, Reporter
+from .reconstruct import Reconstruction, reconstruct_surface
+from .rendering import render_gaussians
+
+PRESETS = ("surface",)
+PREVIEW_SIZE = 512
+_MIN_FREE_BYTES = 64 * 1024 * 1024
+_STAGES = {"prepare": 1.0, "body": 1.5, "reconstruct": 4.0, "bind": 0.3, "save": 2.0}
+_CAMERA_TO_WORLD = np.diag([1.0, -1.0, -1.0])
+"""OpenCV axes (y down, z away) to the avatar's (y up, z towards the camera): half a turn about x."""
+
+
+@dataclass(frozen=True)
+class ReconstructOptions:
+    """What the user chooses.
+
+    Attributes:
+        preset: "surface".
+        seed: for presets that imagine; the surface preset is the same for every seed.
+        person: 1 is the largest person in the photo; None takes that one.
+        device: "auto", "cpu", "cuda" or "mps".
+        body: "neutral", "female", "male", "child", or the path of a licensed SMPL or SMPL-X file.
+    """
+
+    preset: str = "surface"
+    seed: int = 0
+    person: int | None = None
+    device: str = "auto"
+    body: str = "neutral"
+
+
+@dataclass(frozen=True)
+class ReconstructResult:
+    """Where the package lies, seconds per stage, and sentences for the user."""
+
+    package: Path
+    seconds: dict[str, float]
+    warnings: tuple[str, ...]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device to compute on.
+
+    Raises:
+        BackendError: kind ``device_missing`` when the asked-for device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(name.split(":")[0], False):
+        raise BackendError("device_missing", f"The device {name} is not available here.", "Choose auto or cpu.")
+    return torch.device(name)
+
+
+class Pipeline:
+    """Keeps networks and bodies warm between photos.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "mps".
+    """
+
+    def __init__(self, device: str = "auto") -> None:
+        self.device = choose_device(device)
+        self._networks: BlazePose | None = None
+        self._fitters: dict[str, tuple[BodyModel, BodyFitter]] = {}
+
+    def load(self, body: str = "neutral") -> None:
+        """Load the networks and one body; cheap when they are loaded already.
+
+        Raises:
+            BackendError: kinds ``weights_missing``, ``body_missing``, ``body_unreadable``.
+        """
+        if self._networks is None:
+            self._networks = BlazePose(self.device)
+        if body not in self._fitters:
+            model = load_body(body)
+            self._fitters[body] = (model, BodyFitter(model))
+
+    def reconstruct(
+        self,
+        image: Path,
+        output: Path,
+        options: ReconstructOptions | None = None,
+        progress: ProgressCallback | None = None,
+        cancelled: CancelCheck | None = None,
+    ) -> ReconstructResult:
+        """Write the avatar package of the person in ``image`` to the folder ``output``.
+
+        Nothing is written before everything is computed; an existing avatar package at ``output`` is replaced.
+
+        Raises:
+            BackendError: see its ``kind``; :class:`~backend.errors.Cancelled` when ``cancelled`` said so.
+        """
+        options = options or ReconstructOptions()
+        if options.preset not in PRESETS:
+            raise BackendError(
+                "preset_unknown", f"There is no preset {options.preset}.", f"Choose one of: {', '.join(PRESETS)}."
+            )
+        report = Reporter(_STAGES, progress, cancelled)
+        seconds: dict[str, float] = {}
+
+        @contextmanager
+        def timed(stage: str, step: str) -> Iterator[None]:
+            report.step(stage, 0.0, step)
+            started = time.perf_counter()
+            yield
+            seconds[stage] = round(time.perf_counter() - started, 3)
+
+        check_output(output)
+        with timed("prepare", "Reading the photo"):
+            photo_file = load_photo(image)
+            report.step("prepare", 0.2, "Loading the networks")
+            self.load(options.body)
+            report.step("prepare", 0.4, "Finding the person")
+            assert self._networks is not None
+            photo = prepare(photo_file, self._networks, options.person)
+        body, fitter = self._fitters[options.body]
+        with timed("body", "Fitting the body"):
+            fit = fitter.fit(photo, report.check)
+        with timed("reconstruct", "Reconstructing"):
+            reconstruction = reconstruct_surface(
+                body,
+                fit,
+                photo,
+                lambda splats, size: self._render_photo_view(splats, fit, photo, size),
+                step=lambda fraction, text: report.step("reconstruct", fraction, text),
+            )
+        with timed("bind", "Binding to the body"):
+            avatar = assemble_avatar(body, fit, photo, reconstruction, options)
+        with timed("save", "Rendering the preview"):
+            preview = _png(self._preview(avatar, photo))
+            report.step("save", 0.6, "Writing the package")
+            avatar = _with_seconds(avatar, seconds)
+            write_package(avatar, output, _png(np.dstack([photo.rgb, (photo.alpha * 255).round()])), preview)
+        return ReconstructResult(output, seconds, photo.warnings)
+
+    def _render_photo_view(
+        self, splats: Reconstruction, fit: BodyFit, photo: PreparedPhoto, size: int
+    ) -> np.ndarray:
+        """RGBA [size, size, 4], premultiplied, from the photo's camera."""
+        return render_gaussians(
+            position=splats.position,
+            rotation=from_matrix(splats.rotation),
+            scale=splats.scale,
+            opacity=splats.opacity,
+            rgb=splats.rgb,
+            focal=fit.focal * size / photo.rgb.shape[0],
+            size=(size, size),
+            device=self.device,
+        )
+
+    def _preview(self, avatar: Avatar, photo: PreparedPhoto) -> np.ndarray:
+        """The photo beside the avatar, uint8 [S, 2 S, 3]."""
+        size = PREVIEW_SIZE
+        posed = pose_gaussians(avatar, avatar.pose, avatar.translation)
+        camera = avatar.camera
+        rgba = render_gaussians(
+            position=posed.position,
+            rotation=posed.rotation,
+            scale=posed.scale,
+            opacity=posed.opacity,
+            rgb=posed.rgb,
+            focal=camera.fx * size / camera.width,
+            size=(size, size),
+            device=self.device,
+            world_to_camera=camera.world_to_camera,
+        )
+        ours = rgba[..., :3] + (1 - rgba[..., 3:])
+        theirs = np.asarray(Image.fromarray(photo.rgb).resize((size, size), Image.Resampling.LANCZOS)) / 255
+        return (np.hstack([theirs, ours]).clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def check_output(output: Path) -> None:
+    """Refuse early what cannot be written to.
+
+    Raises:
+        BackendError: kinds ``output_not_writable``, ``disk_full``.
+    """
+    parent = output.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        probe = parent / f".{output.name}.write-test"
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        raise _output_error(output, error) from error
+    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / "avatar.json").is_file())):
+        raise BackendError(
+            "output_not_writable",
+            f"{output} already exists and is not an avatar package.",
+            "Choose an empty folder or a new name.",
+        )
+    if shutil.disk_usage(parent).free < _MIN_FREE_BYTES:
+        raise BackendError("disk_full", f"The disk that holds {parent} is full.", "Free 64 MB or choose another folder.")
+
+
+def _output_error(output: Path, error: OSError) -> BackendError:
+    if error.errno == errno.ENOSPC:
+        return BackendError("disk_full", f"The disk that holds {output} is full.", "Free some space and try again.")
+    return BackendError(
+        "output_not_writable",
+        f"The folder {output} cannot be written to ({error.strerror or error}).",
+        "Choose another output folder.",
+    )
+
+
+def write_package(avatar: Avatar, output: Path, input_png: bytes, preview_png: bytes) -> None:
+    """Write the package in one step.
+
+    Raises:
+        BackendError: kinds ``output_not_writable``, ``disk_full``; nothing is left behind.
+    """
+    try:
+        save_avatar(avatar, output, input_image=input_png, preview=preview_png)
+    except FileExistsError as error:
+        raise BackendError("output_not_writable", str(error), "Choose an empty folder or a new name.") from error
+    except OSError as error:
+        raise _output_error(output, error) from error
+
+
+def assemble_avatar(
+    body: BodyModel, fit: BodyFit, photo: PreparedPhoto, reconstruction: Reconstruction, options: ReconstructOptions
+) -> Avatar:
+    """Bind the splats and describe everything in world space (y up, standing on y = 0, pelvis at x = z = 0)."""
+    gaussians, skin = bind(reconstruction)
+    mesh = reconstruction.surface
+    with torch.no_grad():
+        rest, joints = (x.numpy() for x in body.shaped(torch.as_tensor(fit.betas)))
+    pelvis = _CAMERA_TO_WORLD @ (joints[0] + fit.translation)
+    lowest = (mesh.posed[: mesh.body_vertices] @ _CAMERA_TO_WORLD.T)[:, 1].min()
+    shift = -np.array([pelvis[0], lowest, pelvis[2]])
+    pose = fit.pose.copy()
+    pose[0] = _turn(fit.pose[0])
+    world_to_camera = np.eye(4)
+    world_to_camera[:3, :3] = _CAMERA_TO_WORLD.T
+    world_to_camera[:3, 3] = -_CAMERA_TO_WORLD.T @ shift
+    side = photo.rgb.shape[0]
+    has_uv = body.uv is not None and body.uv_faces is not None
+    return Avatar(
+        gaussians=gaussians,
+        skin=skin,
+        body=Body(
+            vertices=rest.astype(np.float32),
+            faces=body.faces.numpy().astype(np.int32),
+            weights=body.weights.numpy().astype(np.float32),
+            surface_vertices=mesh.rest.astype(np.float32),
+            surface_faces=mesh.faces.astype(np.int32),
+            surface_weights=mesh.weights.astype(np.float32),
+            uv=body.uv.numpy().astype(np.float32) if has_uv else None,
+            uv_faces=body.uv_faces.numpy().astype(np.int32) if has_uv else None,
+        ),
+        joint_names=tuple(JOINT_NAMES),
+        parents=body.parents,
+        rest_joints=joints,
+        betas=fit.betas,
+        pose=pose,
+        translation=pelvis + shift - joints[0],
+        joint_confidence=fit.confidence,
+        camera=Camera(
+            width=side, height=side, fx=fit.focal, fy=fit.focal, cx=side / 2, cy=side / 2,
+            world_to_camera=world_to_camera,
+        ),
+        body_model={"name": body.name, "licence": body.licence},
+        generator={"name": "humansplat", "version": __version__, "preset": options.preset, "weights": []},
+        source={"name": photo.name, "sha256": photo.sha256},
+        seconds={},
+        warnings=photo.warnings,
+    )  # fmt: skip
+
+
+def _turn(axis_angle: np.ndarray) -> np.ndarray:
+    """The pelvis' axis-angle in world axes from the one in camera axes."""
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.from_matrix(_CAMERA_TO_WORLD @ Rotation.from_rotvec(axis_angle).as_matrix()).as_rotvec()
+
+
+def _with_seconds(avatar: Avatar, seconds: dict[str, float]) -> Avatar:
+    from dataclasses import replace
+
+    return replace(avatar, seconds=dict(seconds))
+
+
+def _png(image: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image.astype(np.uint8)).save(stream, "PNG", compress_level=4)
+    return stream.getvalue()
+
+
+__all__ = ["Pipeline", "ReconstructOptions", "ReconstructResult", "load_avatar"]

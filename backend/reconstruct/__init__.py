@@ -1,0 +1,6 @@
+"""Stage 4, reconstruct: splats of the person in the photo's pose."""
+
+from .surface import SurfaceConfig, reconstruct_surface
+from .types import Reconstruction, SurfaceMesh
+
+__all__ = ["Reconstruction", "SurfaceConfig", "SurfaceMesh", "reconstruct_surface"]

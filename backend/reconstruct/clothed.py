@@ -1,0 +1,156 @@
+"""Push the fitted body out (or in) to the matte's outline: the clothed surface.
+
+The photo says how far clothes and hair stand off only along the outline. There, each near-tangent vertex looks along its
+normal for the matte's edge; everywhere else the offset is the smoothest that agrees (a membrane over the mesh), so a wide
+jacket is wide in front and behind too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import splu
+
+from ..body.model import JOINT_INDEX
+from ..rendering.mesh import vertex_normals
+
+_LIMITS_OUT = {"head": 0.12, "neck": 0.06, "hand": 0.02, "wrist": 0.025, "foot": 0.035, "ankle": 0.05, "knee": 0.10}
+"""Metres that a part's surface may be pushed out; clothes on the trunk and thighs take the default."""
+_DEFAULT_OUT = 0.14
+_LIMIT_IN = 0.045
+
+
+def joint_of_vertex(weights: np.ndarray) -> np.ndarray:
+    """Index of the joint that moves each vertex most, [V]."""
+    return weights.argmax(1)
+
+
+def _outward_limit(weights: np.ndarray) -> np.ndarray:
+    limit = np.full(weights.shape[1], _DEFAULT_OUT)
+    for name, joint in JOINT_INDEX.items():
+        limit[joint] = _LIMITS_OUT.get(name.removeprefix("left_").removeprefix("right_"), _DEFAULT_OUT)
+    return weights @ limit
+
+
+def _chain_of_joint() -> np.ndarray:
+    """A number per limb [24]: a ray that meets another limb before the outline says nothing about this one."""
+    chain = np.zeros(len(JOINT_INDEX), int)
+    for name, joint in JOINT_INDEX.items():
+        side = 1 if name.startswith("left") else 2 if name.startswith("right") else 0
+        part = name.split("_")[-1]
+        if part in ("elbow", "wrist", "hand"):
+            chain[joint] = side
+        elif part in ("hip", "knee", "ankle", "foot"):
+            chain[joint] = 2 + side
+        elif part in ("head", "neck"):
+            chain[joint] = 5
+    return chain
+
+
+CHAIN_OF_JOINT = _chain_of_joint()
+
+
+def _march(
+    start: np.ndarray, direction: np.ndarray, inside: np.ndarray, stop: np.ndarray, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Steps [n] of one pixel until a ray leaves ``inside`` [H, W], and whether it did so before meeting ``stop``.
+
+    ``stop`` is int [H, W, ...]: rays pass pixels whose label equals their own or -1.
+    """
+    labels, own = stop
+    height, width = inside.shape
+    steps = np.zeros(len(start), int)
+    running = np.ones(len(start), bool)
+    found = np.zeros(len(start), bool)
+    for step in range(1, limit + 1):
+        point = np.floor(start + direction * step).astype(int)
+        within = (point >= 0).all(1) & (point < [width, height]).all(1)
+        x, y = point.clip(0, [width - 1, height - 1]).T
+        left_it = within & ~inside[y, x]
+        blocked = ~within | (~left_it & (labels[y, x] >= 0) & (labels[y, x] != own))
+        found |= running & left_it
+        running &= ~left_it & ~blocked
+        steps[running] = step
+        if not running.any():
+            break
+    return steps, found
+
+
+def outline_offsets(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    weights: np.ndarray,
+    matte: np.ndarray,
+    known: np.ndarray,
+    face_map: np.ndarray,
+    focal: float,
+    pinned: np.ndarray,
+) -> np.ndarray:
+    """Smooth offsets [V] in metres along the normals that bring the mesh's outline to the matte's.
+
+    Args:
+        vertices: [V, 3] posed, camera space.
+        faces: [F, 3].
+        weights: [V, 24].
+        matte: bool [H, W], the person.
+        known: bool [H, W], inside the picture.
+        face_map: int [H, W], the face seen at each pixel, -1 for none.
+        focal: pixels at this resolution.
+        pinned: bool [V], vertices that stay on the body (the face).
+    """
+    height, width = matte.shape
+    normals = vertex_normals(vertices, faces)
+    view = vertices / np.linalg.norm(vertices, axis=1, keepdims=True)
+    grazing = 1 - np.abs((normals * view).sum(1))
+    pixels = vertices[:, :2] / vertices[:, 2:] * focal + np.array([width / 2, height / 2])
+    direction = normals[:, :2] / np.maximum(np.linalg.norm(normals[:, :2], axis=1, keepdims=True), 1e-9)
+    chain = CHAIN_OF_JOINT[joint_of_vertex(weights)]
+    labels = np.where(face_map >= 0, chain[faces[face_map.clip(0), 0]], -1)
+    metres = vertices[:, 2] / focal
+    limit_out = _outward_limit(weights)
+
+    inside_picture = ((pixels >= 2) & (pixels < [width - 2, height - 2])).all(1)
+    candidate = np.nonzero((grazing > 0.6) & inside_picture)[0]
+    x, y = pixels[candidate].astype(int).T
+    candidate = candidate[known[y, x]]
+    x, y = pixels[candidate].astype(int).T
+    is_in = matte[y, x]
+
+    target = np.zeros(len(vertices))
+    trust = np.zeros(len(vertices))
+    reach = int(np.ceil(_DEFAULT_OUT / metres.min()))
+    for group, sense, region in ((candidate[is_in], 1.0, matte), (candidate[~is_in], -1.0, ~matte)):
+        if not len(group):
+            continue
+        steps, found = _march(pixels[group], sense * direction[group], region, (labels, chain[group]), reach)
+        distance = sense * steps * metres[group]
+        good = found & (distance <= limit_out[group]) & (distance >= -_LIMIT_IN)
+        target[group[good]] = distance[good]
+        trust[group[good]] = (grazing[group[good]] - 0.5) * 2
+    # The frame's edge is no outline.
+    near_frame = ~known
+    trust[candidate[near_frame[y, x]]] = 0
+    trust[pinned] = 0.4
+    target[pinned] = 0
+    return smooth_over_mesh(faces, target, trust, stiffness=3.0, rest=0.01)
+
+
+def smooth_over_mesh(
+    faces: np.ndarray, target: np.ndarray, trust: np.ndarray, stiffness: float, rest: float
+) -> np.ndarray:
+    """The membrane [V] that follows ``target`` [V] (or [V, C]) where ``trust`` [V] says so and is smooth elsewhere.
+
+    Minimises sum trust (x - target)^2 + stiffness sum over edges (x_i - x_j)^2 + rest sum x^2.
+    """
+    count = len(target)
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    ones = np.ones(len(edges) * 2)
+    adjacency = sparse.coo_matrix(
+        (ones, (np.concatenate([edges[:, 0], edges[:, 1]]), np.concatenate([edges[:, 1], edges[:, 0]]))),
+        shape=(count, count),
+    ).tocsr()
+    adjacency.data[:] = 1
+    laplacian = sparse.diags(np.asarray(adjacency.sum(1)).ravel()) - adjacency
+    system = (sparse.diags(trust + rest * 0.01) + stiffness * laplacian).tocsc()
+    right = trust * target if target.ndim == 1 else trust[:, None] * target
+    return splu(system, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(right)

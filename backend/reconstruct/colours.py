@@ -1,0 +1,63 @@
+"""Colour for what the photo does not show: taken from the most alike place that it does show.
+
+Alike means: the same part of the body, near in the rest pose, where depth counts little (the back of a shirt continues
+its front) and the other side of the body counts almost as much (a hidden arm looks like the seen one). Faces are never
+a source for anything but faces, so the back of a head gets hair.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from ..body.model import JOINT_INDEX
+
+_DEPTH_WEIGHT = 0.35
+_MIRROR_PENALTY = 0.05
+"""Metres that the other side of the body is worth further away."""
+_CLASS_PENALTY = 0.6
+_NEIGHBOURS = 16
+_CLASSES = {"head": 0, "neck": 1, "hand": 4, "wrist": 4, "knee": 6, "ankle": 7, "foot": 7, "hip": 6}
+_TRUNK_AND_ARMS = 2
+FACE_CLASS = 10
+
+
+def class_of_joint() -> np.ndarray:
+    """Colour class [24] of what each joint moves."""
+    out = np.full(len(JOINT_INDEX), _TRUNK_AND_ARMS)
+    for name, joint in JOINT_INDEX.items():
+        out[joint] = _CLASSES.get(name.removeprefix("left_").removeprefix("right_"), _TRUNK_AND_ARMS)
+    return out
+
+
+def fill_unseen(
+    source_rest: np.ndarray,
+    source_class: np.ndarray,
+    source_rgb: np.ndarray,
+    target_rest: np.ndarray,
+    target_class: np.ndarray,
+) -> np.ndarray:
+    """Colours [M, 3] of unseen places.
+
+    Args:
+        source_rest, target_rest: [N, 3] and [M, 3] in the rest pose, metres, x = 0 the body's middle.
+        source_class, target_class: [N] and [M] colour classes.
+        source_rgb: [N, 3].
+    """
+    if not len(source_rest):
+        return np.full((len(target_rest), 3), 0.5)
+
+    def features(rest: np.ndarray, kind: np.ndarray, mirrored: float) -> np.ndarray:
+        flip = -1.0 if mirrored else 1.0
+        scaled = rest * np.array([flip, 1.0, _DEPTH_WEIGHT])
+        return np.column_stack([scaled, np.full(len(rest), mirrored), kind * _CLASS_PENALTY])
+
+    source = np.vstack(
+        [features(source_rest, source_class, 0.0), features(source_rest, source_class, _MIRROR_PENALTY)]
+    )
+    tree = cKDTree(source)
+    distance, index = tree.query(features(target_rest, target_class, 0.0), k=_NEIGHBOURS, workers=2)
+    width = 0.5 * distance[:, :1] + 0.004
+    weight = np.exp(-0.5 * ((distance - distance[:, :1]) / width) ** 2)
+    colour = source_rgb[index % len(source_rgb)]
+    return (colour * weight[..., None]).sum(1) / weight.sum(1, keepdims=True)

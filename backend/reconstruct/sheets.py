@@ -1,0 +1,175 @@
+"""Sheets for what stands off the body: skirts between the legs, long hair, coat tails.
+
+Where the matte shows person but the clothed body does not reach, a front and a back layer close the gap. Both hang on one
+grid mesh halfway between them, whose skinning weights are diffused from the body around it, so that cloth follows
+smoothly and never jumps from one leg to the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+_CELL = 6
+"""Pixels between grid nodes."""
+_MIN_WIDTH = 4.0
+"""Pixels; narrower gaps need no mesh of their own: their splats hang on the nearest body face."""
+_ROUNDNESS = 0.06
+"""Metres, the radius with which a sheet's section closes at the outline."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Depth of the person's front and back at every pixel of the matte.
+
+    Attributes:
+        front, back: float [H, W] metres along z; meaningful inside the matte.
+        face: int [H, W], the mesh face to hang on (body or sheet), -1 outside the matte.
+        gap: bool [H, W], inside the matte but not covered by the clothed body.
+    """
+
+    front: np.ndarray
+    back: np.ndarray
+    face: np.ndarray
+    gap: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Grid mesh: ``posed`` [n, 3] in camera space, ``faces`` [m, 3] (0-based), ``weights`` [n, 24]."""
+
+    posed: np.ndarray
+    faces: np.ndarray
+    weights: np.ndarray
+
+
+def push_pull(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Fill ``values`` [H, W] or [H, W, C] smoothly where ``mask`` [H, W] is false (pyramid interpolation)."""
+    flat = values if values.ndim == 3 else values[..., None]
+    weight = mask.astype(np.float32)
+    pyramid = [(np.where(mask[..., None], flat, 0).astype(np.float32), weight)]
+    while min(pyramid[-1][1].shape) > 2 and pyramid[-1][1].min() <= 0:
+        colour, weight = pyramid[-1]
+        size = ((colour.shape[1] + 1) // 2, (colour.shape[0] + 1) // 2)
+        down_weight = cv2.pyrDown(weight, dstsize=size)
+        down = cv2.pyrDown(colour * weight[..., None], dstsize=size).reshape(size[1], size[0], -1)
+        filled = down_weight > 1e-3
+        down = np.where(filled[..., None], down / np.maximum(down_weight, 1e-9)[..., None], 0)
+        pyramid.append((down, filled.astype(np.float32)))
+    colour, weight = pyramid[-1]
+    known = weight > 0
+    if known.any() and not known.all():
+        colour = np.where(known[..., None], colour, colour[known].mean(0))
+    for finer, fine_weight in reversed(pyramid[:-1]):
+        height, width = fine_weight.shape
+        up = cv2.resize(colour, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, -1)
+        colour = np.where(fine_weight[..., None] > 0, finer, up)
+    return colour if values.ndim == 3 else colour[..., 0]
+
+
+def build_layers(
+    matte: np.ndarray,
+    front: np.ndarray,
+    back: np.ndarray,
+    front_face: np.ndarray,
+    vertices: np.ndarray,
+    weights: np.ndarray,
+    face_count: int,
+    focal: float,
+) -> tuple[Layers, Sheet]:
+    """Front and back depths over the whole matte, and the sheet mesh for wide gaps.
+
+    Args:
+        matte: bool [H, W].
+        front, back: [H, W] first and last depth of the clothed body, inf where it is not hit.
+        front_face: int [H, W], first face hit or -1.
+        vertices, weights: posed clothed body [V, 3] and [V, 24], source of the diffused weights.
+        face_count: faces of the body; the sheet's are numbered from here in ``Layers.face``.
+        focal: pixels at this resolution.
+    """
+    height, width = matte.shape
+    covered = front_face >= 0
+    gap = matte & ~covered
+    finite_front, finite_back = (np.where(covered, d, 0) for d in (front, back))
+    middle = (finite_front + finite_back) / 2
+    half = (finite_back - finite_front) / 2
+    inner = covered & ndimage.binary_erosion(covered, iterations=2)
+    middle = push_pull(middle.astype(np.float32), inner if inner.any() else covered)
+    thick = push_pull(cv2.dilate(half.astype(np.float32), np.ones((21, 21), np.uint8)), covered)
+    metres_per_pixel = middle / focal
+    rim = ndimage.distance_transform_edt(matte) * metres_per_pixel
+    rounded = np.sqrt(rim.clip(0, _ROUNDNESS) * (2 * _ROUNDNESS - rim.clip(0, _ROUNDNESS)))
+    half_gap = np.minimum(thick, rounded)
+    nearest = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
+    face = front_face[tuple(nearest)]
+
+    labels, count = ndimage.label(gap)
+    widths = ndimage.maximum(ndimage.distance_transform_edt(gap), labels, np.arange(1, count + 1)) if count else []
+    wide = np.isin(labels, 1 + np.nonzero(np.asarray(widths) >= _MIN_WIDTH)[0])
+    # A sliver at the body's edge lies where that edge lies; between two limbs the smooth surface would float.
+    middle = np.where(gap & ~wide, np.where(covered, finite_front, 0)[tuple(nearest)], middle)
+    sheet, cell_face = _grid(wide, middle, vertices, weights, focal)
+    if len(sheet.faces):
+        hung = wide & (cell_face >= 0)
+        face = np.where(hung, cell_face + face_count, face)
+    front_all = np.where(covered, finite_front, middle - half_gap)
+    back_all = np.where(covered, finite_back, middle + half_gap)
+    return Layers(front_all, back_all, np.where(matte, face, -1), gap), sheet
+
+
+def _grid(
+    wide: np.ndarray, middle: np.ndarray, vertices: np.ndarray, weights: np.ndarray, focal: float
+) -> tuple[Sheet, np.ndarray]:
+    """The sheet's mesh over ``wide`` [H, W] and, per pixel, which of its faces lies there (-1 for none)."""
+    height, width = wide.shape
+    empty = Sheet(np.zeros((0, 3)), np.zeros((0, 3), int), np.zeros((0, weights.shape[1])))
+    cell_face = np.full(wide.shape, -1)
+    if not wide.any():
+        return empty, cell_face
+    rows, columns = (height + _CELL - 1) // _CELL, (width + _CELL - 1) // _CELL
+    padded = np.zeros((rows * _CELL, columns * _CELL), bool)
+    padded[:height, :width] = wide
+    used = padded.reshape(rows, _CELL, columns, _CELL).any((1, 3))
+    node = np.zeros((rows + 1, columns + 1), bool)
+    for dr in (0, 1):
+        for dc in (0, 1):
+            node[dr : dr + rows, dc : dc + columns] |= used
+    number = np.full(node.shape, -1)
+    number[node] = np.arange(node.sum())
+    r, c = np.nonzero(node)
+    depth = middle[(r * _CELL).clip(0, height - 1), (c * _CELL).clip(0, width - 1)]
+    x = (c * _CELL - width / 2) * depth / focal
+    y = (r * _CELL - height / 2) * depth / focal
+    posed = np.stack([x, y, depth], 1)
+    ur, uc = np.nonzero(used)
+    a, b = number[ur, uc], number[ur, uc + 1]
+    d, e = number[ur + 1, uc], number[ur + 1, uc + 1]
+    # Wound so that the normal points to the camera (-z).
+    faces = np.stack([np.stack([a, d, b], 1), np.stack([b, d, e], 1)], 1).reshape(-1, 3)
+    cell_number = np.full(used.shape, -1)
+    cell_number[used] = np.arange(used.sum())
+    py, px = np.nonzero(wide)
+    lower = (py % _CELL) + (px % _CELL) >= _CELL
+    cell_face[py, px] = cell_number[py // _CELL, px // _CELL] * 2 + lower
+    return Sheet(posed, faces, _diffused_weights(posed, faces, vertices, weights)), cell_face
+
+
+def _diffused_weights(
+    posed: np.ndarray, faces: np.ndarray, vertices: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Weights [n, 24]: from the body around each node, then smoothed along the sheet."""
+    distance, index = cKDTree(vertices).query(posed, k=24)
+    blend = 1 / (distance**2 + 0.04**2)
+    out = (weights[index] * (blend / blend.sum(1, keepdims=True))[..., None]).sum(1)
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    degree = np.bincount(edges.ravel(), minlength=len(posed)).astype(float)[:, None]
+    for _ in range(10):
+        total = np.zeros_like(out)
+        np.add.at(total, edges[:, 0], out[edges[:, 1]])
+        np.add.at(total, edges[:, 1], out[edges[:, 0]])
+        out = 0.5 * out + 0.5 * total / np.maximum(degree, 1)
+    return out / out.sum(1, keepdims=True)

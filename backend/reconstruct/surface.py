@@ -1,0 +1,400 @@
+"""The ``surface`` preset: splats on the clothed body, coloured from the photo. Needs no trained weights.
+
+1. The fitted body is pushed to the matte's outline (:mod:`.clothed`); sheets close what still gapes (:mod:`.sheets`).
+2. Front: one splat for each cell of a grid over the matte, on the first surface its ray meets, with the photo's colour.
+3. The rest: splats spread evenly over everything that the front does not cover, coloured by :mod:`.colours`.
+4. The front's colours are corrected by rendering and comparing with the photo, so that overlap does not blur it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from scipy import ndimage
+
+from ..avatar.skinning import triangle_frames
+from ..body.fit import BodyFit
+from ..body.model import BodyModel, rotation_matrices
+from ..prepare import PreparedPhoto, extend_colours
+from ..rendering.contributions import splat_contributions
+from ..rendering.mesh import rasterize_mesh, vertex_normals
+from .clothed import joint_of_vertex, outline_offsets
+from .colours import FACE_CLASS, class_of_joint, fill_unseen
+from .sheets import Layers, build_layers
+from .types import Reconstruction, SurfaceMesh
+
+
+@dataclass(frozen=True)
+class SurfaceConfig:
+    """Numbers of the preset.
+
+    Attributes:
+        front_count, rest_count: how many splats, about.
+        overlap: sigma of a splat over the distance to its neighbours.
+        thickness: sigma across the surface over sigma along it.
+        opacity: of a splat inside the matte.
+        corrections: iterations of colour correction.
+        correction_size: pixels of the picture that they match; finer than 512 so that close-ups do not ring.
+    """
+
+    front_count: int = 56_000
+    rest_count: int = 48_000
+    overlap: float = 0.5
+    thickness: float = 0.3
+    opacity: float = 0.97
+    corrections: int = 6
+    correction_size: int = 768
+
+
+_MAP_SIZE = 512
+_FACE_ON = 0.35
+"""Cosine between surface and ray below which the front grid is too stretched to be trusted alone."""
+_INSET = 1.5
+"""Pixels of the maps by which everything but the front grid keeps inside the outline."""
+_MAX_SNAP = 0.06
+"""Metres that a splat outside the matte is moved to reach it; beyond, that part of the body was not there."""
+
+
+@dataclass(frozen=True)
+class _Splats:
+    """Splats before they are joined: position, normal, sigma along the slope and across it, opacity, face."""
+
+    position: np.ndarray
+    normal: np.ndarray
+    sigma: np.ndarray
+    stretch: np.ndarray
+    opacity: np.ndarray
+    face: np.ndarray
+
+
+def face_region(body: BodyModel) -> np.ndarray:
+    """bool [V]: the face and ears, the part of the head that is surely not hair."""
+    points = dict(zip(body.keypoint_names, (body.keypoint_regressor @ body.template).numpy()))
+    head = body.weights[:, 15].numpy() > 0.5
+    template = body.template.numpy()
+    front = template[:, 2] > 0.5 * (points["left_ear"][2] + points["right_ear"][2]) - 0.01
+    below_hair = template[:, 1] < points["left_eye"][1] + 0.055
+    return head & front & below_hair
+
+
+def clothe(
+    body: BodyModel, fit: BodyFit, photo: PreparedPhoto
+) -> tuple[SurfaceMesh, Layers, float]:
+    """The clothed surface mesh, its depth layers over the matte, and the focal length at the maps' resolution."""
+    factor = _MAP_SIZE / photo.rgb.shape[0]
+    focal = fit.focal * factor
+    size = (_MAP_SIZE, _MAP_SIZE)
+    matte = cv2.resize(photo.alpha, size, interpolation=cv2.INTER_AREA) > 0.5
+    known = cv2.resize(photo.inside.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
+    faces, weights = body.faces.numpy(), body.weights.numpy()
+    with torch.no_grad():
+        rest, joints = (x.numpy() for x in body.shaped(torch.as_tensor(fit.betas)))
+        transforms = body.joint_transforms(rotation_matrices(torch.as_tensor(fit.pose)), torch.as_tensor(joints)).numpy()
+    transforms = transforms.copy()
+    transforms[:, :, 3] += fit.translation
+    normals = vertex_normals(rest, faces)
+    pinned = face_region(body)
+    offsets = np.zeros(len(rest))
+    for _ in range(3):
+        clothed = rest + normals * offsets[:, None]
+        posed = _skin(clothed, weights, transforms)
+        hits = rasterize_mesh(posed, faces, focal, size)
+        offsets += outline_offsets(posed, faces, weights, matte, known, hits.face, focal, pinned)
+    clothed = rest + normals * offsets[:, None]
+    posed = _skin(clothed, weights, transforms)
+    first = rasterize_mesh(posed, faces, focal, size)
+    last = rasterize_mesh(posed, faces, focal, size, farthest=True)
+    layers, sheet = build_layers(matte, first.depth, last.depth, first.face, posed, weights, len(faces), focal)
+    sheet_rest = _unskin(sheet.posed, sheet.weights, transforms)
+    mesh = SurfaceMesh(
+        rest=np.vstack([clothed, sheet_rest]),
+        posed=np.vstack([posed, _skin(sheet_rest, sheet.weights, transforms)]),
+        faces=np.vstack([faces, sheet.faces + len(rest)]),
+        weights=np.vstack([weights, sheet.weights]),
+        body_vertices=len(rest),
+        body_faces=len(faces),
+    )
+    return mesh, layers, focal
+
+
+def _skin(vertices: np.ndarray, weights: np.ndarray, transforms: np.ndarray) -> np.ndarray:
+    blended = np.einsum("vj,jab->vab", weights, transforms, optimize=True)
+    return np.einsum("vab,vb->va", blended[:, :, :3], vertices) + blended[:, :, 3]
+
+
+def _unskin(posed: np.ndarray, weights: np.ndarray, transforms: np.ndarray) -> np.ndarray:
+    """Rest positions whose linear blend skinning gives ``posed``; where the blend is near singular, a damped answer."""
+    blended = np.einsum("vj,jab->vab", weights, transforms, optimize=True)
+    linear, shift = blended[:, :, :3], posed - blended[:, :, 3]
+    u, s, vt = np.linalg.svd(linear) if len(linear) else (linear, np.zeros((0, 3)), linear)
+    damped = s / (s**2 + 1e-3)
+    damped = np.where(s > 0.3, 1 / np.maximum(s, 1e-9), damped)
+    return np.einsum("vba,vb,vcb,vc->va", vt, damped, u, shift, optimize=True)
+
+
+def _sample_map(values: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Nearest-pixel look-up of ``values`` [H, W, ...] at ``pixels`` [n, 2] of the same resolution."""
+    height, width = values.shape[:2]
+    x, y = np.floor(pixels).astype(int).clip(0, [width - 1, height - 1]).T
+    return values[y, x]
+
+
+def _bilinear(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Bilinear look-up of float ``image`` [H, W, C] at ``pixels`` [n, 2] (pixel centres at +0.5)."""
+    # OpenCV takes at most 32767 columns: fold the list into rows.
+    rows = -(-len(pixels) // 4096)
+    folded = np.zeros((rows * 4096, 2), np.float32)
+    folded[: len(pixels)] = pixels - 0.5
+    x, y = folded.reshape(rows, 4096, 2).transpose(2, 0, 1)
+    out = cv2.remap(image, np.ascontiguousarray(x), np.ascontiguousarray(y), cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
+    return out.reshape(rows * 4096, -1)[: len(pixels)]
+
+
+def _front(
+    mesh: SurfaceMesh, layers: Layers, photo: PreparedPhoto, focal: float, config: SurfaceConfig
+) -> tuple[_Splats, np.ndarray]:
+    """Splats on a hexagonal grid over the matte, and their pixels [n, 2] at the maps' resolution."""
+    alpha = photo.alpha
+    factor = _MAP_SIZE / alpha.shape[0]
+    area = float(alpha.sum()) * factor**2
+    spacing = np.sqrt(area / config.front_count)
+    rows = np.arange(0.5 * spacing, _MAP_SIZE, spacing * np.sqrt(3) / 2)
+    spacing_x = spacing * 2 / np.sqrt(3)
+    grid = []
+    for k, y in enumerate(rows):
+        x = np.arange((0.25 + 0.5 * (k % 2)) * spacing_x, _MAP_SIZE, spacing_x)
+        grid.append(np.column_stack([x, np.full(len(x), y)]))
+    pixels = np.vstack(grid)
+    opacity = _bilinear(alpha[..., None], pixels / factor).ravel()
+    keep = opacity > 0.5
+    pixels, opacity = pixels[keep], opacity[keep]
+    # Cells at the matte's rim may fall outside the thresholded map: take the layers of the nearest pixel inside it.
+    inside = layers.face >= 0
+    to_inside = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
+    column, row = np.floor(pixels).astype(int).clip(0, _MAP_SIZE - 1).T
+    row, column = to_inside[0][row, column], to_inside[1][row, column]
+    depth, face = layers.front[row, column], layers.face[row, column]
+    position = _unproject(pixels, depth, focal)
+    normal = _layer_normals(layers, focal)[row, column]
+    ray = position / np.linalg.norm(position, axis=1, keepdims=True)
+    facing = np.maximum(-(normal * ray).sum(1), 0.3)
+    sigma = config.overlap * spacing * depth / focal
+    splats = _Splats(position, normal, sigma, 1 / facing, config.opacity * opacity, face)
+    return splats, pixels
+
+
+def _layer_normals(layers: Layers, focal: float) -> np.ndarray:
+    """Normals [H, W, 3] of the front layer from its smoothed depth, facing the camera, safe at depth jumps."""
+    depth = layers.front.astype(np.float32)
+    inside = (layers.face >= 0).astype(np.float32)
+    blurred = cv2.GaussianBlur(depth * inside, (0, 0), 1.5) / np.maximum(cv2.GaussianBlur(inside, (0, 0), 1.5), 1e-3)
+    pixel = np.maximum(blurred, 1e-3) / focal
+    slope_x = cv2.Sobel(blurred, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8) / pixel
+    slope_y = cv2.Sobel(blurred, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8) / pixel
+    # A jump between two limbs is no slope.
+    steep = np.hypot(slope_x, slope_y)
+    limit = np.where(steep > 3.0, 3.0 / np.maximum(steep, 1e-6), 1.0)
+    limit = np.where(steep > 8.0, 0.0, limit)
+    normal = np.stack([slope_x * limit, slope_y * limit, -np.ones_like(depth)], -1)
+    return normal / np.linalg.norm(normal, axis=-1, keepdims=True)
+
+
+def _unproject(pixels: np.ndarray, depth: np.ndarray, focal: float) -> np.ndarray:
+    return np.column_stack([(pixels - _MAP_SIZE / 2) * depth[:, None] / focal, depth])
+
+
+def _spread(vertices: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """``count`` points spread evenly over a mesh: faces [n] and barycentric coordinates [n, 3].
+
+    Systematic sampling along the faces by area, and the R2 low-discrepancy sequence inside them.
+    """
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    ends = np.cumsum(area)
+    face = np.searchsorted(ends, (np.arange(count) + 0.5) / count * ends[-1]).clip(0, len(faces) - 1)
+    index = np.arange(count)
+    u, v = (0.5 + index * 0.7548776662466927) % 1, (0.5 + index * 0.5698402909980532) % 1
+    over = u + v > 1
+    u, v = np.where(over, 1 - u, u), np.where(over, 1 - v, v)
+    return face, np.column_stack([1 - u - v, u, v])
+
+
+def _rest_of_body(
+    mesh: SurfaceMesh, layers: Layers, photo: PreparedPhoto, focal: float, config: SurfaceConfig
+) -> _Splats:
+    """Splats on the body's surface wherever the front grid does not already show it."""
+    faces = mesh.faces[: mesh.body_faces]
+    area = _area(mesh.posed, faces)
+    face, bary = _spread(mesh.posed, faces, config.rest_count)
+    position = (mesh.posed[faces[face]] * bary[..., None]).sum(1)
+    normals = vertex_normals(mesh.posed[: mesh.body_vertices], faces)
+    normal = (normals[faces[face]] * bary[..., None]).sum(1)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+    pixels = position[:, :2] / position[:, 2:] * focal + _MAP_SIZE / 2
+    in_frame = ((pixels >= 0) & (pixels < _MAP_SIZE)).all(1)
+    size = (_MAP_SIZE, _MAP_SIZE)
+    known = cv2.resize(photo.inside.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
+    in_picture = in_frame & _sample_map(known, pixels)
+    # The front's splats draw the outline; what lies behind them stays a little inside it, or layers would add up over it.
+    inside = ndimage.distance_transform_edt(layers.face >= 0) > _INSET
+    in_matte = in_picture & _sample_map(inside, pixels)
+    facing = -(normal * position).sum(1) / np.linalg.norm(position, axis=1)
+    on_top = position[:, 2] < _sample_map(layers.front, pixels) + 0.012
+    shown = in_matte & on_top & (facing > _FACE_ON)
+
+    # Body that the photo shows to be absent: bring it to the matte if that is near, else leave it out.
+    distance, nearest = ndimage.distance_transform_edt(~inside, return_indices=True)
+    outside = in_picture & ~in_matte
+    gap = _sample_map(distance, pixels) * position[:, 2] / focal
+    row, column = (_sample_map(index, pixels) for index in nearest)
+    moved = _unproject(np.column_stack([column + 0.5, row + 0.5]), position[:, 2], focal)
+    position = np.where((outside & (gap < _MAX_SNAP))[:, None], moved, position)
+    keep = ~shown & ~(outside & (gap >= _MAX_SNAP))
+    sigma = np.full(len(face), config.overlap * np.sqrt(area.sum() / config.rest_count))
+    # Fine parts (fingers, toes, ears) are smaller than the mean spacing.
+    local = np.sqrt(area[face]) * 1.6
+    sigma = np.minimum(sigma, np.maximum(local, 0.5 * sigma))
+    ones = np.ones(len(face))
+    splats = _Splats(position, normal, sigma, ones, config.opacity * ones, face)
+    return _take(splats, keep)
+
+
+def _area(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    return 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
+
+
+def _take(splats: _Splats, keep: np.ndarray) -> _Splats:
+    return _Splats(*(getattr(splats, name)[keep] for name in _Splats.__dataclass_fields__))
+
+
+def _join(*parts: _Splats) -> _Splats:
+    return _Splats(*(np.concatenate([getattr(p, n) for p in parts]) for n in _Splats.__dataclass_fields__))
+
+
+def _frames(splats: _Splats) -> tuple[np.ndarray, np.ndarray]:
+    """Axes [n, 3, 3] (slope direction, across it, normal) and linear scales [n, 3] of flat, slope-stretched splats."""
+    ray = splats.position / np.linalg.norm(splats.position, axis=1, keepdims=True)
+    slope = ray - (ray * splats.normal).sum(1, keepdims=True) * splats.normal
+    length = np.linalg.norm(slope, axis=1, keepdims=True)
+    helper = np.where(np.abs(splats.normal[:, :1]) < 0.9, [[1.0, 0, 0]], [[0, 1.0, 0]])
+    helper = np.cross(splats.normal, helper)
+    slope = np.where(length > 1e-3, slope / np.maximum(length, 1e-9), helper / np.linalg.norm(helper, axis=1, keepdims=True))
+    axes = np.stack([slope, np.cross(splats.normal, slope), splats.normal], -1)
+    return axes, np.stack([splats.sigma * splats.stretch, splats.sigma, splats.sigma], 1)
+
+
+def reconstruct_surface(
+    body: BodyModel,
+    fit: BodyFit,
+    photo: PreparedPhoto,
+    config: SurfaceConfig | None = None,
+    step: Callable[[float, str], None] = lambda fraction, text: None,
+) -> Reconstruction:
+    """Splats of the person in the photo's pose.
+
+    Args:
+        body, fit, photo: from the stages before.
+        config: numbers of the preset.
+        step: receives the stage's fraction and what is being done.
+    """
+    config = config or SurfaceConfig()
+    step(0.0, "Shaping the clothes")
+    mesh, layers, focal = clothe(body, fit, photo)
+    step(0.3, "Placing splats")
+    front, pixels = _front(mesh, layers, photo, focal, config)
+    back = _sheet_back(front, pixels, layers, focal)
+    rest = _rest_of_body(mesh, layers, photo, focal, config)
+    joined = _join(front, back, rest)
+    step(0.4, "Colouring the unseen side")
+    image = extend_colours(photo.rgb, photo.alpha).astype(np.float32) / 255
+    seen_rgb = _bilinear(image, pixels * photo.rgb.shape[0] / _MAP_SIZE)
+    rgb = _colour(body, mesh, joined, len(front.face), seen_rgb)
+    axes, scale = _frames(joined)
+    scale[:, 2] *= config.thickness
+
+    step(0.6, "Matching the photo")
+    opacity, rgb = _match_photo(joined, axes, scale, rgb, image, photo.alpha, fit.focal, config)
+    kept = opacity > 1 / 255
+    return Reconstruction(
+        joined.position[kept], axes[kept], scale[kept], opacity[kept], rgb[kept], joined.face[kept], mesh
+    )
+
+
+def _match_photo(
+    splats: _Splats,
+    axes: np.ndarray,
+    scale: np.ndarray,
+    rgb: np.ndarray,
+    image: np.ndarray,
+    alpha: np.ndarray,
+    focal: float,
+    config: SurfaceConfig,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Opacities [n] and colours [n, 3] corrected so that the render meets the photo.
+
+    Overlapping splats blur; SIRT iterations on the colours of whatever is seen undo that. Splats whose light falls outside
+    the matte fade, or the outline would grow by the splats' width.
+    """
+    size = config.correction_size
+    factor = size / alpha.shape[0]
+    matte = torch.as_tensor(cv2.resize(alpha, (size, size), interpolation=cv2.INTER_AREA)).reshape(-1, 1)
+    target = torch.as_tensor(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)).reshape(-1, 3)
+    opacity = splats.opacity.clip(0, 1)
+    for _ in range(2):
+        seen = splat_contributions(splats.position, axes, scale, opacity, focal * factor, size)
+        total = seen.gather(torch.ones_like(matte))
+        inside = (seen.gather(matte) / total.clamp_min(1e-6)).ravel().numpy()
+        visible = total.ravel().numpy() > 0.05
+        opacity = np.where(visible, opacity * ((inside - 0.3) / 0.4).clip(0, 1), opacity)
+    seen = splat_contributions(splats.position, axes, scale, opacity, focal * factor, size)
+    total = seen.gather(torch.ones_like(matte))
+    cover = seen.render(torch.ones(len(opacity), 1))
+    colours = torch.as_tensor(rgb, dtype=torch.float32)
+    for _ in range(config.corrections):
+        residual = (target * cover - seen.render(colours)) * (matte > 0.5)
+        change = seen.gather(residual) / (total + 1e-2)
+        colours = (colours + torch.where(total > 0.05, change, 0)).clamp(0, 1)
+    return opacity, colours.numpy()
+
+
+def _sheet_back(front: _Splats, pixels: np.ndarray, layers: Layers, focal: float) -> _Splats:
+    """The far layer of the gaps that no body fills."""
+    in_gap = _sample_map(layers.gap, pixels)
+    part = _take(front, in_gap)
+    depth = _sample_map(layers.back, pixels[in_gap])
+    position = _unproject(pixels[in_gap], depth, focal)
+    return _Splats(position, part.normal * [1, 1, -1], part.sigma, part.stretch, part.opacity, part.face)
+
+
+def _colour(body: BodyModel, mesh: SurfaceMesh, splats: _Splats, front_count: int, seen_rgb: np.ndarray) -> np.ndarray:
+    """Colours [n, 3]: the photo's for the first ``front_count`` splats, filled in for the others."""
+    corner = mesh.faces[splats.face]
+    # Where each splat lies in the rest pose, to the precision that colour needs: its offset from the face's centre is small.
+    rest = _transfer(splats.position, mesh, corner)
+    joint = joint_of_vertex(mesh.weights)[corner[:, 0]]
+    kind = class_of_joint()[joint]
+    is_face = np.zeros(len(mesh.rest), bool)
+    is_face[: mesh.body_vertices] = face_region(body)
+    kind = np.where(is_face[corner].all(1), FACE_CLASS, kind)
+    facing = -(splats.normal * splats.position).sum(1) / np.linalg.norm(splats.position, axis=1)
+    source = np.zeros(len(kind), bool)
+    source[:front_count] = facing[:front_count] > 0.3
+    rgb = np.empty((len(kind), 3))
+    rgb[:front_count] = seen_rgb
+    rgb[front_count:] = fill_unseen(
+        rest[source], kind[source], rgb[source], rest[front_count:], kind[front_count:]
+    )
+    return rgb
+
+
+def _transfer(points: np.ndarray, mesh: SurfaceMesh, triangles: np.ndarray) -> np.ndarray:
+    """Posed points [n, 3] carried to the rest pose in the frames of their ``triangles`` [n, 3]."""
+    posed_frame, _ = triangle_frames(mesh.posed, triangles)
+    rest_frame, _ = triangle_frames(mesh.rest, triangles)
+    local = np.einsum("nba,nb->na", posed_frame, points - mesh.posed[triangles[:, 0]])
+    return mesh.rest[triangles[:, 0]] + np.einsum("nab,nb->na", rest_frame, local)

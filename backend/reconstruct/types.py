@@ -1,0 +1,50 @@
+"""What the reconstruction stage hands on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class SurfaceMesh:
+    """The clothed surface that splats are bound to: the body's faces pushed out to the garments, and extra sheets.
+
+    Attributes:
+        rest: [S, 3] metres, canonical pose.
+        posed: [S, 3] metres, the photo's pose in camera space.
+        faces: int [G, 3]; the first ``body_faces`` of them are the body's.
+        weights: [S, 24] skinning weights.
+        body_vertices, body_faces: how many of each belong to the body's topology.
+    """
+
+    rest: np.ndarray
+    posed: np.ndarray
+    faces: np.ndarray
+    weights: np.ndarray
+    body_vertices: int
+    body_faces: int
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Splats in the photo's pose, in camera space (OpenCV axes, metres), and where they sit on the surface.
+
+    Attributes:
+        position: [N, 3].
+        rotation: [N, 3, 3], columns are the splat's axes.
+        scale: [N, 3] metres, linear.
+        opacity: [N] in 0..1.
+        rgb: [N, 3] display sRGB in 0..1.
+        face: int [N] index into ``surface.faces``.
+        surface: the mesh.
+    """
+
+    position: np.ndarray
+    rotation: np.ndarray
+    scale: np.ndarray
+    opacity: np.ndarray
+    rgb: np.ndarray
+    face: np.ndarray
+    surface: SurfaceMesh
