@@ -1,0 +1,64 @@
+"""One door to all renderers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+
+from . import gsplat_backend, rasterizer, reference
+from .types import CameraTensors, GaussianTensors, RenderOutput
+
+Backend = Literal["auto", "torch", "gsplat", "reference"]
+
+
+def render(
+    gaussians: GaussianTensors,
+    camera: CameraTensors,
+    background: torch.Tensor | Sequence[float] | None = None,
+    backend: Backend = "auto",
+) -> RenderOutput:
+    """Render splats; differentiable with respect to every tensor given.
+
+    3DGS's equations: covariance J W Sigma W^T J^T + 0.3 I in pixels, alpha = min(0.99, opacity exp(-q)), alphas below
+    1/255 skipped, composited front to back in the order of depth.
+
+    Args:
+        gaussians: N splats; N may be 0.
+        camera: on the same device.
+        background: [C] colour, or [H, W, C] picture, to composite on; None leaves the picture premultiplied.
+        backend: "torch" (ours, any device), "gsplat" (CUDA), "reference" (slow, for tests), or "auto": gsplat where
+            the splats are on CUDA and it is installed, else torch.
+
+    Raises:
+        ValueError: unknown backend, or gsplat for splats that are not on CUDA.
+        ImportError: gsplat is asked for and not installed.
+    """
+    on_cuda = gaussians.position.device.type == "cuda"
+    if backend == "auto":
+        backend = "gsplat" if on_cuda and gsplat_backend.is_available() else "torch"
+    if backend == "torch":
+        output = _render_torch(gaussians, camera)
+    elif backend == "reference":
+        output = reference.render(gaussians, camera)
+    elif backend == "gsplat":
+        if not on_cuda:
+            raise ValueError("The gsplat renderer needs the splats on a CUDA device.")
+        output = gsplat_backend.render(gaussians, camera)
+    else:
+        raise ValueError(f"There is no renderer {backend!r}; choose auto, torch, gsplat or reference.")
+    if background is None:
+        return output
+    behind = torch.as_tensor(background, dtype=output.rgb.dtype, device=output.rgb.device)
+    return dataclasses.replace(output, rgb=output.rgb + (1 - output.alpha)[:, :, None] * behind)
+
+
+def _render_torch(gaussians: GaussianTensors, camera: CameraTensors) -> RenderOutput:
+    device = gaussians.position.device
+    if device.type != "mps":
+        return rasterizer.render(gaussians, camera)
+    # Apple's GPUs have no float64, which the cumulative sums need.
+    output = rasterizer.render(gaussians.to("cpu"), camera.to("cpu"))
+    return RenderOutput(output.rgb.to(device), output.alpha.to(device), output.depth.to(device))
