@@ -61,6 +61,10 @@ def _build(tree: Tree) -> None:
     point = tree.vector("MULTIPLY_ADD", edge_2, weights[2], point)
     point = tree.vector("MULTIPLY_ADD", normal, tree.attribute(OFFSET, "FLOAT"), point)
 
+    ratio = tree.math("DIVIDE", tree.math("MULTIPLY", double_area, 0.5), tree.attribute(REST_AREA, "FLOAT"))
+    stretch = tree.math("MINIMUM", tree.math("MAXIMUM", tree.math("SQRT", ratio), STRETCH_LIMITS[0]), STRETCH_LIMITS[1])
+    scale = tree.vector("SCALE", tree.attribute("scale", "FLOAT_VECTOR"), stretch)
+
     frame = tree.call(
         "FunctionNodeAxesToRotation",
         {"Primary Axis": normal, "Secondary Axis": edge_1},
@@ -72,12 +76,11 @@ def _build(tree: Tree) -> None:
         {"Rotation": tree.attribute(ROTATION, "QUATERNION"), "Rotate By": frame},
         rotation_space="GLOBAL",
     )
-
-    ratio = tree.math("DIVIDE", tree.math("MULTIPLY", double_area, 0.5), tree.attribute(REST_AREA, "FLOAT"))
-    stretch = tree.math("MINIMUM", tree.math("MAXIMUM", tree.math("SQRT", ratio), STRETCH_LIMITS[0]), STRETCH_LIMITS[1])
-    scale = tree.vector("SCALE", tree.attribute("scale", "FLOAT_VECTOR"), stretch)
-
-    geometry = tree.store(inputs["Geometry"], "rotation", "QUATERNION", rotation)
+    # Captured together, the triangles are sampled once; each node below on its own would sample them again.
+    geometry, (point, rotation, scale) = tree.capture(
+        inputs["Geometry"], (("VECTOR", point), ("ROTATION", rotation), ("VECTOR", scale))
+    )
+    geometry = tree.store(geometry, "rotation", "QUATERNION", rotation)
     geometry = tree.store(geometry, "scale", "FLOAT_VECTOR", scale)
     geometry = tree.call("GeometryNodeSetPosition", {"Geometry": geometry, "Position": point})
     tree.group_output(Geometry=geometry)

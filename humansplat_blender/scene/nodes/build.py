@@ -147,6 +147,13 @@ class Tree:
             self.feed(pick(node.inputs, key), value)
         return pick(node.outputs, output)
 
+    def outputs(self, kind: str, inputs: dict[str | int, Any], **properties: Any) -> tuple[Any, ...]:
+        """As :meth:`call`, for a node with several results."""
+        node = self.node(kind, **properties)
+        for key, value in inputs.items():
+            self.feed(pick(node.inputs, key), value)
+        return tuple(socket for socket in node.outputs if socket.enabled)
+
     def group_input(self) -> bpy.types.NodeOutputs:
         """Outputs of a group input node, by name."""
         return self.node("NodeGroupInput").outputs
@@ -191,6 +198,17 @@ class Tree:
             data_type=data_type,
             domain=domain,
         )
+
+    def capture(self, geometry: Any, fields: Sequence[tuple[str, Any]]) -> tuple[Any, tuple[Any, ...]]:
+        """Evaluate (socket type, field) pairs on the points, once and together; geometry and captured fields."""
+        node = self.node("GeometryNodeCaptureAttribute", domain="POINT")
+        names = [f"Field {index}" for index in range(len(fields))]
+        for name, (kind, _) in zip(names, fields):
+            node.capture_items.new(kind, name)
+        self.feed(node.inputs["Geometry"], geometry)
+        for name, (_, field) in zip(names, fields):
+            self.feed(node.inputs[name], field)
+        return node.outputs["Geometry"], tuple(node.outputs[name] for name in names)
 
     def switch(self, condition: Any, false: Any, true: Any, input_type: str = "GEOMETRY") -> Any:
         """Geometry nodes Switch; the branch that is not taken is not evaluated."""

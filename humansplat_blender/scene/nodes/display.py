@@ -7,7 +7,7 @@ from typing import Any
 import bpy
 
 from .build import Socket, Tree, ensure_group
-from .material import CENTRE, ICOSPHERE_RADIUS, MINIMUM_ALPHA, WHITENING, splat_material
+from .material import DRAWN_SCALE, ICOSPHERE_RADIUS, MINIMUM_ALPHA, MINIMUM_SCALE, TURN, splat_material
 
 NAME = "HumanSplat Display"
 VERSION = 1
@@ -17,8 +17,6 @@ VIEWPORT_AMOUNT = "Viewport Amount"
 EXACT_VIEWPORT = "Exact in Viewport"
 SOLID_PREVIEW = "Solid Preview"
 
-# Thinner splats are drawn this thick (metres): an ellipsoid without volume has no inverse transform.
-MINIMUM_SCALE = 5e-5
 # EEVEE draws a point as four triangles whose outline is a square inscribed in the point's disc.
 POINT_RADIUS = 2.0**0.5
 
@@ -73,7 +71,6 @@ def _build(tree: Tree) -> None:
     size = tree.math("MULTIPLY", inputs[SPLAT_SIZE], growth)
 
     scale = tree.vector("SCALE", tree.attribute("scale", "FLOAT_VECTOR"), size)
-    scale = tree.vector("MAXIMUM", scale, (MINIMUM_SCALE,) * 3)
     rotation = tree.attribute("rotation", "QUATERNION")
     support = _support(tree)
 
@@ -100,7 +97,8 @@ def _support(tree: Tree) -> Any:
 def _ellipsoids(tree: Tree, splats: Any, rotation: Any, scale: Any, support: Any) -> Any:
     ball = tree.call("GeometryNodeMeshIcoSphere", {"Radius": 1.0, "Subdivisions": 1}, "Mesh")
     ball = tree.call("GeometryNodeSetMaterial", {"Geometry": ball, "Material": splat_material(points=False)})
-    radius = tree.vector("SCALE", scale, tree.math("MULTIPLY", support, ICOSPHERE_RADIUS))
+    radius = tree.vector("MAXIMUM", scale, (MINIMUM_SCALE,) * 3)
+    radius = tree.vector("SCALE", radius, tree.math("MULTIPLY", support, ICOSPHERE_RADIUS))
     return tree.call(
         "GeometryNodeInstanceOnPoints",
         {"Points": splats, "Instance": ball, "Rotation": rotation, "Scale": radius},
@@ -109,12 +107,11 @@ def _ellipsoids(tree: Tree, splats: Any, rotation: Any, scale: Any, support: Any
 
 def _points(tree: Tree, splats: Any, rotation: Any, scale: Any, support: Any) -> Any:
     """Points whose material sees a ball that encloses the ellipsoid."""
-    position = tree.node("GeometryNodeInputPosition").outputs[0]
-    geometry = tree.store(splats, CENTRE, "FLOAT_VECTOR", position)
-    for name, axis, sigma in zip(WHITENING, ((1, 0, 0), (0, 1, 0), (0, 0, 1)), tree.separate(scale)):
-        direction = tree.call("FunctionNodeRotateVector", {"Vector": axis, "Rotation": rotation})
-        row = tree.vector("SCALE", direction, tree.math("DIVIDE", 1.0, sigma))
-        geometry = tree.store(geometry, name, "FLOAT_VECTOR", row)
+    # EEVEE's materials cannot read quaternions, but colours.
+    w, x, y, z = tree.outputs("FunctionNodeRotationToQuaternion", {"Rotation": rotation})
+    turn = tree.call("FunctionNodeCombineColor", {"Red": x, "Green": y, "Blue": z, "Alpha": w})
+    geometry = tree.store(splats, TURN, "FLOAT_COLOR", turn)
+    geometry = tree.store(geometry, DRAWN_SCALE, "FLOAT_VECTOR", scale)
     x, y, z = tree.separate(scale)
     largest = tree.math("MAXIMUM", tree.math("MAXIMUM", x, y), z)
     radius = tree.math("MULTIPLY", largest, tree.math("MULTIPLY", support, POINT_RADIUS))

@@ -22,9 +22,11 @@ SH_C0 = 0.28209479177387814
 MINIMUM_ALPHA = 1.0 / 255.0
 # An icosphere of 20 faces with corners at radius 1.26 encloses the unit sphere (its inradius is 0.7947).
 ICOSPHERE_RADIUS = 1.26
-# Attributes that the display group stores for the point form: rows of the matrix from object to whitened space.
-WHITENING = ("splat:whiten_x", "splat:whiten_y", "splat:whiten_z")
-CENTRE = "splat:centre"
+# Thinner splats are drawn this thick (metres): an ellipsoid without volume has no inverse transform.
+MINIMUM_SCALE = 5e-5
+# Attributes that the display group stores for the point form: rotation as a colour (x, y, z, w), and scale.
+TURN = "splat:turn"
+DRAWN_SCALE = "splat:scale"
 
 
 def splat_material(points: bool) -> bpy.types.Material:
@@ -58,13 +60,15 @@ def _build(tree: Tree, points: bool) -> None:
     ray = _to_object(tree, "VECTOR", geometry.outputs["Incoming"])
     opacity = radiance.outputs["Alpha"]
     if points:
-        centre = tree.node("ShaderNodeAttribute", attribute_type=source, attribute_name=CENTRE).outputs["Vector"]
-        rows = [
-            tree.node("ShaderNodeAttribute", attribute_type=source, attribute_name=name).outputs["Vector"]
-            for name in WHITENING
-        ]
-        point = tree.vector("SUBTRACT", point, centre)
-        point, ray = (tree.combine(*(_dot(tree, row, v) for row in rows)) for v in (point, ray))
+        centre, turn, scale = (
+            tree.node("ShaderNodeAttribute", attribute_type=source, attribute_name=name).outputs
+            for name in ("position", TURN, DRAWN_SCALE)
+        )
+        scale = tree.vector("MAXIMUM", scale["Vector"], (MINIMUM_SCALE,) * 3)
+        point = tree.vector("SUBTRACT", point, centre["Vector"])
+        point, ray = (
+            tree.vector("DIVIDE", _turn_back(tree, turn["Color"], turn["Alpha"], v), scale) for v in (point, ray)
+        )
         falloff: Any = -0.5
     else:
         # Instances are scaled to the radius where alpha falls to 1/255, times the icosphere's own factor.
@@ -92,6 +96,13 @@ def _to_object(tree: Tree, vector_type: str, value: Any) -> Any:
         convert_from="WORLD",
         convert_to="OBJECT",
     )
+
+
+def _turn_back(tree: Tree, axis: Any, w: Any, value: Any) -> Any:
+    """`value` turned by the inverse of the unit quaternion (axis, w): v - 2 w (a x v) + 2 a x (a x v)."""
+    double_cross = tree.vector("SCALE", tree.vector("CROSS_PRODUCT", axis, value), 2.0)
+    turned = tree.vector("ADD", value, tree.vector("CROSS_PRODUCT", axis, double_cross))
+    return tree.vector("SUBTRACT", turned, tree.vector("SCALE", double_cross, w))
 
 
 def _dot(tree: Tree, a: Any, b: Any) -> Any:
