@@ -284,7 +284,8 @@ class InstallJob:
                 log.write(line + "\n")
                 log.flush()
                 self._tail.append(line)
-                self.last_line = line.strip()
+                if not line.startswith(("WARNING", "ERROR")):  # an alternative follows; the log has it all
+                    self.last_line = line.strip()
         return process.wait()
 
     def _explain(self, step: Step, code: int) -> Failure:

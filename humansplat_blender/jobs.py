@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -81,7 +81,7 @@ class JobManager:
         overall, stage, stage_fraction, step: progress of the running job, fractions 0..1.
         message: one sentence about the last job that ended well.
         failure: why the last job did not.
-        warnings: what the backend noted about the last avatar.
+        warnings: what there is to know about the last avatar.
         backend_info: its last answer to ``initialize``.
         revision: grows with every visible change.
     """
@@ -189,6 +189,11 @@ class JobManager:
             self.message = ""
             self.warnings = ()
             self._end(State.IDLE)
+
+    def add_notes(self, notes: Iterable[str]) -> None:
+        """Show sentences below the last message."""
+        self.warnings = (*self.warnings, *notes)
+        self.revision += 1
 
     def fail(self, failure: Failure) -> None:
         """Show an error that came up before a job could begin."""

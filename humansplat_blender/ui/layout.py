@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
-
+import blf
 import bpy
 
 from ..client import Failure
@@ -41,12 +40,26 @@ def wrapped(layout: bpy.types.UILayout, text: str, width: float, icon: str = "NO
         alert: draw it red.
     """
     scale = bpy.context.preferences.system.ui_scale
-    characters = max(int((width - 45 * scale) / (6.3 * scale)), 16)
+    room = width - (60 if icon != "NONE" else 40) * scale
     column = layout.column(align=True)
     column.scale_y = 0.8
     column.alert = alert
-    for index, line in enumerate(textwrap.wrap(text, characters)):
+    for index, line in enumerate(_break_lines(text, room)):
         column.label(text=line, icon=icon if index == 0 else "BLANK1" if icon != "NONE" else "NONE")
+
+
+def _break_lines(text: str, room: float) -> list[str]:
+    """Break at spaces so that every line fits into ``room`` pixels of the interface's font."""
+    preferences = bpy.context.preferences
+    blf.size(0, preferences.ui_styles[0].widget.points * preferences.system.ui_scale)
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and blf.dimensions(0, longer)[0] > room:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def draw_job(layout: bpy.types.UILayout, manager: JobManager, width: float, stages: bool = True) -> None:

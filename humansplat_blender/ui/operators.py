@@ -139,6 +139,8 @@ class HUMANSPLAT_OT_import_avatar(bpy.types.Operator):
             traceback.print_exc()
             self.report({"ERROR"}, f"{folder.name} cannot be imported ({type(error).__name__}: {error})")
             return {"CANCELLED"}
+        if preferences.get().setup_scene:
+            runtime.manager().add_notes(scene.scene_setup(context.scene))
         self.report({"INFO"}, f"Imported {imported.collection.name}")
         return {"FINISHED"}
 
@@ -476,7 +478,8 @@ class HUMANSPLAT_OT_scene_setup(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Change the scene."""
-        scene.scene_setup(context.scene)
+        changes = scene.scene_setup(context.scene)
+        self.report({"INFO"}, " ".join(changes) or "The scene is set up already")
         return {"FINISHED"}
 
 

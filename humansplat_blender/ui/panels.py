@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bpy
 
-from ..jobs import State
 from . import runtime
 from .layout import INSTALL_NOTE, OFFLINE_NOTE, draw_failure, draw_job, wrapped
 
@@ -28,7 +27,7 @@ class HUMANSPLAT_PT_main(_SidebarPanel, bpy.types.Panel):
         manager = runtime.manager()
         width = context.region.width
         settings = context.scene.humansplat
-        if runtime.current_environment() is None:
+        if runtime.current_environment() is None and not manager.busy:
             self._draw_install(layout, width)
         self._draw_photo(layout, settings)
         column = layout.column()
@@ -47,9 +46,9 @@ class HUMANSPLAT_PT_main(_SidebarPanel, bpy.types.Panel):
             row.operator("humansplat.reconstruct", icon="OUTLINER_OB_ARMATURE")
         if manager.failure is not None:
             draw_failure(layout, manager.failure, width)
-        elif manager.state is State.DONE and manager.message:
+        elif not manager.busy and (manager.message or manager.warnings):
             row = layout.row()
-            row.label(text=manager.message, icon="CHECKMARK")
+            row.label(text=manager.message or "Imported", icon="CHECKMARK")
             row.operator("humansplat.dismiss", text="", icon="X", emboss=False)
         for warning in manager.warnings:
             wrapped(layout, warning, width, icon="INFO")
@@ -60,7 +59,7 @@ class HUMANSPLAT_PT_main(_SidebarPanel, bpy.types.Panel):
             row = layout.row(align=True)
             row.scale_y = 1.6
             row.operator("humansplat.choose_photo", icon="IMAGE_DATA")
-            if len(bpy.data.images):
+            if any(image.type == "IMAGE" for image in bpy.data.images):
                 row.prop_search(settings, "photo", bpy.data, "images", text="")
             return
         column = layout.column(align=True)

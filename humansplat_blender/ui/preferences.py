@@ -42,6 +42,12 @@ class HumanSplatPreferences(bpy.types.AddonPreferences):
         "when the extension is uninstalled",
         subtype="DIR_PATH",
     )
+    setup_scene: bpy.props.BoolProperty(
+        name="Set Up the Scene on Import",
+        description="Choose the Standard view transform and enough transparent bounces, without which splats look "
+        "washed out or dark. The panel says what was changed, and undo takes it back",
+        default=True,
+    )
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the preferences."""
@@ -80,6 +86,7 @@ class HumanSplatPreferences(bpy.types.AddonPreferences):
 
         layout.prop(self, "device")
         layout.prop(self, "results_path")
+        layout.prop(self, "setup_scene")
 
 
 def get() -> HumanSplatPreferences:

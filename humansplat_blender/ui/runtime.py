@@ -140,8 +140,7 @@ def _import(result: Result) -> str:
     """Import a finished avatar as one undo step, or say why that has to wait."""
     global _import_asked_at
     if _file_count != _job_file_count:
-        note = "Another file was opened meanwhile: import the avatar from the list."
-        manager().warnings = (*manager().warnings, note)
+        manager().add_notes(["Another file was opened meanwhile: import the avatar from the list."])
         return ""
     if bpy.app.background:
         bpy.ops.humansplat.import_avatar(directory=str(result.folder))

@@ -56,9 +56,40 @@ def test_reconstruct_makes_imports_and_lists_an_avatar(addon: SimpleNamespace) -
     assert result.folder == addon.results / "my_photo"
     assert json.loads((result.folder / "avatar.json").read_text())["format"] == "humansplat-avatar"
     assert result.preview.is_file()
-    assert addon.manager.warnings == ("This avatar is made up.",)
+    assert addon.manager.warnings[0] == "This avatar is made up."
     assert "my_photo is ready" in addon.manager.message
     assert not list(addon.results.glob(".job-*"))
+
+
+def test_import_sets_up_the_scene_and_says_so(addon: SimpleNamespace) -> None:
+    scene = bpy.context.scene
+    bpy.ops.humansplat.reconstruct(filepath=addon.photo("photo"))
+    assert scene.view_settings.view_transform == "Standard"
+    assert any("view transform" in note.lower() for note in addon.manager.warnings)
+    scene.view_settings.view_transform = "Filmic"
+    bpy.context.preferences.addons[MODULE].preferences.setup_scene = False
+    folder = addon.runtime.results().results[0].folder
+    bpy.ops.humansplat.import_avatar(directory=str(folder))
+    assert scene.view_settings.view_transform == "Filmic"
+
+
+def test_list_selects_and_poses(addon: SimpleNamespace) -> None:
+    bpy.ops.humansplat.reconstruct(filepath=addon.photo("photo"))
+    armature = bpy.context.object
+    assert armature.type == "ARMATURE"
+    shoulder = armature.pose.bones["left_shoulder"]
+    photo = shoulder.rotation_quaternion.copy()
+    assert abs(photo.angle - 0.9) < 1e-5  # what the made-up avatar holds
+    bpy.ops.humansplat.set_pose(pose="REST")
+    assert shoulder.rotation_quaternion.angle < 1e-6
+    bpy.ops.humansplat.set_pose(pose="PHOTO")
+    assert shoulder.rotation_quaternion.rotation_difference(photo).angle < 1e-6
+    armature.select_set(False)
+    bpy.context.view_layer.objects.active = None
+    assert not bpy.ops.humansplat.set_pose.poll()
+    folder = addon.runtime.results().results[0].folder
+    assert bpy.ops.humansplat.select_avatar(directory=str(folder)) == {"FINISHED"}
+    assert bpy.context.object == armature and armature.select_get()
 
 
 def test_backend_stays_warm_and_names_do_not_clash(addon: SimpleNamespace) -> None:
