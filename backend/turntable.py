@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 from pathlib import Path
 
@@ -27,9 +28,7 @@ def read_avatar(folder: Path) -> Avatar:
     try:
         return load_avatar(folder)
     except (OSError, AvatarFormatError) as error:
-        raise BackendError(
-            "package_unreadable", f"{folder} is no avatar package: {error}", "Give a folder that `reconstruct` wrote."
-        ) from error
+        raise BackendError("package_unreadable", str(error), "Give a folder that `reconstruct` wrote.") from error
 
 
 def choose_pose(avatar: Avatar, pose: str) -> tuple[np.ndarray, np.ndarray]:
@@ -143,7 +142,8 @@ def write_png(image: np.ndarray, path: Path) -> None:
         Image.fromarray(image).save(temporary, "PNG")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise BackendError(
             "output_not_writable", f"{path} cannot be written: {error.strerror or error}.", "Choose another file."
         ) from error
