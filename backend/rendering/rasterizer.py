@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from .projection import MAX_ALPHA, MIN_ALPHA, Ellipses, project
 from .types import CameraTensors, GaussianTensors, RenderOutput
 
-PAIRS_PER_BATCH = 400_000
-"""About 100 bytes of working memory each."""
+PAIRS_PER_BATCH = 1_000_000
+"""About 150 bytes of working memory each. Fewer would end more pixels early, but cost more rounds of thread starts."""
 OPAQUE = 5e-5
 """A pixel that lets less than this through is finished; what lies behind would change it by less than that."""
 
@@ -143,6 +144,7 @@ class _Composite(torch.autograd.Function):
         return image.reshape(height, width, -1), alpha.reshape(height, width)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_image: torch.Tensor, grad_alpha: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Batches from the farthest to the nearest, with a running sum of what lies behind each pixel's pair."""
         slope, inverse_x, inverse_y, opacity, features = ctx.saved_tensors
