@@ -1,4 +1,4 @@
-"""The whole way from a photo to an avatar package: wires the stages, reports progress, can be cancelled between steps."""
+"""From a photo to an avatar package: wires the stages, reports progress, can be cancelled between steps."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from . import __version__
-from .avatar import Avatar, Body, Camera, load_avatar, pose_gaussians, save_avatar
-from .avatar.quaternion import from_matrix
+from .avatar import Avatar, Body, Camera, pose_gaussians, save_avatar
 from .bind import bind
 from .body.fit import BodyFit, BodyFitter
 from .body.model import JOINT_NAMES, BodyModel, load_body
 from .errors import BackendError
 from .prepare import BlazePose, PreparedPhoto, load_photo, prepare
 from .progress import CancelCheck, ProgressCallback, Reporter
-from .reconstruct import Reconstruction, reconstruct_surface
+from .reconstruct import Reconstruction, SurfaceReconstructor
 from .rendering import render_gaussians
 
 PRESETS = ("surface",)
@@ -87,7 +87,7 @@ class Pipeline:
     def __init__(self, device: str = "auto") -> None:
         self.device = choose_device(device)
         self._networks: BlazePose | None = None
-        self._fitters: dict[str, tuple[BodyModel, BodyFitter]] = {}
+        self._bodies: dict[str, tuple[BodyModel, BodyFitter, SurfaceReconstructor]] = {}
 
     def load(self, body: str = "neutral") -> None:
         """Load the networks and one body; cheap when they are loaded already.
@@ -95,11 +95,21 @@ class Pipeline:
         Raises:
             BackendError: kinds ``weights_missing``, ``body_missing``, ``body_unreadable``.
         """
+        self.networks()
+        if body not in self._bodies:
+            model = load_body(body)
+            self._bodies[body] = (model, BodyFitter(model), SurfaceReconstructor(model))
+
+    def networks(self) -> BlazePose:
+        """The detection networks, loaded on first use."""
         if self._networks is None:
             self._networks = BlazePose(self.device)
-        if body not in self._fitters:
-            model = load_body(body)
-            self._fitters[body] = (model, BodyFitter(model))
+        return self._networks
+
+    def fitter(self, body: str = "neutral") -> BodyFitter:
+        """The fitter of one body, loaded on first use."""
+        self.load(body)
+        return self._bodies[body][1]
 
     def reconstruct(
         self,
@@ -137,42 +147,22 @@ class Pipeline:
             report.step("prepare", 0.2, "Loading the networks")
             self.load(options.body)
             report.step("prepare", 0.4, "Finding the person")
-            assert self._networks is not None
-            photo = prepare(photo_file, self._networks, options.person)
-        body, fitter = self._fitters[options.body]
+            photo = prepare(photo_file, self.networks(), options.person)
+        body, fitter, preset = self._bodies[options.body]
         with timed("body", "Fitting the body"):
             fit = fitter.fit(photo, report.check)
         with timed("reconstruct", "Reconstructing"):
-            reconstruction = reconstruct_surface(
-                body,
-                fit,
-                photo,
-                lambda splats, size: self._render_photo_view(splats, fit, photo, size),
-                step=lambda fraction, text: report.step("reconstruct", fraction, text),
+            reconstruction = preset.reconstruct(
+                fit, photo, lambda fraction, text: report.step("reconstruct", fraction, text)
             )
         with timed("bind", "Binding to the body"):
             avatar = assemble_avatar(body, fit, photo, reconstruction, options)
         with timed("save", "Rendering the preview"):
             preview = _png(self._preview(avatar, photo))
             report.step("save", 0.6, "Writing the package")
-            avatar = _with_seconds(avatar, seconds)
+            avatar = replace(avatar, seconds=dict(seconds))
             write_package(avatar, output, _png(np.dstack([photo.rgb, (photo.alpha * 255).round()])), preview)
         return ReconstructResult(output, seconds, photo.warnings)
-
-    def _render_photo_view(
-        self, splats: Reconstruction, fit: BodyFit, photo: PreparedPhoto, size: int
-    ) -> np.ndarray:
-        """RGBA [size, size, 4], premultiplied, from the photo's camera."""
-        return render_gaussians(
-            position=splats.position,
-            rotation=from_matrix(splats.rotation),
-            scale=splats.scale,
-            opacity=splats.opacity,
-            rgb=splats.rgb,
-            focal=fit.focal * size / photo.rgb.shape[0],
-            size=(size, size),
-            device=self.device,
-        )
 
     def _preview(self, avatar: Avatar, photo: PreparedPhoto) -> np.ndarray:
         """The photo beside the avatar, uint8 [S, 2 S, 3]."""
@@ -216,7 +206,9 @@ def check_output(output: Path) -> None:
             "Choose an empty folder or a new name.",
         )
     if shutil.disk_usage(parent).free < _MIN_FREE_BYTES:
-        raise BackendError("disk_full", f"The disk that holds {parent} is full.", "Free 64 MB or choose another folder.")
+        raise BackendError(
+            "disk_full", f"The disk that holds {parent} is full.", "Free 64 MB or choose another folder."
+        )
 
 
 def _output_error(output: Path, error: OSError) -> BackendError:
@@ -295,21 +287,10 @@ def assemble_avatar(
 
 def _turn(axis_angle: np.ndarray) -> np.ndarray:
     """The pelvis' axis-angle in world axes from the one in camera axes."""
-    from scipy.spatial.transform import Rotation
-
     return Rotation.from_matrix(_CAMERA_TO_WORLD @ Rotation.from_rotvec(axis_angle).as_matrix()).as_rotvec()
-
-
-def _with_seconds(avatar: Avatar, seconds: dict[str, float]) -> Avatar:
-    from dataclasses import replace
-
-    return replace(avatar, seconds=dict(seconds))
 
 
 def _png(image: np.ndarray) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(image.astype(np.uint8)).save(stream, "PNG", compress_level=4)
     return stream.getvalue()
-
-
-__all__ = ["Pipeline", "ReconstructOptions", "ReconstructResult", "load_avatar"]

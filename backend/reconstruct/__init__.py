@@ -1,6 +1,6 @@
 """Stage 4, reconstruct: splats of the person in the photo's pose."""
 
-from .surface import SurfaceConfig, reconstruct_surface
+from .surface import SurfaceConfig, SurfaceReconstructor
 from .types import Reconstruction, SurfaceMesh
 
-__all__ = ["Reconstruction", "SurfaceConfig", "SurfaceMesh", "reconstruct_surface"]
+__all__ = ["Reconstruction", "SurfaceConfig", "SurfaceMesh", "SurfaceReconstructor"]

@@ -19,7 +19,7 @@ _CLASS_PENALTY = 0.6
 _NEIGHBOURS = 16
 _CLASSES = {"head": 0, "neck": 1, "hand": 4, "wrist": 4, "knee": 6, "ankle": 7, "foot": 7, "hip": 6}
 _TRUNK_AND_ARMS = 2
-FACE_CLASS = 10
+HAIR_CLASS, NAPE_CLASS, FACE_CLASS = 0, 1, 10
 
 
 def class_of_joint() -> np.ndarray:
@@ -52,9 +52,7 @@ def fill_unseen(
         scaled = rest * np.array([flip, 1.0, _DEPTH_WEIGHT])
         return np.column_stack([scaled, np.full(len(rest), mirrored), kind * _CLASS_PENALTY])
 
-    source = np.vstack(
-        [features(source_rest, source_class, 0.0), features(source_rest, source_class, _MIRROR_PENALTY)]
-    )
+    source = np.vstack([features(source_rest, source_class, 0.0), features(source_rest, source_class, _MIRROR_PENALTY)])
     tree = cKDTree(source)
     distance, index = tree.query(features(target_rest, target_class, 0.0), k=_NEIGHBOURS, workers=2)
     width = 0.5 * distance[:, :1] + 0.004

@@ -18,6 +18,8 @@ _CELL = 6
 """Pixels between grid nodes."""
 _MIN_WIDTH = 4.0
 """Pixels; narrower gaps need no mesh of their own: their splats hang on the nearest body face."""
+_SMOOTHING = 10.0
+"""Pixels, the width over which the depths of the limbs on both sides of a gap blend."""
 _ROUNDNESS = 0.06
 """Metres, the radius with which a sheet's section closes at the outline."""
 
@@ -97,21 +99,23 @@ def build_layers(
     finite_front, finite_back = (np.where(covered, d, 0) for d in (front, back))
     middle = (finite_front + finite_back) / 2
     half = (finite_back - finite_front) / 2
-    inner = covered & ndimage.binary_erosion(covered, iterations=2)
-    middle = push_pull(middle.astype(np.float32), inner if inner.any() else covered)
+    # Each gap continues the nearest body, smoothed: two legs meet halfway, a shoe's rim stays with the shoe.
+    nearest = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
+    middle = middle[tuple(nearest)].astype(np.float32)
+    around = (matte | covered).astype(np.float32)
+    smooth = cv2.GaussianBlur(middle * around, (0, 0), _SMOOTHING)
+    smooth /= np.maximum(cv2.GaussianBlur(around, (0, 0), _SMOOTHING), 1e-6)
     thick = push_pull(cv2.dilate(half.astype(np.float32), np.ones((21, 21), np.uint8)), covered)
     metres_per_pixel = middle / focal
     rim = ndimage.distance_transform_edt(matte) * metres_per_pixel
     rounded = np.sqrt(rim.clip(0, _ROUNDNESS) * (2 * _ROUNDNESS - rim.clip(0, _ROUNDNESS)))
     half_gap = np.minimum(thick, rounded)
-    nearest = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
     face = front_face[tuple(nearest)]
 
     labels, count = ndimage.label(gap)
     widths = ndimage.maximum(ndimage.distance_transform_edt(gap), labels, np.arange(1, count + 1)) if count else []
     wide = np.isin(labels, 1 + np.nonzero(np.asarray(widths) >= _MIN_WIDTH)[0])
-    # A sliver at the body's edge lies where that edge lies; between two limbs the smooth surface would float.
-    middle = np.where(gap & ~wide, np.where(covered, finite_front, 0)[tuple(nearest)], middle)
+    middle = np.where(wide, smooth, middle)
     sheet, cell_face = _grid(wide, middle, vertices, weights, focal)
     if len(sheet.faces):
         hung = wide & (cell_face >= 0)
@@ -158,9 +162,7 @@ def _grid(
     return Sheet(posed, faces, _diffused_weights(posed, faces, vertices, weights)), cell_face
 
 
-def _diffused_weights(
-    posed: np.ndarray, faces: np.ndarray, vertices: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
+def _diffused_weights(posed: np.ndarray, faces: np.ndarray, vertices: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weights [n, 24]: from the body around each node, then smoothed along the sheet."""
     distance, index = cKDTree(vertices).query(posed, k=24)
     blend = 1 / (distance**2 + 0.04**2)

@@ -15,15 +15,17 @@ import cv2
 import numpy as np
 import torch
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from ..avatar.skinning import triangle_frames
 from ..body.fit import BodyFit
-from ..body.model import BodyModel, rotation_matrices
+from ..body.model import JOINT_INDEX, BodyModel, rotation_matrices
 from ..prepare import PreparedPhoto, extend_colours
 from ..rendering.contributions import splat_contributions
 from ..rendering.mesh import rasterize_mesh, vertex_normals
-from .clothed import joint_of_vertex, outline_offsets
-from .colours import FACE_CLASS, class_of_joint, fill_unseen
+from .clothed import CHAIN_OF_JOINT, joint_of_vertex, outline_offsets
+from .colours import FACE_CLASS, HAIR_CLASS, NAPE_CLASS, class_of_joint, fill_unseen
+from .sampling import face_areas, poisson_disk_samples
 from .sheets import Layers, build_layers
 from .types import Reconstruction, SurfaceMesh
 
@@ -34,7 +36,7 @@ class SurfaceConfig:
 
     Attributes:
         front_count, rest_count: how many splats, about.
-        overlap: sigma of a splat over the distance to its neighbours.
+        overlap, rest_overlap: sigma of a splat over the distance to its neighbours, in front and elsewhere.
         thickness: sigma across the surface over sigma along it.
         opacity: of a splat inside the matte.
         corrections: iterations of colour correction.
@@ -42,8 +44,9 @@ class SurfaceConfig:
     """
 
     front_count: int = 56_000
-    rest_count: int = 48_000
+    rest_count: int = 50_000
     overlap: float = 0.5
+    rest_overlap: float = 0.62
     thickness: float = 0.3
     opacity: float = 0.97
     corrections: int = 6
@@ -51,7 +54,10 @@ class SurfaceConfig:
 
 
 _MAP_SIZE = 512
-_FACE_ON = 0.35
+_DENSITY = {"head": 2.0, "hand": 2.0, "wrist": 1.5, "foot": 1.5}
+"""How much denser than elsewhere splats lie on fine parts."""
+_MIN_HAIR = 150
+_FACE_ON = 0.6
 """Cosine between surface and ray below which the front grid is too stretched to be trusted alone."""
 _INSET = 1.5
 """Pixels of the maps by which everything but the front grid keeps inside the outline."""
@@ -71,33 +77,98 @@ class _Splats:
     face: np.ndarray
 
 
-def face_region(body: BodyModel) -> np.ndarray:
-    """bool [V]: the face and ears, the part of the head that is surely not hair."""
+class SurfaceReconstructor:
+    """The preset for one body model; holds what depends on the model alone.
+
+    Args:
+        body: the model.
+        config: numbers of the preset.
+    """
+
+    def __init__(self, body: BodyModel, config: SurfaceConfig | None = None) -> None:
+        self.body = body
+        self.config = config or SurfaceConfig()
+        self.regions = head_regions(body)
+        self.faces = body.faces.numpy()
+        self.weights = body.weights.numpy()
+        template = body.template.numpy()
+        self.template_areas = face_areas(template, self.faces)
+        fine = np.ones(len(self.faces))
+        part = joint_of_vertex(self.weights)[self.faces[:, 0]]
+        for name, joint in JOINT_INDEX.items():
+            fine[part == joint] = _DENSITY.get(name.removeprefix("left_").removeprefix("right_"), 1.0)
+        self.samples = poisson_disk_samples(
+            template, self.faces, vertex_normals(template, self.faces), fine, self.config.rest_count
+        )
+
+    def reconstruct(
+        self, fit: BodyFit, photo: PreparedPhoto, step: Callable[[float, str], None] = lambda fraction, text: None
+    ) -> Reconstruction:
+        """Splats of the person in the photo's pose.
+
+        Args:
+            fit, photo: from the stages before.
+            step: receives the stage's fraction and what is being done; may raise to stop.
+        """
+        config = self.config
+        step(0.0, "Shaping the clothes")
+        mesh, layers, focal = clothe(self, fit, photo)
+        step(0.3, "Placing splats")
+        front, pixels = _front(layers, photo, focal, config)
+        back = _sheet_back(front, pixels, layers, focal)
+        rest = _rest_of_body(self, mesh, layers, photo, focal)
+        joined = _join(front, back, rest)
+        step(0.4, "Colouring the unseen side")
+        image = extend_colours(photo.rgb, photo.alpha).astype(np.float32) / 255
+        seen_rgb = _bilinear(image, pixels * photo.rgb.shape[0] / _MAP_SIZE)
+        rgb = _colour(self.regions, mesh, joined, len(front.face), seen_rgb)
+        axes, scale = _frames(joined)
+        scale[:, 2] *= config.thickness
+        step(0.6, "Matching the photo")
+        opacity, rgb = _match_photo(joined, axes, scale, rgb, len(pixels), image, photo.alpha, fit.focal, config)
+        kept = opacity > 1 / 255
+        return Reconstruction(
+            joined.position[kept], axes[kept], scale[kept], opacity[kept], rgb[kept], joined.face[kept], mesh
+        )
+
+
+@dataclass(frozen=True)
+class HeadRegions:
+    """Parts of the head, each bool [V]: ``face`` with ears and forehead, ``hair`` above the ears, ``nape`` below."""
+
+    face: np.ndarray
+    hair: np.ndarray
+    nape: np.ndarray
+
+
+def head_regions(body: BodyModel) -> HeadRegions:
+    """Where a head is surely face, where hair grows, and the rest of it."""
     points = dict(zip(body.keypoint_names, (body.keypoint_regressor @ body.template).numpy()))
-    head = body.weights[:, 15].numpy() > 0.5
+    head = body.weights[:, JOINT_INDEX["head"]].numpy() > 0.5
     template = body.template.numpy()
-    front = template[:, 2] > 0.5 * (points["left_ear"][2] + points["right_ear"][2]) - 0.01
-    below_hair = template[:, 1] < points["left_eye"][1] + 0.055
-    return head & front & below_hair
+    ear = 0.5 * (points["left_ear"] + points["right_ear"])
+    face = head & (template[:, 2] > ear[2] - 0.01) & (template[:, 1] < points["left_eye"][1] + 0.055)
+    hair = head & ~face & (template[:, 1] > ear[1] - 0.02)
+    return HeadRegions(face, hair, head & ~face & ~hair)
 
 
-def clothe(
-    body: BodyModel, fit: BodyFit, photo: PreparedPhoto
-) -> tuple[SurfaceMesh, Layers, float]:
+def clothe(preset: SurfaceReconstructor, fit: BodyFit, photo: PreparedPhoto) -> tuple[SurfaceMesh, Layers, float]:
     """The clothed surface mesh, its depth layers over the matte, and the focal length at the maps' resolution."""
     factor = _MAP_SIZE / photo.rgb.shape[0]
     focal = fit.focal * factor
     size = (_MAP_SIZE, _MAP_SIZE)
     matte = cv2.resize(photo.alpha, size, interpolation=cv2.INTER_AREA) > 0.5
     known = cv2.resize(photo.inside.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
-    faces, weights = body.faces.numpy(), body.weights.numpy()
+    body, faces, weights = preset.body, preset.faces, preset.weights
     with torch.no_grad():
         rest, joints = (x.numpy() for x in body.shaped(torch.as_tensor(fit.betas)))
-        transforms = body.joint_transforms(rotation_matrices(torch.as_tensor(fit.pose)), torch.as_tensor(joints)).numpy()
+        transforms = body.joint_transforms(
+            rotation_matrices(torch.as_tensor(fit.pose)), torch.as_tensor(joints)
+        ).numpy()
     transforms = transforms.copy()
     transforms[:, :, 3] += fit.translation
     normals = vertex_normals(rest, faces)
-    pinned = face_region(body)
+    pinned = preset.regions.face
     offsets = np.zeros(len(rest))
     for _ in range(3):
         clothed = rest + normals * offsets[:, None]
@@ -150,13 +221,13 @@ def _bilinear(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     folded = np.zeros((rows * 4096, 2), np.float32)
     folded[: len(pixels)] = pixels - 0.5
     x, y = folded.reshape(rows, 4096, 2).transpose(2, 0, 1)
-    out = cv2.remap(image, np.ascontiguousarray(x), np.ascontiguousarray(y), cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
+    out = cv2.remap(
+        image, np.ascontiguousarray(x), np.ascontiguousarray(y), cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE
+    )
     return out.reshape(rows * 4096, -1)[: len(pixels)]
 
 
-def _front(
-    mesh: SurfaceMesh, layers: Layers, photo: PreparedPhoto, focal: float, config: SurfaceConfig
-) -> tuple[_Splats, np.ndarray]:
+def _front(layers: Layers, photo: PreparedPhoto, focal: float, config: SurfaceConfig) -> tuple[_Splats, np.ndarray]:
     """Splats on a hexagonal grid over the matte, and their pixels [n, 2] at the maps' resolution."""
     alpha = photo.alpha
     factor = _MAP_SIZE / alpha.shape[0]
@@ -207,29 +278,12 @@ def _unproject(pixels: np.ndarray, depth: np.ndarray, focal: float) -> np.ndarra
     return np.column_stack([(pixels - _MAP_SIZE / 2) * depth[:, None] / focal, depth])
 
 
-def _spread(vertices: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """``count`` points spread evenly over a mesh: faces [n] and barycentric coordinates [n, 3].
-
-    Systematic sampling along the faces by area, and the R2 low-discrepancy sequence inside them.
-    """
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
-    ends = np.cumsum(area)
-    face = np.searchsorted(ends, (np.arange(count) + 0.5) / count * ends[-1]).clip(0, len(faces) - 1)
-    index = np.arange(count)
-    u, v = (0.5 + index * 0.7548776662466927) % 1, (0.5 + index * 0.5698402909980532) % 1
-    over = u + v > 1
-    u, v = np.where(over, 1 - u, u), np.where(over, 1 - v, v)
-    return face, np.column_stack([1 - u - v, u, v])
-
-
 def _rest_of_body(
-    mesh: SurfaceMesh, layers: Layers, photo: PreparedPhoto, focal: float, config: SurfaceConfig
+    preset: SurfaceReconstructor, mesh: SurfaceMesh, layers: Layers, photo: PreparedPhoto, focal: float
 ) -> _Splats:
     """Splats on the body's surface wherever the front grid does not already show it."""
-    faces = mesh.faces[: mesh.body_faces]
-    area = _area(mesh.posed, faces)
-    face, bary = _spread(mesh.posed, faces, config.rest_count)
+    config, faces = preset.config, preset.faces
+    face, bary = preset.samples.face, preset.samples.barycentric
     position = (mesh.posed[faces[face]] * bary[..., None]).sum(1)
     normals = vertex_normals(mesh.posed[: mesh.body_vertices], faces)
     normal = (normals[faces[face]] * bary[..., None]).sum(1)
@@ -254,18 +308,28 @@ def _rest_of_body(
     moved = _unproject(np.column_stack([column + 0.5, row + 0.5]), position[:, 2], focal)
     position = np.where((outside & (gap < _MAX_SNAP))[:, None], moved, position)
     keep = ~shown & ~(outside & (gap >= _MAX_SNAP))
-    sigma = np.full(len(face), config.overlap * np.sqrt(area.sum() / config.rest_count))
-    # Fine parts (fingers, toes, ears) are smaller than the mean spacing.
-    local = np.sqrt(area[face]) * 1.6
-    sigma = np.minimum(sigma, np.maximum(local, 0.5 * sigma))
+    far = outside & keep & (gap > 0.015)
+    face = face.copy()
+    face[far] = _nearest_face(mesh, position[far], face[far])
+    # Clothes are wider than the body that was sampled: splats grow with their face.
+    growth = np.sqrt(face_areas(mesh.posed, faces) / np.maximum(preset.template_areas, 1e-12))
+    sigma = config.rest_overlap * preset.samples.spacing * growth[preset.samples.face].clip(0.7, 2.5)
     ones = np.ones(len(face))
     splats = _Splats(position, normal, sigma, ones, config.opacity * ones, face)
     return _take(splats, keep)
 
 
-def _area(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    return 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
+def _nearest_face(mesh: SurfaceMesh, position: np.ndarray, face: np.ndarray) -> np.ndarray:
+    """The body face nearest to each point [n, 3] among those of the same limb as ``face`` [n]."""
+    out = face.copy()
+    faces = mesh.faces[: mesh.body_faces]
+    limb = CHAIN_OF_JOINT[joint_of_vertex(mesh.weights[: mesh.body_vertices])][faces[:, 0]]
+    centre = mesh.posed[faces].mean(1)
+    for number in np.unique(limb[face]):
+        own = np.nonzero(limb == number)[0]
+        mine = limb[face] == number
+        out[mine] = own[cKDTree(centre[own]).query(position[mine])[1]]
+    return out
 
 
 def _take(splats: _Splats, keep: np.ndarray) -> _Splats:
@@ -283,46 +347,11 @@ def _frames(splats: _Splats) -> tuple[np.ndarray, np.ndarray]:
     length = np.linalg.norm(slope, axis=1, keepdims=True)
     helper = np.where(np.abs(splats.normal[:, :1]) < 0.9, [[1.0, 0, 0]], [[0, 1.0, 0]])
     helper = np.cross(splats.normal, helper)
-    slope = np.where(length > 1e-3, slope / np.maximum(length, 1e-9), helper / np.linalg.norm(helper, axis=1, keepdims=True))
+    slope = np.where(
+        length > 1e-3, slope / np.maximum(length, 1e-9), helper / np.linalg.norm(helper, axis=1, keepdims=True)
+    )
     axes = np.stack([slope, np.cross(splats.normal, slope), splats.normal], -1)
     return axes, np.stack([splats.sigma * splats.stretch, splats.sigma, splats.sigma], 1)
-
-
-def reconstruct_surface(
-    body: BodyModel,
-    fit: BodyFit,
-    photo: PreparedPhoto,
-    config: SurfaceConfig | None = None,
-    step: Callable[[float, str], None] = lambda fraction, text: None,
-) -> Reconstruction:
-    """Splats of the person in the photo's pose.
-
-    Args:
-        body, fit, photo: from the stages before.
-        config: numbers of the preset.
-        step: receives the stage's fraction and what is being done.
-    """
-    config = config or SurfaceConfig()
-    step(0.0, "Shaping the clothes")
-    mesh, layers, focal = clothe(body, fit, photo)
-    step(0.3, "Placing splats")
-    front, pixels = _front(mesh, layers, photo, focal, config)
-    back = _sheet_back(front, pixels, layers, focal)
-    rest = _rest_of_body(mesh, layers, photo, focal, config)
-    joined = _join(front, back, rest)
-    step(0.4, "Colouring the unseen side")
-    image = extend_colours(photo.rgb, photo.alpha).astype(np.float32) / 255
-    seen_rgb = _bilinear(image, pixels * photo.rgb.shape[0] / _MAP_SIZE)
-    rgb = _colour(body, mesh, joined, len(front.face), seen_rgb)
-    axes, scale = _frames(joined)
-    scale[:, 2] *= config.thickness
-
-    step(0.6, "Matching the photo")
-    opacity, rgb = _match_photo(joined, axes, scale, rgb, image, photo.alpha, fit.focal, config)
-    kept = opacity > 1 / 255
-    return Reconstruction(
-        joined.position[kept], axes[kept], scale[kept], opacity[kept], rgb[kept], joined.face[kept], mesh
-    )
 
 
 def _match_photo(
@@ -330,6 +359,7 @@ def _match_photo(
     axes: np.ndarray,
     scale: np.ndarray,
     rgb: np.ndarray,
+    front_count: int,
     image: np.ndarray,
     alpha: np.ndarray,
     focal: float,
@@ -337,7 +367,7 @@ def _match_photo(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Opacities [n] and colours [n, 3] corrected so that the render meets the photo.
 
-    Overlapping splats blur; SIRT iterations on the colours of whatever is seen undo that. Splats whose light falls outside
+    Overlapping splats blur; SIRT iterations on the colours of the front's splats, the first ``front_count``, undo that. Splats whose light falls outside
     the matte fade, or the outline would grow by the splats' width.
     """
     size = config.correction_size
@@ -355,10 +385,11 @@ def _match_photo(
     total = seen.gather(torch.ones_like(matte))
     cover = seen.render(torch.ones(len(opacity), 1))
     colours = torch.as_tensor(rgb, dtype=torch.float32)
+    fitted = (total > 0.05) & (torch.arange(len(opacity)) < front_count)[:, None]
     for _ in range(config.corrections):
         residual = (target * cover - seen.render(colours)) * (matte > 0.5)
         change = seen.gather(residual) / (total + 1e-2)
-        colours = (colours + torch.where(total > 0.05, change, 0)).clamp(0, 1)
+        colours = (colours + torch.where(fitted, change, 0)).clamp(0, 1)
     return opacity, colours.numpy()
 
 
@@ -371,24 +402,25 @@ def _sheet_back(front: _Splats, pixels: np.ndarray, layers: Layers, focal: float
     return _Splats(position, part.normal * [1, 1, -1], part.sigma, part.stretch, part.opacity, part.face)
 
 
-def _colour(body: BodyModel, mesh: SurfaceMesh, splats: _Splats, front_count: int, seen_rgb: np.ndarray) -> np.ndarray:
+def _colour(
+    regions: HeadRegions, mesh: SurfaceMesh, splats: _Splats, front_count: int, seen_rgb: np.ndarray
+) -> np.ndarray:
     """Colours [n, 3]: the photo's for the first ``front_count`` splats, filled in for the others."""
     corner = mesh.faces[splats.face]
-    # Where each splat lies in the rest pose, to the precision that colour needs: its offset from the face's centre is small.
     rest = _transfer(splats.position, mesh, corner)
-    joint = joint_of_vertex(mesh.weights)[corner[:, 0]]
-    kind = class_of_joint()[joint]
-    is_face = np.zeros(len(mesh.rest), bool)
-    is_face[: mesh.body_vertices] = face_region(body)
-    kind = np.where(is_face[corner].all(1), FACE_CLASS, kind)
+    kind_of_vertex = class_of_joint()[joint_of_vertex(mesh.weights)]
+    body_kind = kind_of_vertex[: mesh.body_vertices]
+    body_kind[regions.nape], body_kind[regions.face] = NAPE_CLASS, FACE_CLASS
+    kind = kind_of_vertex[corner[:, 0]]
     facing = -(splats.normal * splats.position).sum(1) / np.linalg.norm(splats.position, axis=1)
     source = np.zeros(len(kind), bool)
     source[:front_count] = facing[:front_count] > 0.3
+    if (kind[source] == HAIR_CLASS).sum() < _MIN_HAIR:
+        # No hair in sight (the frame cuts the head, or a hand hides it): any part of the head must do.
+        kind[(kind == NAPE_CLASS) | (kind == FACE_CLASS)] = HAIR_CLASS
     rgb = np.empty((len(kind), 3))
     rgb[:front_count] = seen_rgb
-    rgb[front_count:] = fill_unseen(
-        rest[source], kind[source], rgb[source], rest[front_count:], kind[front_count:]
-    )
+    rgb[front_count:] = fill_unseen(rest[source], kind[source], rgb[source], rest[front_count:], kind[front_count:])
     return rgb
 
 
