@@ -1,0 +1,1 @@
+"""Pictures with known answers, and how far the pipeline is from them."""
