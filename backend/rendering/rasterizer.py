@@ -186,46 +186,50 @@ def _composite_batch(
     # One span for each picture row that a splat touches.
     rows = bottom - top + 1
     owner = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), rows)
-    splat = batch.index[owner]
-    row = _within_runs(rows) + top[owner]
-    down = row + 0.5 - center[splat, 1]
-    middle = center[splat, 0] + slope[splat] * down
-    fall = 0.5 * inverse_y[splat] * down * down
-    room = (batch.reach[owner] - fall).clamp(min=0)
-    half = torch.sqrt(2 * room / inverse_x[splat]) + _PAD
-    first = torch.ceil(middle - half - 0.5).maximum(left[owner])
-    last = torch.floor(middle + half - 0.5).minimum(right[owner])
+    splat = _take(batch.index, owner)
+    row = _within_runs(rows) + _take(top, owner)
+    down = row + 0.5 - _take(center[:, 1], splat)
+    middle = _take(center[:, 0], splat) + _take(slope, splat) * down
+    fall = 0.5 * _take(inverse_y, splat) * down * down
+    sharpness = 0.5 * _take(inverse_x, splat)
+    room = (_take(batch.reach, owner) - fall).clamp(min=0)
+    half = torch.sqrt(room / sharpness) + _PAD
+    first = torch.ceil(middle - half - 0.5).maximum(_take(left, owner))
+    last = torch.floor(middle + half - 0.5).minimum(_take(right, owner))
     counts = (last - first + 1).clamp(min=0).long()
     # Pairs, grouped by splat: the exponent is a parabola along the span.
     span = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     step = _within_runs(counts)
     first = first.long()
-    across = step + (first + 0.5 - middle)[span]
-    peak = torch.log(opacity[splat]) - fall
-    alpha = torch.exp(peak[span] - (0.5 * inverse_x[splat])[span] * across * across).clamp(max=MAX_ALPHA)
+    across = step + _take(first + 0.5 - middle, span)
+    peak = torch.log(_take(opacity, splat)) - fall
+    alpha = torch.exp(_take(peak, span) - _take(sharpness, span) * across * across).clamp(max=MAX_ALPHA)
     # Pairs that rounding let in weigh nothing, but stay, so that the groups keep their sizes.
     alpha = torch.where(alpha >= MIN_ALPHA, alpha, 0)
-    pixel, order = torch.sort(step + (row * width + first)[span], stable=True)
+    # Sorting int32 takes a third of the time that int64 takes.
+    pixel, order = torch.sort((step + _take(row * width + first, span)).int(), stable=True)
     if not len(pixel):
         return None
-    alpha = alpha[order]
-    span = span[order]
+    alpha = _take(alpha, order)
+    span = _take(span, order)
     pixels, runs = torch.unique_consecutive(pixel, return_counts=True)
     blocked = torch.log1p(-alpha).double()
     through = blocked.cumsum(0)
+    pixels = pixels.long()
     starts = runs.cumsum(0) - runs
     before = log_transmittance[pixels] - (through[starts] - blocked[starts])
+    of_pair = _take(splat, span)
     weight = alpha * torch.exp(through - blocked + torch.repeat_interleave(before, runs)).to(alpha.dtype)
-    image[pixels] += functional.embedding_bag(splat[span], features, starts, mode="sum", per_sample_weights=weight)
+    image[pixels] += functional.embedding_bag(of_pair, features, starts, mode="sum", per_sample_weights=weight)
     log_transmittance[pixels] = before + through[starts + runs - 1]
     if not keep:
         return None
     return _Pairs(
-        splat=splat[span],
+        splat=of_pair,
         alpha=alpha,
         weight=weight,
-        across=across[order],
-        down=down[span],
+        across=_take(across, order),
+        down=_take(down, span),
         pixels=pixels,
         counts=runs,
         order=order,
@@ -244,14 +248,14 @@ def _backward_batch(
 ) -> None:
     """Add one batch's gradients in place; ``behind`` [H*W] grows by the batch's share of the loss at each pixel."""
     run = torch.repeat_interleave(torch.arange(len(pairs.pixels), device=grad.device), pairs.counts)
-    pixel_grad = grad[pairs.pixels[run]]
-    gain = (pixel_grad * features[pairs.splat]).sum(1)
+    pixel_grad = _take(_take(grad, pairs.pixels), run)
+    gain = (pixel_grad * _take(features, pairs.splat)).sum(1)
     share = (pairs.weight * gain).double()
     upto = share.cumsum(0)
     ends = pairs.counts.cumsum(0) - 1
     starts = ends - pairs.counts + 1
     tail = behind[pairs.pixels] + upto[ends]
-    later = (tail[run] - upto).to(gain.dtype)
+    later = (_take(tail, run) - upto).to(gain.dtype)
     # d loss / d alpha, times alpha; zero where alpha sat at its ceiling and no longer moves with the exponent.
     force = pairs.weight * gain - later * pairs.alpha / (1 - pairs.alpha)
     force = torch.where(pairs.alpha < MAX_ALPHA, force, 0)
@@ -267,6 +271,11 @@ def _backward_batch(
     sums = functional.embedding_bag(place, terms, begin, mode="sum")
     moments[pairs.splats] = sums[:, :6]
     grad_features[pairs.splats] = sums[:, 6:]
+
+
+def _take(rows: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """``rows[index]``; on a CPU ``index_select`` takes a quarter of the time."""
+    return rows.index_select(0, index)
 
 
 def _within_runs(counts: torch.Tensor) -> torch.Tensor:

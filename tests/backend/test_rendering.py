@@ -14,7 +14,7 @@ from synthetic import make_avatar
 torch = pytest.importorskip("torch")
 
 from backend.avatar import from_rgb, pose_gaussians  # noqa: E402
-from backend.rendering import (  # noqa: E402  # noqa: E402, I001
+from backend.rendering import (  # noqa: E402
     CameraTensors,
     GaussianTensors,
     gsplat_backend,
