@@ -21,7 +21,10 @@ def is_available() -> bool:
 
 
 def render(gaussians: GaussianTensors, camera: CameraTensors) -> RenderOutput:
-    """Render on black. Differentiable. Alpha's ceiling is gsplat's own, 0.999 instead of 0.99."""
+    """Render on black; float32. Alpha's ceiling is gsplat's own, 0.999 instead of 0.99.
+
+    Differentiable except with respect to the intrinsics, for which gsplat has no gradient.
+    """
     import gsplat
 
     fx, fy, cx, cy = camera.intrinsics

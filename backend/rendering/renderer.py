@@ -20,7 +20,7 @@ def render(
     background: torch.Tensor | Sequence[float] | None = None,
     backend: Backend = "auto",
 ) -> RenderOutput:
-    """Render splats; differentiable with respect to every tensor given.
+    """Render splats; differentiable with respect to every tensor given (gsplat: all but the intrinsics).
 
     3DGS's equations: covariance J W Sigma W^T J^T + 0.3 I in pixels, alpha = min(0.99, opacity exp(-q)), alphas below
     1/255 skipped, composited front to back in the order of depth.
@@ -38,7 +38,7 @@ def render(
     """
     on_cuda = gaussians.position.device.type == "cuda"
     if backend == "auto":
-        backend = "gsplat" if on_cuda and gsplat_backend.is_available() else "torch"
+        backend = "gsplat" if on_cuda and len(gaussians) and gsplat_backend.is_available() else "torch"
     if backend == "torch":
         output = _render_torch(gaussians, camera)
     elif backend == "reference":
