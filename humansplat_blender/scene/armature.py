@@ -44,7 +44,7 @@ def create_armature(
     except BaseException:
         bpy.data.batch_remove([armature, data])
         raise
-    data.display_type = "OCTAHEDRAL"
+    data.display_type = "STICK"
     armature.show_in_front = True
     for bone in armature.pose.bones:
         bone.rotation_mode = "QUATERNION"

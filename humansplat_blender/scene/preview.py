@@ -100,7 +100,7 @@ def _clear_material(name: str, colour: np.ndarray) -> bpy.types.Material:
     material = bpy.data.materials.new(name)
     material.diffuse_color = (*colour, 1.0)
     material.roughness = 1.0
-    if bpy.app.version < (6, 0, 0):
+    if bpy.app.version < (5, 0, 0):  # later versions always use nodes
         material.use_nodes = True
     material.surface_render_method = "DITHERED"
     material.node_tree.nodes.clear()

@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def load_extension(name: str = "humansplat") -> ModuleType:
     """The repository root as a package, as Blender loads the extension, so that relative imports reach the backend."""
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+        spec = importlib.util.spec_from_file_location(
+            name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+        )
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)

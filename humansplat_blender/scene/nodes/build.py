@@ -8,6 +8,8 @@ from typing import Any
 
 import bpy
 
+# Users may rename groups and materials, so these properties say what a data-block is.
+NAME_KEY = "humansplat_name"
 VERSION_KEY = "humansplat_version"
 
 
@@ -34,28 +36,17 @@ def ensure_group(
     keep their inputs. A group of a newer version, made by a newer add-on, is used as it is. Groups that are
     linked from another file cannot be changed and are left alone.
     """
-    group = next(
-        (
-            g
-            for g in bpy.data.node_groups
-            if g.library is None and g.bl_idname == "GeometryNodeTree" and g.get(VERSION_KEY) and _base(g) == name
-        ),
-        None,
-    )
-    if group is not None and group[VERSION_KEY] >= version:
+    group = next((g for g in bpy.data.node_groups if g.library is None and g.get(NAME_KEY) == name), None)
+    if group is not None and group.get(VERSION_KEY, -1) >= version:
         return group
     if group is None:
         group = bpy.data.node_groups.new(name, "GeometryNodeTree")
-        group["humansplat_group"] = name
+        group[NAME_KEY] = name
     group.nodes.clear()
     _update_interface(group, sockets)
     build(Tree(group))
     group[VERSION_KEY] = version
     return group
-
-
-def _base(group: bpy.types.NodeTree) -> str:
-    return group.get("humansplat_group", group.name)
 
 
 def _update_interface(group: bpy.types.NodeTree, sockets: Sequence[Socket]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import bpy
 
-from .build import VERSION_KEY, Tree
+from .build import NAME_KEY, VERSION_KEY, Tree
 
 ELLIPSOIDS = "HumanSplat Splats"
 POINTS = "HumanSplat Splats (points)"
@@ -32,13 +32,13 @@ DRAWN_SCALE = "splat:scale"
 def splat_material(points: bool) -> bpy.types.Material:
     """The shared splat material: for instanced ellipsoids, or for points that are drawn as balls."""
     name = POINTS if points else ELLIPSOIDS
-    material = next((m for m in bpy.data.materials if m.library is None and m.get("humansplat_material") == name), None)
-    if material is not None and material.get(VERSION_KEY, 0) >= VERSION:
+    material = next((m for m in bpy.data.materials if m.library is None and m.get(NAME_KEY) == name), None)
+    if material is not None and material.get(VERSION_KEY, -1) >= VERSION:
         return material
     if material is None:
         material = bpy.data.materials.new(name)
-        material["humansplat_material"] = name
-    if bpy.app.version < (6, 0, 0):
+        material[NAME_KEY] = name
+    if bpy.app.version < (5, 0, 0):  # later versions always use nodes
         material.use_nodes = True
     # Dithering needs no order, which points inside one object do not have; EEVEE sorts instances one by one.
     material.surface_render_method = "DITHERED" if points else "BLENDED"
