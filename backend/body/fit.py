@@ -1,24 +1,26 @@
 """Fit pose, shape and place of a body to one photo's landmarks and outline, in about a second.
 
-A SMPLify-style fit (Bogo et al. 2016) with priors that need no licensed data. Landmarks are linear in the vertices, so
-their linear blend skinning collapses to precomputed moments and one evaluation with gradient costs a few milliseconds.
+A SMPLify-style fit (Bogo et al. 2016) with priors that need no licensed data: robust least squares over pose, shape and
+place, minimised by Levenberg and Marquardt's method with exact derivatives, robust terms by reweighting.
 Camera space throughout: OpenCV axes (x right, y down, z forward), metres.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy import ndimage
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from ..prepare import PreparedPhoto
+from .differential import BETAS, POSE, SCALE, TRANSLATION, UNKNOWNS, Points, PosedSkeleton, Skeleton
 from .landmarks import FACE, HAND_LANDMARKS, JOINT_EVIDENCE, POSE_LANDMARKS
-from .model import JOINT_COUNT, JOINT_INDEX, JOINT_NAMES, SHAPE_COMPONENTS, BodyModel, rotation_matrices
+from .model import JOINT_COUNT, JOINT_INDEX, JOINT_NAMES, BodyModel
 from .priors import joint_limits, relaxed_pose, stiffness
 
 
@@ -41,7 +43,13 @@ class FitConfig:
     face_hint: float = 0.1
     silhouette: float = 2.0
     shape: float = 0.003
-    iterations: tuple[int, int, int] = (60, 80, 60)
+    straight_knees: float = 0.0
+    wide_spread: float = 0.4
+    landmark_spread: float = 0.06
+    cover_spread: float = 0.03
+    cover_shape: float = 0.3
+    outside_spread: float | None = None
+    iterations: tuple[int, int, int] = (25, 25, 20)
 
 
 @dataclass(frozen=True)
@@ -67,20 +75,44 @@ class BodyFit:
     confidence: np.ndarray
 
 
-def _moments(body: BodyModel, regressor: torch.Tensor) -> torch.Tensor:
-    """Skinning moments [K, 24, 4, 11] of points ``regressor`` [K, V]: homogeneous, for the template and each shape."""
-    shapes = torch.cat([body.template[..., None], body.shape_directions], -1)
-    weighted = torch.einsum("kv,vj->kjv", regressor, body.weights)
-    points = torch.einsum("kjv,vcb->kjcb", weighted, shapes)
-    ones = torch.zeros(*points.shape[:2], 1, points.shape[3], dtype=points.dtype)
-    ones[:, :, 0, 0] = weighted.sum(-1)
-    return torch.cat([points, ones], 2)
-
-
 def _rotation_onto(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Rotation [3, 3] that best turns centred points onto others (Kabsch)."""
     rotation, _ = Rotation.align_vectors(target - target.mean(0), source - source.mean(0))
     return rotation.as_matrix()
+
+
+@dataclass(frozen=True)
+class _Term:
+    """Part of the loss: sum of ``weight * rho(|residual|^2)`` over rows.
+
+    ``rho(x)`` is x, or Geman and McClure's ``s x / (x + s)`` with ``s = spread ** 2``, which gives up on outliers.
+
+    Attributes:
+        residual: [n, d].
+        derivative: [n, d, 86].
+        weight: [n] or one number.
+        spread: robust scale in the residual's unit, or None.
+    """
+
+    residual: np.ndarray
+    derivative: np.ndarray
+    weight: np.ndarray | float
+    spread: float | None = None
+
+    def cost(self) -> float:
+        square = (self.residual**2).sum(1)
+        if self.spread is not None:
+            square = self.spread**2 * square / (square + self.spread**2)
+        return float((self.weight * square).sum())
+
+    def normal_equations(self) -> tuple[np.ndarray, np.ndarray]:
+        """Matrix [86, 86] and gradient [86] of the reweighted least squares problem."""
+        weight = np.broadcast_to(np.asarray(self.weight, float), len(self.residual))
+        if self.spread is not None:
+            weight = weight * (self.spread**2 / ((self.residual**2).sum(1) + self.spread**2)) ** 2
+        rows = torch.from_numpy(self.derivative.reshape(-1, UNKNOWNS))
+        weighted = torch.from_numpy((self.derivative * weight[:, None, None]).reshape(-1, UNKNOWNS)).T
+        return (weighted @ rows).numpy(), (weighted @ torch.from_numpy(self.residual.reshape(-1))).numpy()
 
 
 class BodyFitter:
@@ -91,30 +123,31 @@ class BodyFitter:
         config: weights.
     """
 
-    _SILHOUETTE_VERTICES = 1500
-    _OUTLINE_POINTS = 400
+    _SILHOUETTE_VERTICES = 1000
 
     def __init__(self, body: BodyModel, config: FitConfig | None = None) -> None:
-        self._body = body
-        self._config = config or FitConfig()
-        self._joints = body.joint_regressor @ body.template
-        self._joint_shapes = torch.einsum("jv,vcb->jcb", body.joint_regressor, body.shape_directions)
+        self.config = config or FitConfig()
+        self.skeleton = Skeleton(body)
         names = [name for _, name, _ in POSE_LANDMARKS]
         names += [side + name for side in ("left_", "right_") for _, name, _ in HAND_LANDMARKS]
-        rows = [body.keypoint_names.index(name) for name in names]
-        self._point_moments = _moments(body, body.keypoint_regressor[rows])
-        subset = np.sort(np.random.default_rng(0).permutation(len(body.template))[: self._SILHOUETTE_VERTICES])
-        selector = torch.zeros(len(subset), len(body.template), dtype=torch.float64)
-        selector[torch.arange(len(subset)), torch.as_tensor(subset)] = 1
-        self._subset = torch.as_tensor(subset)
-        self._low, self._high = joint_limits()
-        self._rest = relaxed_pose()
-        self._stiffness = stiffness()[:, None]
+        self.known = np.array([name in body.keypoint_names for name in names])
+        """Which landmarks this body has a keypoint for; the others are left out."""
+        rows = torch.zeros(len(names), len(body.template), dtype=torch.float64)
+        for row, name in zip(rows, names):
+            if name in body.keypoint_names:
+                row.copy_(body.keypoint_regressor[body.keypoint_names.index(name)])
+        self.keypoints = Points.linear(self.skeleton, body, rows)
+        self.joints = Points.joints(self.skeleton)
+        chosen = np.random.default_rng(0).permutation(len(body.template))[: self._SILHOUETTE_VERTICES]
+        self.vertices = Points.vertices(self.skeleton, body, np.sort(chosen))
+        self.low, self.high = (limit.numpy().reshape(-1) for limit in joint_limits())
+        self.rest = relaxed_pose().numpy().reshape(-1)
+        self.stiffness = stiffness().numpy().reshape(-1)
 
     def fit(self, photo: PreparedPhoto, check: Callable[[], None] | None = None) -> BodyFit:
-        """Fit to ``photo``; ``check`` is called at every evaluation and may raise to stop the fit."""
+        """Fit to ``photo``; ``check`` is called at every iteration and may raise to stop the fit."""
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # the tensors are tiny: a second thread only costs
+        torch.set_num_threads(1)  # the matrices are small: a second thread only costs
         try:
             return _Problem(self, photo, check or (lambda: None)).solve()
         finally:
@@ -122,188 +155,242 @@ class BodyFitter:
 
 
 class _Problem:
-    """The fit of one photo: its data, its unknowns, its stages."""
+    """The fit of one photo: its data, its terms, its stages."""
+
+    _OUTLINE_SCALE = 4  # a quarter of the crop's resolution is 4 mm a pixel: finer than clothes are thin
 
     def __init__(self, fitter: BodyFitter, photo: PreparedPhoto, check: Callable[[], None]) -> None:
-        self.f, self.check, self.config = fitter, check, fitter._config
+        self.f, self.check, self.config = fitter, check, fitter.config
         self.side = photo.rgb.shape[0]
         self.focal = photo.focal
         self._read_landmarks(photo)
         self._read_outline(photo)
-        self.pose = self.f._rest.clone().requires_grad_(True)
-        self.betas = torch.zeros(SHAPE_COMPONENTS, dtype=torch.float64, requires_grad=True)
-        self.translation = torch.tensor([0.0, 0.0, 3.0], dtype=torch.float64, requires_grad=True)
-        self.log_scale = torch.zeros(1, dtype=torch.float64, requires_grad=True)
 
     def _read_landmarks(self, photo: PreparedPhoto) -> None:
         index = [i for i, _, _ in POSE_LANDMARKS]
-        weights = np.array([w for _, _, w in POSE_LANDMARKS]) * np.maximum(photo.visibility[index], 0.05)
-        # What the frame cuts was guessed by the network: its place on the picture means little.
-        in_frame = ((photo.landmarks[index] > -8) & (photo.landmarks[index] < self.side + 8)).all(1)
+        names = [name for _, name, _ in POSE_LANDMARKS]
+        count = len(index)
+        self.visibility = photo.visibility
         points = photo.landmarks[index]
+        trust = np.array([w for _, _, w in POSE_LANDMARKS]) * np.maximum(photo.visibility[index], 0.05)
+        # What the frame cuts was guessed by the network: its place on the picture means little.
+        in_frame = ((points > -8) & (points < self.side + 8)).all(1)
+        weights = trust * np.where(in_frame, 1.0, 0.3)
+        self.size = float(np.ptp(points, axis=0).max())
         for side, hand in (("left_", photo.left_hand), ("right_", photo.right_hand)):
             seen = hand is not None
             points = np.vstack([points, hand[[i for i, _, _ in HAND_LANDMARKS]] if seen else np.zeros((9, 2))])
             weights = np.append(weights, [w if seen else 0.0 for _, _, w in HAND_LANDMARKS])
             if seen:
                 # The hand network knows the knuckles better than the pose network.
-                for k, (_, name, _) in enumerate(POSE_LANDMARKS):
-                    if name in (side + "index", side + "pinky", side + "thumb"):
-                        weights[k] = 0.0
-        self.points = torch.as_tensor(points)
-        self.weights_2d = torch.as_tensor(weights)
-        self.weights_2d[: len(index)] *= torch.as_tensor(np.where(in_frame, 1.0, 0.3))
-        self.hints = torch.as_tensor(photo.world_landmarks[index])
-        face = np.array([name in FACE for _, name, _ in POSE_LANDMARKS])
-        self.weights_3d = self.weights_2d[: len(index)].clone()
-        self.weights_3d[torch.as_tensor(np.isin([n for _, n, _ in POSE_LANDMARKS], _HAND_NAMES))] = torch.as_tensor(
-            np.array([w for _, n, w in POSE_LANDMARKS if n in _HAND_NAMES])
-        ) * torch.as_tensor(photo.visibility[[i for i, n, _ in POSE_LANDMARKS if n in _HAND_NAMES]])
-        self.hint_trust = torch.as_tensor(np.where(face, self.config.face_hint, 1.0))
-        self.seen = torch.as_tensor((photo.visibility[index] > 0.5) & in_frame)
-        self.visibility = photo.visibility
-        self.hips = [k for k, (_, name, _) in enumerate(POSE_LANDMARKS) if name.endswith("_hip")]
-        self.torso = [k for k, (_, n, _) in enumerate(POSE_LANDMARKS) if n.endswith(("_hip", "_shoulder"))]
-        body_points = self.points[: len(index)]
-        self.size = float((body_points.max(0).values - body_points.min(0).values).max())
+                weights[[names.index(side + finger) for finger in ("index", "pinky", "thumb")]] = 0.0
+        self.points, self.weights_2d = points, weights * self.f.known
+        self.hints = photo.world_landmarks[index]
+        self.weights_3d = trust * self.f.known[:count]
+        self.hint_trust = np.where([name in FACE for name in names], self.config.face_hint, 1.0)
+        self.seen = (photo.visibility[index] > 0.5) & in_frame & self.f.known[:count]
+        self.hips = [names.index("left_hip"), names.index("right_hip")]
+        self.torso = [*self.hips, names.index("left_shoulder"), names.index("right_shoulder")]
 
     def _read_outline(self, photo: PreparedPhoto) -> None:
-        factor = 4  # a quarter of the crop's resolution is 4 mm a pixel: finer than clothes are thin
+        factor = self._OUTLINE_SCALE
         mask = photo.alpha[::factor, ::factor] > 0.5
         inside = photo.inside[::factor, ::factor]
         distance = ndimage.distance_transform_edt(~mask) * factor
         distance[~inside] = 0  # nothing is known beyond the picture's edge
-        self.distance = torch.as_tensor(distance)[None, None]
+        self.distance = distance / self.size
         edge = mask & ~ndimage.binary_erosion(mask) & ndimage.binary_erosion(inside, iterations=2, border_value=0)
-        ys, xs = np.nonzero(edge)
-        chosen = np.random.default_rng(0).permutation(len(xs))[: self.f._OUTLINE_POINTS]
-        self.outline = torch.as_tensor(np.stack([xs[chosen], ys[chosen]], 1) * factor + 0.5 * factor).double()
+        # Points on the outline, and a coarse grid of points within it.
+        grid = np.zeros_like(mask)
+        step = max(2, round(0.02 * self.size / factor))
+        grid[step // 2 :: step, step // 2 :: step] = True
+        rng = np.random.default_rng(0)
+        chosen = [np.argwhere(where) for where in (edge, mask & grid)]
+        chosen = [rows[rng.permutation(len(rows))[:400]] for rows in chosen]
+        self.cover = (np.vstack(chosen)[:, ::-1] + 0.5) * factor
 
-    def _project(self, points: torch.Tensor) -> torch.Tensor:
-        return points[:, :2] / points[:, 2:].clamp_min(0.1) * self.focal + self.side / 2
+    def _project(self, points: np.ndarray) -> np.ndarray:
+        return points[:, :2] / np.maximum(points[:, 2:], 0.1) * self.focal + self.side / 2
 
-    def _transforms(self) -> tuple[torch.Tensor, torch.Tensor]:
-        joints = self.f._joints + self.f._joint_shapes @ self.betas
-        return self.f._body.joint_transforms(rotation_matrices(self.pose), joints), joints
+    def _project_derivative(self, points: np.ndarray, derivative: np.ndarray) -> np.ndarray:
+        z = np.maximum(points[:, 2], 0.1)[:, None, None]
+        return self.focal / z * (derivative[:, :2] - (points[:, :2] / z[..., 0])[..., None] * derivative[:, 2:])
 
-    def _keypoints(self, transforms: torch.Tensor) -> torch.Tensor:
-        shape = torch.cat([torch.ones(1, dtype=torch.float64), self.betas])
-        return torch.einsum("jab,kjb->ka", transforms, self.f._point_moments @ shape)
-
-    def _loss(self, stage: int) -> torch.Tensor:
+    def _terms(self, stage: int, unknowns: np.ndarray, posed: PosedSkeleton) -> Iterator[_Term]:
         c = self.config
-        transforms, joints = self._transforms()
-        points = self._keypoints(transforms)
         count = len(POSE_LANDMARKS)
-        relative = points[:count] - points[self.hips].mean(0)
-        error = relative - self.hints * self.log_scale.exp()
-        axes = torch.tensor([1.0, 1.0, 1.0 if stage == 0 else c.depth_trust], dtype=torch.float64)
-        squared = (error.pow(2) * axes).sum(-1)
+        points, derivative = self.f.keypoints.with_derivative(posed)
+        yield self._hint_term(stage, unknowns, points[:count], derivative[:count])
+        yield from self._prior_terms(unknowns)
+        if stage == 0:
+            return
+        pixels = (self._project(points) - self.points) / self.size
+        derivative = self._project_derivative(points, derivative) / self.size
+        spread = (c.wide_spread, c.landmark_spread)[stage - 1]
+        yield _Term(pixels, derivative, 400 * self.weights_2d, spread)
+        yield from self._upright_terms(posed)
+        if stage == 2:
+            yield from self._outline_terms(posed)
+
+    def _hint_term(self, stage: int, unknowns: np.ndarray, points: np.ndarray, derivative: np.ndarray) -> _Term:
+        """Distance of the hip-centred body from the scaled 3D hints."""
+        scaled = self.hints * np.exp(unknowns[SCALE])
+        residual = points - points[self.hips].mean(0) - scaled
+        derivative = derivative - derivative[self.hips].mean(0)
+        derivative[:, :, SCALE] = -scaled
         if stage == 0:
             # Quadratic first: a robust term gets stuck when the start is far (jumps, handstands).
-            loss = 60 * (self.weights_3d * squared).sum()
-        else:
-            spread = 0.2**2
-            robust = squared / (squared + spread)
-            loss = (12.0, 6.0)[stage - 1] * 4 * spread * (self.weights_3d * self.hint_trust * robust).sum()
-        loss = loss + 5 * self.log_scale.pow(2).sum()
-        loss = loss + 0.02 * (self.f._stiffness * (self.pose - self.f._rest).pow(2)).sum()
-        beyond = (self.pose - self.f._high).clamp_min(0) + (self.f._low - self.pose).clamp_min(0)
-        loss = loss + beyond[1:].pow(2).sum() + c.shape * self.betas.pow(2).sum()
-        if stage == 0:
-            return loss
-        pixels = self._project(points + self.translation)
-        squared = ((pixels - self.points) / self.size).pow(2).sum(-1)
-        spread = (0.4, 0.06)[stage - 1] ** 2
-        loss = loss + 400 * (self.weights_2d * squared / (squared + spread)).sum() * spread
-        loss = loss + c.upright * self._tilt(transforms, joints)
-        if stage == 2 and len(self.outline):
-            loss = loss + c.silhouette * self._outline_loss(transforms)
-        return loss
+            return _Term(residual, derivative, 60 * self.weights_3d)
+        axes = np.array([1.0, 1.0, math.sqrt(self.config.depth_trust)])
+        weight = (12.0, 6.0)[stage - 1] * 4 * self.weights_3d * self.hint_trust
+        return _Term(residual * axes, derivative * axes[:, None], weight, 0.2)
 
-    def _tilt(self, transforms: torch.Tensor, joints: torch.Tensor) -> torch.Tensor:
-        """Robust squared depth tilt of trunk and legs, 0..1."""
-        placed = (transforms[:, :, :3] @ joints[..., None])[..., 0] + transforms[:, :, 3]
-        trunk = placed[JOINT_INDEX["neck"]] - placed[0]
-        legs = placed[0] - 0.5 * (placed[JOINT_INDEX["left_ankle"]] + placed[JOINT_INDEX["right_ankle"]])
-        tilt = (trunk[2] / trunk.norm()).pow(2) + (legs[2] / legs.norm()).pow(2)
-        return tilt / (tilt + 0.15)
+    def _prior_terms(self, unknowns: np.ndarray) -> Iterator[_Term]:
+        pose, diagonal = unknowns[POSE], np.eye(UNKNOWNS)[:, None]
+        yield _Term((pose - self.f.rest)[:, None], diagonal[POSE], 0.02 * self.f.stiffness)
+        beyond = np.maximum(pose - self.f.high, 0) + np.minimum(pose - self.f.low, 0)
+        yield _Term(beyond[3:, None], diagonal[POSE][3:] * (beyond[3:, None, None] != 0), 1.0)
+        yield _Term(unknowns[BETAS, None], diagonal[BETAS], self.config.shape)
+        yield _Term(unknowns[SCALE:, None], diagonal[SCALE:], 5.0)
+        knees = [3 * JOINT_INDEX[side + "knee"] for side in ("left_", "right_")]
+        yield _Term(pose[knees, None], diagonal[knees], self.config.straight_knees, 0.4)
 
-    def _outline_loss(self, transforms: torch.Tensor) -> torch.Tensor:
-        """Body outside the matte, and outline that no body reaches."""
-        body, chosen = self.f._body, self.f._subset
-        vertices = body.template[chosen] + body.shape_directions[chosen] @ self.betas
-        pixels = self._project(body.skin(vertices, transforms, body.weights[chosen]) + self.translation)
-        grid = (pixels / self.side * 2 - 1)[None, None]
-        outside = torch.nn.functional.grid_sample(self.distance, grid, align_corners=False, padding_mode="border")
-        loss = 200 * (outside[0, 0, 0] / self.size).pow(2).mean()
-        with torch.no_grad():
-            nearest = torch.cdist(self.outline, pixels).argmin(1)
-        gap = ((pixels[nearest] - self.outline) / self.size).pow(2).sum(-1)
-        spread = 0.03**2
-        return loss + 150 * (gap / (gap + spread)).mean() * spread
+    def _upright_terms(self, posed: PosedSkeleton) -> Iterator[_Term]:
+        """Depth tilt of legs, trunk and neck: sines, pulled to zero unless they are large."""
+        joints, derivative = self.f.joints.with_derivative(posed)
+        j = JOINT_INDEX
+        ankles = [j["left_ankle"], j["right_ankle"]]
+        parts = {
+            "legs": (joints[ankles].mean(0), joints[0], derivative[ankles].mean(0), derivative[0]),
+            "trunk": (joints[0], joints[j["neck"]], derivative[0], derivative[j["neck"]]),
+            "neck": (joints[j["neck"]], joints[j["head"]], derivative[j["neck"]], derivative[j["head"]]),
+        }
+        for name, (low, high, d_low, d_high) in parts.items():
+            span, d_span = high - low, d_high - d_low
+            length = np.linalg.norm(span)
+            direction = span / length
+            rest = 0.55 if name == "neck" else 0.0  # the head's joint lies in front of the neck's
+            level = math.hypot(direction[0], direction[1])
+            sine = np.array([[direction[2]]])
+            d_sine = (d_span[2] - direction[2] * (direction @ d_span)) / length
+            del level, rest
+            weight = self.config.upright * {"legs": 1.0, "trunk": 1.0, "neck": 0.0}[name]
+            yield _Term(sine, d_sine[None, None], weight / 0.15, math.sqrt(0.15))
 
-    def _run(self, stage: int, unknowns: list[torch.Tensor], iterations: int) -> None:
-        optimizer = torch.optim.LBFGS(
-            unknowns, lr=1.0, max_iter=iterations, history_size=20, line_search_fn="strong_wolfe",
-            tolerance_grad=1e-7, tolerance_change=1e-9,
-        )  # fmt: skip
+    def _outline_terms(self, posed: PosedSkeleton) -> Iterator[_Term]:
+        """Body outside the matte, and parts of the matte that no body reaches."""
+        c = self.config
+        points, derivative = self.f.vertices.with_derivative(posed)
+        pixels = self._project(points)
+        derivative = self._project_derivative(points, derivative)
+        outside, slope = self._sample_distance(pixels)
+        yield _Term(
+            outside[:, None], (slope[:, None] @ derivative), 200 * c.silhouette / len(points), c.outside_spread
+        )
+        if not len(self.cover):
+            return
+        _, nearest = cKDTree(pixels).query(self.cover)
+        by_cover = derivative[nearest] / self.size
+        by_cover[:, :, BETAS] *= c.cover_shape  # clothes are no reason to fatten the body
+        gap = (pixels[nearest] - self.cover) / self.size
+        yield _Term(gap, by_cover, 150 * c.silhouette / len(gap), c.cover_spread)
 
-        def closure() -> torch.Tensor:
+    def _sample_distance(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Distance from the matte [N], in sizes, at ``pixels`` [N, 2], and its slope [N, 2] a pixel (bilinear)."""
+        height, width = self.distance.shape
+        x, y = (pixels / self._OUTLINE_SCALE - 0.5).T
+        x, y = x.clip(0, width - 1.001), y.clip(0, height - 1.001)
+        column, row = x.astype(int), y.astype(int)
+        fx, fy = x - column, y - row
+        d00, d01 = self.distance[row, column], self.distance[row, column + 1]
+        d10, d11 = self.distance[row + 1, column], self.distance[row + 1, column + 1]
+        value = (d00 * (1 - fx) + d01 * fx) * (1 - fy) + (d10 * (1 - fx) + d11 * fx) * fy
+        slope = np.stack([(d01 - d00) * (1 - fy) + (d11 - d10) * fy, (d10 - d00) * (1 - fx) + (d11 - d01) * fx], 1)
+        return value, slope / self._OUTLINE_SCALE
+
+    def _minimise(
+        self, stage: int, unknowns: np.ndarray, free: np.ndarray, iterations: int
+    ) -> tuple[np.ndarray, float]:
+        """Levenberg-Marquardt over the unknowns where ``free``; returns them and the loss."""
+        damping, still = 1e-2, 0
+        terms = list(self._terms(stage, unknowns, self.f.skeleton.pose(unknowns)))
+        cost = sum(term.cost() for term in terms)
+        for _ in range(iterations):
             self.check()
-            optimizer.zero_grad()
-            loss = self._loss(stage)
-            loss.backward()
-            return loss
+            matrix, gradient = np.zeros((UNKNOWNS, UNKNOWNS)), np.zeros(UNKNOWNS)
+            for term in terms:
+                m, g = term.normal_equations()
+                matrix += m
+                gradient += g
+            matrix, gradient = matrix[np.ix_(free, free)], gradient[free]
+            diagonal = np.diag(matrix)
+            accepted = False
+            for _ in range(6):
+                step = np.linalg.solve(matrix + np.diag(damping * (diagonal + 1e-3)), gradient)
+                trial = unknowns.copy()
+                trial[free] -= step
+                trial_terms = list(self._terms(stage, trial, self.f.skeleton.pose(trial)))
+                trial_cost = sum(term.cost() for term in trial_terms)
+                if trial_cost < cost:
+                    accepted = True
+                    break
+                damping *= 5
+            if not accepted:
+                break
+            gain = (cost - trial_cost) / cost
+            unknowns, terms, cost = trial, trial_terms, trial_cost
+            damping = max(damping / 4, 1e-6)
+            still = still + 1 if gain < 1e-3 else 0
+            if still >= 2:
+                break
+        return unknowns, cost
 
-        optimizer.step(closure)
+    def _start(self) -> np.ndarray:
+        """Relaxed pose, turned by the trunk's 3D hints."""
+        unknowns = np.zeros(UNKNOWNS)
+        unknowns[POSE] = self.f.rest
+        points = self.f.keypoints(self.f.skeleton.pose(unknowns))
+        rotation = _rotation_onto(points[self.torso], self.hints[self.torso])
+        unknowns[:3] = Rotation.from_matrix(rotation).as_rotvec()
+        return unknowns
 
-    def _start_root(self) -> None:
-        with torch.no_grad():
-            points = self._keypoints(self._transforms()[0])
-            rotation = _rotation_onto(points[self.torso].numpy(), self.hints[self.torso].numpy())
-            self.pose[0] = torch.as_tensor(Rotation.from_matrix(rotation).as_rotvec())
-
-    def _start_translation(self) -> None:
+    def _start_translation(self, unknowns: np.ndarray) -> np.ndarray:
         """Linear least squares for the translation that projects the posed keypoints onto the landmarks."""
-        with torch.no_grad():
-            points = self._keypoints(self._transforms()[0])
-            target = self.points - self.side / 2
-            root = self.weights_2d.sqrt()
-            rows, sides = [], []
-            for axis in range(2):
-                row = torch.zeros(len(target), 3, dtype=torch.float64)
-                row[:, axis] = self.focal
-                row[:, 2] = -target[:, axis]
-                rows.append(row * root[:, None])
-                sides.append((target[:, axis] * points[:, 2] - self.focal * points[:, axis]) * root)
-            solution = torch.linalg.lstsq(torch.cat(rows), torch.cat(sides)[:, None]).solution[:, 0]
-            if solution[2] < 0.5:
-                solution[2] = 3.0
-            self.translation.copy_(solution)
+        points = self.f.keypoints(self.f.skeleton.pose(unknowns))
+        target = self.points - self.side / 2
+        root = np.sqrt(self.weights_2d)
+        rows, sides = [], []
+        for axis in range(2):
+            row = np.zeros((len(target), 3))
+            row[:, axis] = self.focal
+            row[:, 2] = -target[:, axis]
+            rows.append(row * root[:, None])
+            sides.append((target[:, axis] * points[:, 2] - self.focal * points[:, axis]) * root)
+        solution = np.linalg.lstsq(np.concatenate(rows), np.concatenate(sides), rcond=None)[0]
+        return solution if solution[2] > 0.5 else np.array([0, 0, 3.0])
 
     def solve(self) -> BodyFit:
-        self._start_root()
         first, second, third = self.config.iterations
-        self._run(0, [self.pose, self.log_scale], first)
-        self._start_translation()
-        unknowns = [self.translation, self.pose, self.betas, self.log_scale]
-        self._run(1, unknowns, second)
-        self._run(2, unknowns, third)
-        with torch.no_grad():
-            pixels = self._project(self._keypoints(self._transforms()[0]) + self.translation)
-            count = len(POSE_LANDMARKS)
-            errors = (pixels - self.points)[:count].norm(dim=-1)
-            seen = self.seen if bool(self.seen.any()) else torch.ones(count, dtype=torch.bool)
-            return BodyFit(
-                pose=self.pose.detach().numpy().copy(),
-                betas=self.betas.detach().numpy().copy(),
-                translation=self.translation.detach().numpy().copy(),
-                focal=self.focal,
-                landmark_error=float(errors[seen].mean()),
-                person_size=self.size,
-                confidence=self._confidence(errors.numpy()),
-            )
+        unknowns = self._start()
+        free = np.zeros(UNKNOWNS, bool)
+        free[POSE] = free[SCALE] = True
+        unknowns, _ = self._minimise(0, unknowns, free, first)
+        unknowns[TRANSLATION] = self._start_translation(unknowns)
+        free[:] = True
+        unknowns, _ = self._minimise(1, unknowns, free, second)
+        unknowns, _ = self._minimise(2, unknowns, free, third)
+        pixels = self._project(self.f.keypoints(self.f.skeleton.pose(unknowns)))
+        errors = np.linalg.norm(pixels - self.points, axis=1)[: len(POSE_LANDMARKS)]
+        seen = self.seen if self.seen.any() else np.ones_like(self.seen)
+        return BodyFit(
+            pose=unknowns[POSE].reshape(-1, 3),
+            betas=unknowns[BETAS].copy(),
+            translation=unknowns[TRANSLATION].copy(),
+            focal=self.focal,
+            landmark_error=float(errors[seen].mean()),
+            person_size=self.size,
+            confidence=self._confidence(errors),
+        )
 
     def _confidence(self, errors: np.ndarray) -> np.ndarray:
         """Visibility of a joint's landmarks times how well the body meets them (1 % of the size costs little)."""
@@ -314,6 +401,3 @@ class _Problem:
             agreement = [math.exp(-0.5 * (error_of[i] / (0.03 * self.size)) ** 2) for i in evidence]
             confidence[joint] = float(np.mean(self.visibility[list(evidence)] * agreement))
         return confidence.clip(0, 1)
-
-
-_HAND_NAMES = [side + name for side in ("left_", "right_") for name in ("index", "pinky", "thumb")]

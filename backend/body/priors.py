@@ -60,8 +60,8 @@ def relaxed_pose() -> torch.Tensor:
 
 
 def stiffness() -> torch.Tensor:
-    """How strongly each joint [24] is drawn to the relaxed pose (larger is stiffer)."""
-    out = torch.empty(JOINT_COUNT, dtype=torch.float64)
+    """How strongly each joint's components [24, 3] are drawn to the relaxed pose (larger is stiffer)."""
+    out = torch.empty(JOINT_COUNT, 3, dtype=torch.float64)
     for name, joint in JOINT_INDEX.items():
         out[joint] = _STIFFNESS[name.removeprefix("left_").removeprefix("right_")]
     return out
