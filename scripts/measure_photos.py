@@ -8,7 +8,7 @@ Columns:
     IoU         outline of the avatar rendered from the photo's camera against the matte, at 512 x 512
     PSNR        against the photo, where the matte is above 0.9 (its rim mixes in the background), at 512 x 512
     PSNR rim    the same where the matte is above 0.5, both composited on white with their own alpha
-    holes       share of the surface's silhouette, worst of 8 sides, where the avatar lets more than half of the light through
+    holes       share of the surface's silhouette, worst of 8 sides, that lets more than half of the light through
     seconds     photo to package with warm networks; body: the fit alone
 """
 
@@ -147,8 +147,8 @@ def main() -> None:
         strips.append(strip)
         strip.save(arguments.output / f"{photo.stem}.png")
         print(
-            f"{photo.name:24} {row['landmark_percent']:6.2f} %  {row['iou']:.3f}  {row['psnr']:5.2f}  {row['psnr_rim']:8.2f}"
-            f"  {row['holes_percent']:4.1f} %  {row['seconds']:5.1f}  {row['body_seconds']:4.1f}  {row['splats']:6.0f}",
+            f"{photo.name:24} {row['landmark_percent']:6.2f} %  {row['iou']:.3f}  {row['psnr']:5.2f}"
+            f"  {row['psnr_rim']:8.2f}  {row['holes_percent']:4.1f} %  {row['seconds']:5.1f}  {row['body_seconds']:4.1f}  {row['splats']:6.0f}",
             file=sys.stderr,
         )
     if strips:

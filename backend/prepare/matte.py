@@ -92,9 +92,9 @@ def extend_colours(rgb: np.ndarray, alpha: np.ndarray, sure: float = 0.95) -> np
         uint8 [H, W, 3].
     """
     solid = (alpha >= sure).astype(np.uint8)
-    eroded = cv2.erode(solid, np.ones((3, 3), np.uint8))
+    eroded = cv2.erode(solid, np.ones((5, 5), np.uint8))
     # Thin parts (fingers) vanish under erosion: keep them where nothing else is near.
-    far = cv2.distanceTransform(1 - eroded, cv2.DIST_L2, 3) > 4
+    far = cv2.distanceTransform(1 - eroded, cv2.DIST_L2, 3) > 6
     source = (eroded > 0) | ((solid > 0) & far)
     if not source.any():
         return rgb

@@ -1,8 +1,8 @@
 """Push the fitted body out (or in) to the matte's outline: the clothed surface.
 
-The photo says how far clothes and hair stand off only along the outline. There, each near-tangent vertex looks along its
-normal for the matte's edge; everywhere else the offset is the smoothest that agrees (a membrane over the mesh), so a wide
-jacket is wide in front and behind too.
+The photo says how far clothes and hair stand off only along the outline. There, each near-tangent vertex looks along
+its normal for the matte's edge; everywhere else the offset is the smoothest that agrees (a membrane over the mesh), so
+a wide jacket is wide in front and behind too.
 """
 
 from __future__ import annotations

@@ -55,8 +55,8 @@ def poisson_disk_samples(
     barycentric = np.column_stack([1 - u - v, u, v])
     point = (vertices[faces[face]] * barycentric[..., None]).sum(1)
     normal = normals[faces[face, 0]]
-    # A maximal Poisson-disk set covers about 0.72 points per squared radius.
-    radius = np.sqrt(0.72 * weighted.sum() / count / density[face])
+    # A maximal Poisson-disk set covers about one point per two squared radii.
+    radius = np.sqrt(0.5 * weighted.sum() / count / density[face])
     pairs = cKDTree(point).query_pairs(float(radius.max()), output_type="ndarray")
     first, second = pairs.T
     near = np.linalg.norm(point[first] - point[second], axis=1) < 0.5 * (radius[first] + radius[second])

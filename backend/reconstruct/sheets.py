@@ -1,7 +1,7 @@
 """Sheets for what stands off the body: skirts between the legs, long hair, coat tails.
 
-Where the matte shows person but the clothed body does not reach, a front and a back layer close the gap. Both hang on one
-grid mesh halfway between them, whose skinning weights are diffused from the body around it, so that cloth follows
+Where the matte shows person but the clothed body does not reach, a front and a back layer close the gap. Both hang on
+one grid mesh halfway between them, whose skinning weights are diffused from the body around it, so that cloth follows
 smoothly and never jumps from one leg to the other.
 """
 
@@ -93,7 +93,6 @@ def build_layers(
         face_count: faces of the body; the sheet's are numbered from here in ``Layers.face``.
         focal: pixels at this resolution.
     """
-    height, width = matte.shape
     covered = front_face >= 0
     gap = matte & ~covered
     finite_front, finite_back = (np.where(covered, d, 0) for d in (front, back))

@@ -56,10 +56,16 @@ class SurfaceConfig:
 _MAP_SIZE = 512
 _DENSITY = {"head": 2.0, "hand": 2.0, "wrist": 1.5, "foot": 1.5}
 """How much denser than elsewhere splats lie on fine parts."""
-_MIN_HAIR = 150
+_PURE = 3.0
+"""Pixels from the outline beyond which no background can have mixed into the photo's colours."""
+_FIT_DAMPING = 0.3
+"""Contribution in pixels below which a splat's colour is not fitted freely."""
+_FIT_RANGE = 0.3
+"""How far a fitted colour may leave the photo's at the same place."""
+_MIN_HAIR = 40
 _FACE_ON = 0.6
 """Cosine between surface and ray below which the front grid is too stretched to be trusted alone."""
-_INSET = 1.5
+_INSET = 2.5
 """Pixels of the maps by which everything but the front grid keeps inside the outline."""
 _MAX_SNAP = 0.06
 """Metres that a splat outside the matte is moved to reach it; beyond, that part of the body was not there."""
@@ -121,7 +127,8 @@ class SurfaceReconstructor:
         step(0.4, "Colouring the unseen side")
         image = extend_colours(photo.rgb, photo.alpha).astype(np.float32) / 255
         seen_rgb = _bilinear(image, pixels * photo.rgb.shape[0] / _MAP_SIZE)
-        rgb = _colour(self.regions, mesh, joined, len(front.face), seen_rgb)
+        depth_in = _sample_map(ndimage.distance_transform_edt(layers.face >= 0), pixels)
+        rgb = _colour(self.regions, mesh, joined, depth_in, seen_rgb)
         axes, scale = _frames(joined)
         scale[:, 2] *= config.thickness
         step(0.6, "Matching the photo")
@@ -293,7 +300,7 @@ def _rest_of_body(
     size = (_MAP_SIZE, _MAP_SIZE)
     known = cv2.resize(photo.inside.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
     in_picture = in_frame & _sample_map(known, pixels)
-    # The front's splats draw the outline; what lies behind them stays a little inside it, or layers would add up over it.
+    # The front's splats draw the outline; what lies behind them stays a little inside it, or layers would add up.
     inside = ndimage.distance_transform_edt(layers.face >= 0) > _INSET
     in_matte = in_picture & _sample_map(inside, pixels)
     facing = -(normal * position).sum(1) / np.linalg.norm(position, axis=1)
@@ -367,29 +374,33 @@ def _match_photo(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Opacities [n] and colours [n, 3] corrected so that the render meets the photo.
 
-    Overlapping splats blur; SIRT iterations on the colours of the front's splats, the first ``front_count``, undo that. Splats whose light falls outside
-    the matte fade, or the outline would grow by the splats' width.
+    Overlapping splats blur; SIRT iterations on the colours of the front's splats, the first ``front_count``, undo that.
+    Those whose light falls outside the matte fade, or the outline would grow by the splats' width.
     """
     size = config.correction_size
     factor = size / alpha.shape[0]
     matte = torch.as_tensor(cv2.resize(alpha, (size, size), interpolation=cv2.INTER_AREA)).reshape(-1, 1)
     target = torch.as_tensor(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)).reshape(-1, 3)
     opacity = splats.opacity.clip(0, 1)
+    front = np.arange(len(opacity)) < front_count
     for _ in range(2):
         seen = splat_contributions(splats.position, axes, scale, opacity, focal * factor, size)
         total = seen.gather(torch.ones_like(matte))
         inside = (seen.gather(matte) / total.clamp_min(1e-6)).ravel().numpy()
-        visible = total.ravel().numpy() > 0.05
+        visible = (total.ravel().numpy() > 0.05) & front
         opacity = np.where(visible, opacity * ((inside - 0.3) / 0.4).clip(0, 1), opacity)
     seen = splat_contributions(splats.position, axes, scale, opacity, focal * factor, size)
     total = seen.gather(torch.ones_like(matte))
     cover = seen.render(torch.ones(len(opacity), 1))
-    colours = torch.as_tensor(rgb, dtype=torch.float32)
-    fitted = (total > 0.05) & (torch.arange(len(opacity)) < front_count)[:, None]
+    start = torch.as_tensor(rgb, dtype=torch.float32)
+    colours = start
+    fitted = (total > 0.05) & torch.as_tensor(front)[:, None]
     for _ in range(config.corrections):
         residual = (target * cover - seen.render(colours)) * (matte > 0.5)
-        change = seen.gather(residual) / (total + 1e-2)
+        # Barely seen splats hardly move: from the side they are seen whole.
+        change = seen.gather(residual) / (total + _FIT_DAMPING)
         colours = (colours + torch.where(fitted, change, 0)).clamp(0, 1)
+        colours = torch.maximum(torch.minimum(colours, start + _FIT_RANGE), start - _FIT_RANGE)
     return opacity, colours.numpy()
 
 
@@ -403,9 +414,13 @@ def _sheet_back(front: _Splats, pixels: np.ndarray, layers: Layers, focal: float
 
 
 def _colour(
-    regions: HeadRegions, mesh: SurfaceMesh, splats: _Splats, front_count: int, seen_rgb: np.ndarray
+    regions: HeadRegions, mesh: SurfaceMesh, splats: _Splats, depth_in: np.ndarray, seen_rgb: np.ndarray
 ) -> np.ndarray:
-    """Colours [n, 3]: the photo's for the first ``front_count`` splats, filled in for the others."""
+    """Colours [n, 3]: the photo's for the front's splats, filled in from the purest of them for the others.
+
+    ``depth_in`` are the front splats' distances from the outline, in pixels of the maps.
+    """
+    front_count = len(depth_in)
     corner = mesh.faces[splats.face]
     rest = _transfer(splats.position, mesh, corner)
     kind_of_vertex = class_of_joint()[joint_of_vertex(mesh.weights)]
@@ -414,7 +429,9 @@ def _colour(
     kind = kind_of_vertex[corner[:, 0]]
     facing = -(splats.normal * splats.position).sum(1) / np.linalg.norm(splats.position, axis=1)
     source = np.zeros(len(kind), bool)
-    source[:front_count] = facing[:front_count] > 0.3
+    source[:front_count] = (depth_in > _PURE) & (facing[:front_count] > 0.3)
+    # Hair is often seen as a rim only.
+    source[:front_count] |= (kind[:front_count] == HAIR_CLASS) & (depth_in > 1.5)
     if (kind[source] == HAIR_CLASS).sum() < _MIN_HAIR:
         # No hair in sight (the frame cuts the head, or a hand hides it): any part of the head must do.
         kind[(kind == NAPE_CLASS) | (kind == FACE_CLASS)] = HAIR_CLASS

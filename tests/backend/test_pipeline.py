@@ -1,0 +1,224 @@
+"""From a picture file to an avatar package, and every kind of bad input: one sentence, nothing half-written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from backend import pipeline as pipeline_module
+from backend.avatar import load_avatar
+from backend.body.model import load_body
+from backend.errors import BackendError, Cancelled
+from backend.evaluation.mannequins import make_mannequin
+from backend.pipeline import Pipeline, ReconstructOptions
+from backend.progress import Progress
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    loaded = Pipeline("cpu")
+    loaded.load()
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def person() -> np.ndarray:
+    """uint8 [768, 768, 3], one person."""
+    return make_mannequin(load_body("neutral"), "relaxed", yaw=5.0, seed=7).rgb
+
+
+@pytest.fixture(scope="module")
+def photo(person: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photo") / "person.png"
+    Image.fromarray(person).save(path)
+    return path
+
+
+def error_of(pipeline: Pipeline, photo: Path, output: Path, **options: object) -> BackendError:
+    """The error that the picture raises; checks that it reads well and that nothing was written."""
+    parent = output.parent
+    before = sorted(parent.rglob("*")) if parent.exists() else []
+    with pytest.raises(BackendError) as caught:
+        pipeline.reconstruct(photo, output, ReconstructOptions(**options))
+    error = caught.value
+    for sentence in (error.message, error.fix):
+        assert sentence[0].isupper() or sentence[0] in "/'" or sentence.startswith(photo.name)
+        assert sentence.rstrip().endswith(".") and "Traceback" not in sentence
+    assert (sorted(parent.rglob("*")) if parent.exists() else []) == before
+    return error
+
+
+def test_photo_to_package(pipeline: Pipeline, photo: Path, tmp_path: Path) -> None:
+    reports: list[Progress] = []
+    result = pipeline.reconstruct(photo, tmp_path / "a", progress=reports.append)
+    avatar = load_avatar(result.package)
+    assert 60_000 <= len(avatar.gaussians) <= 120_000
+    assert avatar.source["name"] == "person.png" and avatar.generator["preset"] == "surface"
+    assert set(result.seconds) == {"prepare", "body", "reconstruct", "bind", "save"}
+    assert {p.name for p in result.package.iterdir()} == {
+        "avatar.json", "gaussians.ply", "skin.npz", "body.npz", "input.png", "preview.png"
+    }  # fmt: skip
+    with Image.open(result.package / "preview.png") as preview:
+        assert preview.size == (1024, 512)
+    overall = [r.overall for r in reports]
+    assert overall == sorted(overall) and 0 <= overall[0] and overall[-1] <= 1
+    assert [s for i, s in enumerate(r.stage for r in reports) if i == 0 or reports[i - 1].stage != s] == [
+        "prepare", "body", "reconstruct", "bind", "save"
+    ]  # fmt: skip
+    # The person stands: head up, feet on the ground.
+    posed = pipeline_module.pose_gaussians(avatar, avatar.pose).position
+    assert abs(posed[:, 1].min()) < 0.05 and 1.2 < posed[:, 1].max() < 2.1
+    # The same photo gives the same bytes.
+    pipeline.reconstruct(photo, tmp_path / "b")
+    assert (tmp_path / "a/gaussians.ply").read_bytes() == (tmp_path / "b/gaussians.ply").read_bytes()
+
+
+def test_not_an_image(pipeline: Pipeline, tmp_path: Path) -> None:
+    path = tmp_path / "notes.jpg"
+    path.write_text("not a picture")
+    assert error_of(pipeline, path, tmp_path / "out").kind == "image_unreadable"
+
+
+def test_missing_file(pipeline: Pipeline, tmp_path: Path) -> None:
+    assert error_of(pipeline, tmp_path / "none.jpg", tmp_path / "out").kind == "image_unreadable"
+
+
+def test_truncated_file(pipeline: Pipeline, photo: Path, tmp_path: Path) -> None:
+    path = tmp_path / "half.png"
+    path.write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
+    assert error_of(pipeline, path, tmp_path / "out").kind == "image_unreadable"
+
+
+def test_no_person(pipeline: Pipeline, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    assert error_of(pipeline, tmp_path / "noise.png", tmp_path / "out").kind == "no_person"
+
+
+@pytest.mark.parametrize(("size", "kind"), [((1, 1), "image_too_small"), ((20000, 20000), "image_too_large")])
+def test_absurd_sizes(pipeline: Pipeline, tmp_path: Path, size: tuple[int, int], kind: str) -> None:
+    Image.new("1", size).save(tmp_path / "odd.png")
+    started = time.monotonic()
+    assert error_of(pipeline, tmp_path / "odd.png", tmp_path / "out").kind == kind
+    assert time.monotonic() - started < 20
+
+
+def test_three_people(pipeline: Pipeline, tmp_path: Path) -> None:
+    body = load_body("neutral")
+    small = [make_mannequin(body, "standing", 0.0, seed, size=384 + 40 * seed).rgb for seed in range(3)]
+    canvas = np.full((480, 1280, 3), 150, np.uint8)
+    left = 0
+    for picture in small:
+        side = picture.shape[0]
+        canvas[480 - side :, left : left + side] = picture
+        left += side
+    path = tmp_path / "three.png"
+    Image.fromarray(canvas).save(path)
+    result = pipeline.reconstruct(path, tmp_path / "out")
+    assert len(result.warnings) == 1 and "people were found" in result.warnings[0]
+    error = error_of(pipeline, path, tmp_path / "other", person=9)
+    assert error.kind == "person_index" and "from 1" in error.fix
+
+
+@pytest.mark.parametrize(("top", "bottom", "words"), [(0.0, 0.72, "cuts the person"), (0.27, 1.0, "cuts the head")])
+def test_cut_people_are_told(
+    pipeline: Pipeline, person: np.ndarray, tmp_path: Path, top: float, bottom: float, words: str
+) -> None:
+    side = len(person)
+    Image.fromarray(person[int(top * side) : int(bottom * side)]).save(tmp_path / "cut.png")
+    try:
+        result = pipeline.reconstruct(tmp_path / "cut.png", tmp_path / "out")
+    except BackendError as error:
+        assert error.kind == "no_person"
+        assert not (tmp_path / "out").exists()
+    else:
+        assert any(words in warning for warning in result.warnings)
+        load_avatar(tmp_path / "out")
+
+
+def test_output_in_the_way(pipeline: Pipeline, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("precious")
+    assert error_of(pipeline, photo, tmp_path / "mine").kind == "output_not_writable"
+    (tmp_path / "file").write_text("x")
+    assert error_of(pipeline, photo, tmp_path / "file").kind == "output_not_writable"
+    assert error_of(pipeline, photo, tmp_path / "file/below").kind == "output_not_writable"
+
+
+def test_read_only_output(pipeline: Pipeline, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.mkdir
+
+    def refuse(self: Path, *args: object, **kwargs: object) -> None:
+        if ".write-test" in self.name:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert error_of(pipeline, photo, tmp_path / "out").kind == "output_not_writable"
+
+
+def test_full_disk(pipeline: Pipeline, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(1, 1, 0))
+    assert error_of(pipeline, photo, tmp_path / "out").kind == "disk_full"
+    monkeypatch.undo()
+
+    def full(*_args: object, **_kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pipeline_module, "save_avatar", full)
+    assert error_of(pipeline, photo, tmp_path / "out").kind == "disk_full"
+
+
+def test_cancel_leaves_nothing(pipeline: Pipeline, photo: Path, tmp_path: Path) -> None:
+    seen: list[str] = []
+    with pytest.raises(Cancelled):
+        pipeline.reconstruct(
+            photo, tmp_path / "out", progress=lambda p: seen.append(p.stage), cancelled=lambda: "reconstruct" in seen
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_preset_and_device(pipeline: Pipeline, photo: Path, tmp_path: Path) -> None:
+    assert error_of(pipeline, photo, tmp_path / "out", preset="best").kind == "preset_unknown"
+    with pytest.raises(BackendError) as caught:
+        Pipeline("cuda:7" if not pipeline_module.torch.cuda.is_available() else "tpu")
+    assert caught.value.kind == "device_missing"
+
+
+def test_killed_in_the_middle_leaves_nothing(photo: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "backend", "reconstruct", str(photo), "-o", str(tmp_path / "out")]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        for line in child.stderr:
+            if "body" in line:
+                child.send_signal(signal.SIGKILL)
+                break
+    assert child.returncode == -signal.SIGKILL
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_jobs_at_once_do_not_disturb_each_other(photo: Path, tmp_path: Path) -> None:
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, "-m", "backend", "reconstruct", str(photo), "-o", str(tmp_path / "same")],
+            cwd=ROOT, stderr=subprocess.DEVNULL,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    assert [job.wait(300) for job in jobs] == [0, 0]
+    load_avatar(tmp_path / "same")
+    assert [p.name for p in tmp_path.iterdir()] == ["same"]

@@ -1,0 +1,297 @@
+"""The surface preset: its parts against closed forms, and the whole on a rendered person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from backend.avatar import pose_gaussians
+from backend.avatar.quaternion import from_matrix
+from backend.bind import bind
+from backend.body.fit import BodyFit
+from backend.body.model import JOINT_INDEX, BodyModel, load_body
+from backend.evaluation.mannequins import Mannequin, make_mannequin
+from backend.pipeline import ReconstructOptions, assemble_avatar
+from backend.prepare import PreparedPhoto
+from backend.reconstruct import Reconstruction, SurfaceReconstructor
+from backend.reconstruct.clothed import outline_offsets, smooth_over_mesh
+from backend.reconstruct.colours import FACE_CLASS, HAIR_CLASS, fill_unseen
+from backend.reconstruct.sampling import face_areas, poisson_disk_samples
+from backend.reconstruct.sheets import build_layers, push_pull
+from backend.rendering import render_gaussians
+from backend.rendering.contributions import splat_contributions
+from backend.rendering.mesh import rasterize_mesh, vertex_normals
+from backend.turntable import orbit_camera
+
+SIZE = 512
+
+
+def tube(
+    radius: float, centre: tuple[float, float, float], rings: int = 41, sides: int = 48
+) -> tuple[np.ndarray, np.ndarray]:
+    """An upright open cylinder 1 m tall: vertices [V, 3] and faces wound outwards."""
+    angle = np.arange(sides) / sides * 2 * np.pi
+    heights = np.linspace(-0.5, 0.5, rings)
+    vertices = np.array([[radius * np.sin(a), y, -radius * np.cos(a)] for y in heights for a in angle]) + centre
+    faces = []
+    for r in range(rings - 1):
+        for s in range(sides):
+            a, b = r * sides + s, r * sides + (s + 1) % sides
+            faces += [[a, a + sides, b], [b, a + sides, b + sides]]
+    faces = np.array(faces)
+    normals = np.cross(vertices[faces[:, 1]] - vertices[faces[:, 0]], vertices[faces[:, 2]] - vertices[faces[:, 0]])
+    outward = vertices[faces].mean(1) - np.array(centre) * [1, 0, 1] - vertices[faces].mean(1) * [0, 1, 0]
+    return vertices, faces if (normals * outward).sum(1).mean() > 0 else faces[:, ::-1]
+
+
+def test_membrane_is_the_minimiser_of_its_energy() -> None:
+    rng = np.random.default_rng(0)
+    vertices, faces = tube(0.2, (0, 0, 3), rings=6, sides=8)
+    target, trust = rng.normal(size=len(vertices)), rng.random(len(vertices))
+    solution = smooth_over_mesh(faces, target, trust, stiffness=3.0, rest=0.01)
+    edges = {tuple(sorted((int(f[a]), int(f[b])))) for f in faces for a, b in ((0, 1), (1, 2), (2, 0))}
+
+    def energy(x: np.ndarray) -> float:
+        bending = sum((x[i] - x[j]) ** 2 for i, j in edges)
+        return float((trust * (x - target) ** 2).sum() + 3.0 * bending + 0.0001 * (x**2).sum())
+
+    best = energy(solution)
+    for _ in range(20):
+        assert energy(solution + 1e-3 * rng.normal(size=len(vertices))) > best
+
+
+def test_outline_offsets_find_how_far_the_clothes_stand_off() -> None:
+    vertices, faces = tube(0.15, (0, 0, 3))
+    weights = np.zeros((len(vertices), 24))
+    weights[:, JOINT_INDEX["spine2"]] = 1
+    focal = 700.0
+    hits = rasterize_mesh(vertices, faces, focal, (SIZE, SIZE))
+    clothed, _ = tube(0.18, (0, 0, 3))
+    matte = rasterize_mesh(clothed, faces, focal, (SIZE, SIZE)).face >= 0
+    known = np.ones_like(matte)
+    offsets = outline_offsets(vertices, faces, weights, matte, known, hits.face, focal, np.zeros(len(vertices), bool))
+    middle = np.abs(vertices[:, 1]) < 0.3
+    # One pixel is 4 mm at this distance.
+    assert offsets[middle] == pytest.approx(np.full(middle.sum(), 0.03), abs=0.005)
+
+
+def test_push_pull_keeps_what_is_known_and_fills_smoothly() -> None:
+    yy, xx = np.mgrid[0:64, 0:80]
+    ramp = (0.01 * xx + 0.02 * yy).astype(np.float32)
+    mask = np.ones(ramp.shape, bool)
+    mask[20:44, 30:60] = False
+    filled = push_pull(np.where(mask, ramp, 99).astype(np.float32), mask)
+    np.testing.assert_array_equal(filled[mask], ramp[mask])
+    assert np.abs(filled - ramp)[~mask].max() < 0.25
+    assert filled[~mask].min() >= ramp[mask].min() and filled[~mask].max() <= ramp[mask].max()
+
+
+def test_a_skirt_hangs_on_both_legs() -> None:
+    left, faces_left = tube(0.08, (0.14, 0, 3))
+    right, faces_right = tube(0.08, (-0.14, 0, 3))
+    vertices, faces = np.vstack([left, right]), np.vstack([faces_left, faces_right + len(left)])
+    weights = np.zeros((len(vertices), 24))
+    weights[: len(left), JOINT_INDEX["left_hip"]] = 1
+    weights[len(left) :, JOINT_INDEX["right_hip"]] = 1
+    focal = 700.0
+    first = rasterize_mesh(vertices, faces, focal, (SIZE, SIZE))
+    last = rasterize_mesh(vertices, faces, focal, (SIZE, SIZE), farthest=True)
+    matte = cv2.morphologyEx((first.face >= 0).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((1, 61), np.uint8)) > 0
+    layers, sheet = build_layers(matte, first.depth, last.depth, first.face, vertices, weights, len(faces), focal)
+    assert len(sheet.faces) > 100
+    np.testing.assert_allclose(sheet.weights.sum(1), 1, atol=1e-9)
+    # Weights go from one leg to the other without a jump, and are even in the middle.
+    share = sheet.weights[:, JOINT_INDEX["left_hip"]]
+    order = np.argsort(sheet.posed[:, 0])
+    middle = (np.abs(sheet.posed[:, 0]) < 0.01) & (np.abs(sheet.posed[:, 1]) < 0.4)
+    assert share[middle] == pytest.approx(np.full(middle.sum(), 0.5), abs=0.12)
+    assert np.corrcoef(sheet.posed[order, 0], share[order])[0, 1] > 0.9
+    # The layers close the gap in front of and behind the sheet, at the legs' depth.
+    row = SIZE // 2
+    gap = layers.gap[row]
+    assert gap.sum() > 10
+    assert (layers.front[row][gap] <= layers.back[row][gap]).all()
+    assert layers.front[row][gap] == pytest.approx(np.full(gap.sum(), 2.97), abs=0.08)
+    assert (layers.face[matte] >= 0).all()
+
+
+def test_poisson_disk_samples_keep_their_distance_and_density() -> None:
+    vertices, faces = tube(0.3, (0, 0, 0))
+    density = np.where(vertices[faces].mean(1)[:, 1] > 0, 4.0, 1.0)
+    samples = poisson_disk_samples(vertices, faces, vertex_normals(vertices, faces), density, 4000)
+    point = (vertices[faces[samples.face]] * samples.barycentric[..., None]).sum(1)
+    distance = np.linalg.norm(point[:, None] - point[None], axis=2) + np.eye(len(point)) * 9
+    allowed = 0.5 * (samples.spacing[:, None] + samples.spacing[None])
+    assert (distance >= allowed - 1e-9).all()
+    # Maximal: nowhere further from a sample than about one spacing.
+    assert (distance.min(1) < 2.0 * samples.spacing).all()
+    assert 3000 < len(point) < 5000
+    upper = (point[:, 1] > 0).mean()
+    assert upper == pytest.approx(0.8, abs=0.04)
+    assert face_areas(vertices, faces).sum() == pytest.approx(2 * np.pi * 0.3, rel=0.01)
+
+
+def test_unseen_places_take_the_nearest_like_place() -> None:
+    # A shirt, red on the left and blue on the right, seen from the front; hair on top of a face.
+    source = np.array([[0.1, 0, 0.1], [-0.1, 0, 0.1], [0, 0.6, 0.1], [0, 0.72, 0.0]])
+    kind = np.array([2, 2, FACE_CLASS, HAIR_CLASS])
+    colour = np.array([[1.0, 0, 0], [0, 0, 1], [0.9, 0.7, 0.6], [0.1, 0.1, 0.1]])
+    back = np.array([[0.1, 0, -0.1], [-0.1, 0, -0.1], [0, 0.6, -0.1]])
+    filled = fill_unseen(
+        np.repeat(source, 16, 0), np.repeat(kind, 16), np.repeat(colour, 16, 0), back, np.array([2, 2, HAIR_CLASS])
+    )
+    np.testing.assert_allclose(filled, colour[[0, 1, 3]], atol=0.02)
+
+
+def test_contributions_render_as_the_reference_does() -> None:
+    rng = np.random.default_rng(3)
+    count, size, focal = 150, 48, 60.0
+    position = np.column_stack([rng.uniform(-0.6, 0.6, (count, 2)), rng.uniform(1.5, 3, count)])
+    quaternion = rng.normal(size=(count, 4))
+    quaternion /= np.linalg.norm(quaternion, axis=1, keepdims=True)
+    from backend.avatar.quaternion import to_matrix
+
+    scale, opacity, rgb = rng.uniform(0.01, 0.1, (count, 3)), rng.uniform(0.1, 1, count), rng.random((count, 3))
+    ours = splat_contributions(position, to_matrix(quaternion), scale, opacity, focal, size)
+    picture = ours.render(torch.as_tensor(np.column_stack([rgb, np.ones(count)]), dtype=torch.float32))
+    expected = render_gaussians(position, quaternion, scale, opacity, rgb, focal, (size, size), backend="reference")
+    np.testing.assert_allclose(picture.reshape(size, size, 4).numpy(), expected, atol=2e-4)
+    # gather is the transpose of render: <render(x), y> = <x, gather(y)>.
+    x, y = torch.rand(count, 1), torch.rand(size * size, 1)
+    assert float((ours.render(x) * y).sum()) == pytest.approx(float((x * ours.gather(y)).sum()), rel=1e-4)
+
+
+@dataclass(frozen=True)
+class Case:
+    body: BodyModel
+    mannequin: Mannequin
+    photo: PreparedPhoto
+    fit: BodyFit
+    result: Reconstruction
+
+
+def true_photo(mannequin: Mannequin) -> tuple[PreparedPhoto, BodyFit]:
+    """The photo and fit that the stages before would give if they made no mistake."""
+    side = mannequin.rgb.shape[0]
+    photo = PreparedPhoto(
+        rgb=mannequin.rgb, alpha=mannequin.mask.astype(np.float32), inside=np.ones((side, side), bool),
+        landmarks=np.zeros((33, 2)), visibility=np.ones(33), world_landmarks=np.zeros((33, 3)), left_hand=None,
+        right_hand=None, focal=mannequin.focal, matte_given=True, person_count=1, warnings=(), name="m.png", sha256="0",
+    )  # fmt: skip
+    fit = BodyFit(
+        pose=mannequin.pose, betas=mannequin.betas, translation=mannequin.translation, focal=mannequin.focal,
+        landmark_error=0.0, person_size=500.0, confidence=np.ones(24),
+    )  # fmt: skip
+    return photo, fit
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    body = load_body("neutral")
+    mannequin = make_mannequin(body, "a_pose", yaw=0.0, seed=4, size=768)
+    photo, fit = true_photo(mannequin)
+    return Case(body, mannequin, photo, fit, SurfaceReconstructor(body).reconstruct(fit, photo))
+
+
+def picture(result: Reconstruction, focal: float, size: int, world_to_camera: np.ndarray | None = None) -> np.ndarray:
+    return render_gaussians(
+        result.position, from_matrix(result.rotation), result.scale, result.opacity, result.rgb, focal, (size, size),
+        world_to_camera,
+    )  # fmt: skip
+
+
+def test_photo_view_meets_the_photo(case: Case) -> None:
+    out = picture(case.result, case.fit.focal, 768)
+    matte = case.mannequin.mask
+    shown = out[..., 3] > 0.5
+    assert (shown & matte).sum() / (shown | matte).sum() > 0.97
+    inner = cv2.erode(matte.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    error = out[..., :3][inner] - case.mannequin.rgb[inner] / 255
+    assert -10 * np.log10((error**2).mean()) > 26
+
+
+def test_number_and_size_of_splats(case: Case) -> None:
+    assert 60_000 <= len(case.result.position) <= 120_000
+    assert case.result.scale.min() > 1e-5 and case.result.scale.max() < 0.05
+    np.testing.assert_allclose(np.linalg.det(case.result.rotation), 1, atol=1e-6)
+
+
+def test_no_holes_from_any_side(case: Case) -> None:
+    mesh = case.result.surface
+    flip = np.diag([1.0, -1.0, -1.0, 1.0])  # the orbit wants y up
+    upright = mesh.posed @ flip[:3, :3]
+    for azimuth in range(0, 360, 45):
+        world_to_camera, focal = orbit_camera(upright, azimuth, 384)
+        matrix = world_to_camera @ flip
+        camera = mesh.posed @ matrix[:3, :3].T + matrix[:3, 3]
+        solid = rasterize_mesh(camera, mesh.faces, focal, (384, 384)).face >= 0
+        solid = cv2.erode(solid.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        alpha = picture(case.result, focal, 384, matrix)[..., 3]
+        assert (alpha[solid] < 0.5).mean() < 0.004, azimuth
+
+
+def test_back_of_the_head_is_hair_not_face(case: Case) -> None:
+    regions = SurfaceReconstructor(case.body).regions
+    corner = case.result.surface.faces[case.result.face]
+    on_body = (corner < len(regions.face)).all(1)
+    face = np.zeros(len(corner), bool)
+    hair = face.copy()
+    face[on_body] = regions.face[corner[on_body]].all(1)
+    hair[on_body] = regions.hair[corner[on_body]].all(1)
+    behind = case.result.position[:, 2] > np.median(case.result.position[hair, 2])
+    front_hair = np.median(case.result.rgb[hair & ~behind], 0)
+    back_hair = np.median(case.result.rgb[hair & behind], 0)
+    skin = np.median(case.result.rgb[face], 0)
+    assert np.linalg.norm(back_hair - front_hair) < 0.4 * np.linalg.norm(back_hair - skin)
+
+
+def test_both_hands_and_legs_have_their_own_splats(case: Case) -> None:
+    joint = case.result.surface.weights.argmax(1)[case.result.surface.faces[case.result.face][:, 0]]
+    for name in ("left_hand", "right_hand", "left_knee", "right_knee", "left_foot", "right_foot"):
+        assert (joint == JOINT_INDEX[name]).sum() > 150, name
+
+
+def test_binding_gives_the_reconstruction_back(case: Case) -> None:
+    avatar = assemble_avatar(case.body, case.fit, case.photo, case.result, ReconstructOptions())
+    posed = pose_gaussians(avatar, avatar.pose)
+    camera = avatar.camera.world_to_camera
+    np.testing.assert_allclose(posed.position @ camera[:3, :3].T + camera[:3, 3], case.result.position, atol=2e-5)
+    np.testing.assert_allclose(posed.scale, case.result.scale, rtol=1e-3)
+    # The lowest point stands on the ground below the pelvis.
+    assert abs(posed.position[:, 1].min()) < 0.03
+    assert np.abs((avatar.rest_joints[0] + avatar.translation)[[0, 2]]).max() < 1e-9
+
+
+def test_binding_survives_the_package(case: Case, tmp_path: Path) -> None:
+    from backend.avatar import load_avatar, save_avatar
+
+    avatar = assemble_avatar(case.body, case.fit, case.photo, case.result, ReconstructOptions())
+    save_avatar(avatar, tmp_path / "a")
+    again = load_avatar(tmp_path / "a")
+    np.testing.assert_allclose(
+        pose_gaussians(again, again.pose).position, pose_gaussians(avatar, avatar.pose).position, atol=1e-5
+    )
+
+
+def test_skin_weights_never_mix_far_limbs(case: Case) -> None:
+    _, skin = bind(case.result)
+    np.testing.assert_allclose(skin.joint_weights.sum(1), 1, atol=1e-5)
+    dense = np.zeros((len(skin.joint_ids), 24))
+    np.put_along_axis(dense, skin.joint_ids.astype(int), skin.joint_weights, 1)
+    left, right = dense[:, JOINT_INDEX["left_knee"]], dense[:, JOINT_INDEX["right_knee"]]
+    body_only = (skin.vertex_ids < case.result.surface.body_vertices).all(1)
+    assert (np.minimum(left, right)[body_only] < 0.05).all()
+
+
+def test_a_person_cut_by_the_frame_keeps_the_hidden_legs(case: Case) -> None:
+    inside = case.photo.inside.copy()
+    inside[480:] = False
+    photo = replace(case.photo, inside=inside, alpha=case.photo.alpha * inside)
+    result = SurfaceReconstructor(case.body).reconstruct(case.fit, photo)
+    joint = result.surface.weights.argmax(1)[result.surface.faces[result.face][:, 0]]
+    assert (joint == JOINT_INDEX["left_foot"]).sum() > 150
