@@ -24,7 +24,7 @@ from typing import IO, Any
 
 PROTOCOL_VERSION = 1
 #: Seconds that a cancelled job gets to answer before its process is killed.
-CANCEL_GRACE = 0.8
+CANCEL_GRACE = 0.6
 #: Seconds that a process gets to end after its input has closed.
 SHUTDOWN_GRACE = 1.5
 STDERR_LINES = 200

@@ -40,7 +40,7 @@ def wrapped(layout: bpy.types.UILayout, text: str, width: float, icon: str = "NO
         alert: draw it red.
     """
     scale = bpy.context.preferences.system.ui_scale
-    room = width - (60 if icon != "NONE" else 40) * scale
+    room = width - (80 if icon != "NONE" else 50) * scale
     column = layout.column(align=True)
     column.scale_y = 0.8
     column.alert = alert

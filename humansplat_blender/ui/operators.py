@@ -139,8 +139,10 @@ class HUMANSPLAT_OT_import_avatar(bpy.types.Operator):
             traceback.print_exc()
             self.report({"ERROR"}, f"{folder.name} cannot be imported ({type(error).__name__}: {error})")
             return {"CANCELLED"}
-        if preferences.get().setup_scene:
-            runtime.manager().add_notes(scene.scene_setup(context.scene))
+        changes = scene.scene_setup(context.scene) if preferences.get().setup_scene else []
+        if changes:
+            settings = "; ".join(change.split(",")[0].rstrip(".") for change in changes)
+            runtime.manager().add_notes([f"Scene set up for splats: {settings}."])
         self.report({"INFO"}, f"Imported {imported.collection.name}")
         return {"FINISHED"}
 
