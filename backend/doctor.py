@@ -85,8 +85,6 @@ def check_device() -> Check:
         return Check("device", "", f"PyTorch does not load ({error}). {INSTALL_HINT}")
     if torch.cuda.is_available():
         return Check("device", f"cuda: {torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}")
-    if torch.backends.mps.is_available():
-        return Check("device", "mps: Apple graphics")
     return Check("device", f"cpu: {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads")
 
 

@@ -27,6 +27,8 @@ TRASH_SUFFIX = ".trash"
 #: Free space asked for before an installation, bytes: what it takes plus what pip unpacks on the way.
 SPACE_CPU = 3 * 1024**3
 SPACE_CUDA = 12 * 1024**3
+#: Python versions that every pinned package exists for.
+SUPPORTED_PYTHONS = ((3, 10), (3, 13))
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CUDA_INDEX = "https://download.pytorch.org/whl/cu130"
 
@@ -167,7 +169,7 @@ class InstallJob:
     that an interrupted installation never looks like a finished one and an older environment stays until then.
 
     Args:
-        base_python: interpreter to make the environment from.
+        base_python: interpreter to make the environment from, of the same version as the running one.
         install_root: folder that will hold it.
         extension_root: folder with the ``backend`` package.
         log_path: file that receives everything the commands print.
@@ -230,6 +232,14 @@ class InstallJob:
     def _install(self) -> Failure | None:
         self._root.mkdir(parents=True, exist_ok=True)
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        version = sys.version_info[:2]
+        if not SUPPORTED_PYTHONS[0] <= version <= SUPPORTED_PYTHONS[1]:
+            oldest, newest = (".".join(map(str, supported)) for supported in SUPPORTED_PYTHONS)
+            return Failure(
+                "python_unsupported",
+                f"This Blender runs Python {version[0]}.{version[1]}; the backend needs {oldest} to {newest}.",
+                "Make an environment with such a Python (see the README) and choose it in the preferences.",
+            )
         for left in [*self._root.glob(f"*{PARTIAL_SUFFIX}"), *self._root.glob(f"*{TRASH_SUFFIX}")]:
             shutil.rmtree(left, ignore_errors=True)
         cuda = has_nvidia_gpu()

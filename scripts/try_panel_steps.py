@@ -244,6 +244,25 @@ def steps() -> Iterator[Wait]:
     yield shoot("8_error")
     bpy.ops.humansplat.dismiss()
 
+    enter("job ends in edit mode")
+    with context.temp_override(**view()):
+        bpy.ops.mesh.primitive_cube_add(location=(3.0, 0.0, 0.0))
+        bpy.ops.object.mode_set(mode="EDIT")
+    before = len(bpy.data.objects)
+    bpy.ops.humansplat.reconstruct("INVOKE_DEFAULT")
+    yield lambda: not manager.busy or manager.step.startswith("Ready")
+    yield 0.5
+    report["waits_in_edit_mode"] = [manager.state.value, manager.step, len(bpy.data.objects) - before]
+    with context.temp_override(**view()):
+        bpy.ops.object.mode_set(mode="OBJECT")
+    yield lambda: not manager.busy
+    report["imports_after_edit_mode"] = len(bpy.data.objects) - before
+    with context.temp_override(**view()):
+        bpy.ops.ed.undo()
+        bpy.data.objects.remove(bpy.data.objects["Cube"])
+        bpy.context.view_layer.objects.active = bpy.data.objects[name]
+    yield 0.5
+
     enter("material preview")
     area = view()["area"]
     area.spaces[0].shading.type = "MATERIAL"
@@ -259,6 +278,14 @@ def steps() -> Iterator[Wait]:
     evaluated = bpy.data.objects[splats].evaluated_get(context.evaluated_depsgraph_get())
     report["saved_splats"] = len(bpy.data.objects[splats].data.attributes["scale"].data)
     report["saved_evaluated_type"] = evaluated.type
+
+    enter("other file opened during a job")
+    listed = len(runtime.results().results)
+    bpy.ops.humansplat.reconstruct("INVOKE_DEFAULT")
+    yield lambda: manager.stage != ""
+    bpy.ops.wm.read_homefile(use_empty=True)
+    yield lambda: not manager.busy
+    report["other_file"] = [manager.state.value, len(bpy.data.objects), len(runtime.results().results) - listed]
 
 
 def drive() -> None:

@@ -22,7 +22,7 @@ _FIXES = {
     "protocol_version": ("humansplat.install_backend",),
     "weights_missing": ("humansplat.install_backend",),
     "install_failed": ("humansplat.install_backend",),
-    "offline": ("humansplat.allow_online",),
+    "python_unsupported": ("humansplat.open_preferences",),
     "out_of_memory": ("humansplat.stop_backend", "humansplat.open_preferences"),
     "output_not_writable": ("humansplat.open_preferences",),
     "disk_full": ("humansplat.open_preferences",),

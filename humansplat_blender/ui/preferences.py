@@ -10,7 +10,7 @@ from .. import environment, locations
 from . import layout as ui_layout
 
 DEVICES = (
-    ("auto", "Automatic", "NVIDIA or Apple graphics if there are any, else the processor"),
+    ("auto", "Automatic", "NVIDIA graphics if there are any, else the processor"),
     ("cpu", "Processor", "Works everywhere"),
     ("cuda", "NVIDIA graphics", "Needs a CUDA build of PyTorch in the backend's environment"),
     ("mps", "Apple graphics", "Macs with Apple silicon"),

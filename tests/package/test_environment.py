@@ -137,6 +137,15 @@ def test_full_disk_is_said_before_anything_is_downloaded(tmp_path: Path, monkeyp
     assert not (tmp_path / "install.log").exists()
 
 
+def test_python_without_packages_is_said_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "SUPPORTED_PYTHONS", ((3, 4), (3, 5)))
+    job = make_job(tmp_path, Step("Filling", 1.0, (command("pass"),)))
+    run(job)
+    assert job.failure.kind == "python_unsupported"
+    assert "needs 3.4 to 3.5" in job.failure.message
+    assert not (tmp_path / "install.log").exists()
+
+
 def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "user").write_text("a file is in the way")
     job = make_job(tmp_path, Step("Filling", 1.0, (command("pass"),)))
