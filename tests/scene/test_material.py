@@ -110,6 +110,7 @@ def test_material_is_shared(points: bool) -> None:
     material = splat_material(points)
     assert splat_material(points) == material
     assert material.surface_render_method == ("DITHERED" if points else "BLENDED")
+    assert material.cycles.emission_sampling == "NONE"
     # An older version is rebuilt in place, so that objects keep it.
     material["humansplat_version"] = 0
     material.node_tree.nodes.clear()

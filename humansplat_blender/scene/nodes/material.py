@@ -44,6 +44,9 @@ def splat_material(points: bool) -> bpy.types.Material:
     material.surface_render_method = "DITHERED" if points else "BLENDED"
     material.use_backface_culling = not points
     material.use_transparent_shadow = True
+    if hasattr(material, "cycles"):
+        # Cycles would otherwise make a lamp of each triangle of each splat.
+        material.cycles.emission_sampling = "NONE"
     # Solid view shows the surface preview instead of the splats.
     material.diffuse_color = (0.8, 0.8, 0.8, 0.0)
     material.node_tree.nodes.clear()
