@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from ..prepare import PreparedPhoto
-from .differential import BETAS, POSE, SCALE, TRANSLATION, UNKNOWNS, Points, PosedSkeleton, Skeleton
+from .differential import BETAS, PITCH, POSE, SCALE, TRANSLATION, UNKNOWNS, Points, PosedSkeleton, Skeleton
 from .landmarks import FACE, HAND_LANDMARKS, JOINT_EVIDENCE, POSE_LANDMARKS
 from .model import JOINT_COUNT, JOINT_INDEX, JOINT_NAMES, BodyModel
 from .priors import joint_limits, relaxed_pose, stiffness
@@ -30,25 +30,35 @@ class FitConfig:
 
     Attributes:
         depth_trust: weight of the 3D hints' depth against their other two axes.
+        hint_pitch: radians by which the 3D hints usually tilt forward; the fit finds the angle for each photo.
+        hint_pitch_weight: how firmly it stays at the usual angle.
+        face_hint: weight of the face's 3D hints, whose depth is poor.
+        landmark_spread: distance, in shares of the person's size, from which landmarks count as outliers; of the
+            coarse and the fine stage.
+        off_matte: the same for a landmark's distance from the matte, beyond which it is not believed.
         upright: weight of the pull towards an upright trunk and upright legs (a robust term: it gives up on acrobats).
             Without it the hints make standing people lean forward by 15 to 22 degrees.
-        face_hint: weight of the face's 3D hints, whose depth is poor.
+        straight_knees: weight of the pull of nearly straight knees to straight ones (robust: bent ones are left alone).
         silhouette: weight of the outline terms.
+        cover_spread: reach of the pull of uncovered parts of the matte, in shares of the person's size.
+        cover_shape: how much of that pull the body's shape feels; the rest moves limbs only, since clothes are no
+            reason to fatten the body.
         shape: weight of the pull towards the mean shape.
-        iterations: of the three stages.
+        iterations: at most, of the three stages.
     """
 
     depth_trust: float = 0.15
-    upright: float = 0.5
+    hint_pitch: float = 0.1
+    hint_pitch_weight: float = 20.0
     face_hint: float = 0.1
-    silhouette: float = 2.0
-    shape: float = 0.003
-    straight_knees: float = 0.0
-    wide_spread: float = 0.4
-    landmark_spread: float = 0.06
-    cover_spread: float = 0.03
+    landmark_spread: tuple[float, float] = (0.4, 0.04)
+    off_matte: float = 0.015
+    upright: float = 0.5
+    straight_knees: float = 0.5
+    silhouette: float = 30.0
+    cover_spread: float = 0.06
     cover_shape: float = 0.3
-    outside_spread: float | None = None
+    shape: float = 0.06
     iterations: tuple[int, int, int] = (25, 25, 20)
 
 
@@ -61,7 +71,8 @@ class BodyFit:
         betas: [10].
         translation: [3] metres, added after posing.
         focal: pixels of the crop (S x S, principal point at the centre).
-        landmark_error: mean distance of the visible landmarks in pixels of the crop.
+        landmark_error: mean distance in pixels of the crop of the landmarks that are visible, in the picture, and not
+            beside the matte by more than 2 % of the person's size (those are the network's mistakes).
         person_size: pixels, the longer side of the landmarks' box.
         confidence: [24] in 0..1 per joint.
     """
@@ -89,7 +100,7 @@ class _Term:
 
     Attributes:
         residual: [n, d].
-        derivative: [n, d, 86].
+        derivative: [n, d, 87].
         weight: [n] or one number.
         spread: robust scale in the residual's unit, or None.
     """
@@ -106,7 +117,7 @@ class _Term:
         return float((self.weight * square).sum())
 
     def normal_equations(self) -> tuple[np.ndarray, np.ndarray]:
-        """Matrix [86, 86] and gradient [86] of the reweighted least squares problem."""
+        """Matrix [86, 87] and gradient [87] of the reweighted least squares problem."""
         weight = np.broadcast_to(np.asarray(self.weight, float), len(self.residual))
         if self.spread is not None:
             weight = weight * (self.spread**2 / ((self.residual**2).sum(1) + self.spread**2)) ** 2
@@ -165,6 +176,12 @@ class _Problem:
         self.focal = photo.focal
         self._read_landmarks(photo)
         self._read_outline(photo)
+        # A landmark beside the matte is wrong (a kicking foot, say): the outline knows better.
+        off = self._sample_distance(self.points)[0]
+        self.seen &= off[: len(self.seen)] < 0.02
+        trust = 1 / (1 + (off / self.config.off_matte) ** 2) ** 2
+        self.weights_2d = self.weights_2d * trust
+        self.weights_3d = self.weights_3d * trust[: len(self.weights_3d)]
 
     def _read_landmarks(self, photo: PreparedPhoto) -> None:
         index = [i for i, _, _ in POSE_LANDMARKS]
@@ -226,18 +243,20 @@ class _Problem:
             return
         pixels = (self._project(points) - self.points) / self.size
         derivative = self._project_derivative(points, derivative) / self.size
-        spread = (c.wide_spread, c.landmark_spread)[stage - 1]
-        yield _Term(pixels, derivative, 400 * self.weights_2d, spread)
+        yield _Term(pixels, derivative, 400 * self.weights_2d, c.landmark_spread[stage - 1])
         yield from self._upright_terms(posed)
         if stage == 2:
             yield from self._outline_terms(posed)
 
     def _hint_term(self, stage: int, unknowns: np.ndarray, points: np.ndarray, derivative: np.ndarray) -> _Term:
         """Distance of the hip-centred body from the scaled 3D hints."""
-        scaled = self.hints * np.exp(unknowns[SCALE])
+        sine, cosine = math.sin(unknowns[PITCH]), math.cos(unknowns[PITCH])
+        level = np.array([[1, 0, 0], [0, cosine, sine], [0, -sine, cosine]])
+        scaled = self.hints @ level.T * np.exp(unknowns[SCALE])
         residual = points - points[self.hips].mean(0) - scaled
         derivative = derivative - derivative[self.hips].mean(0)
         derivative[:, :, SCALE] = -scaled
+        derivative[:, 1, PITCH], derivative[:, 2, PITCH] = -scaled[:, 2], scaled[:, 1]
         if stage == 0:
             # Quadratic first: a robust term gets stuck when the start is far (jumps, handstands).
             return _Term(residual, derivative, 60 * self.weights_3d)
@@ -251,31 +270,25 @@ class _Problem:
         beyond = np.maximum(pose - self.f.high, 0) + np.minimum(pose - self.f.low, 0)
         yield _Term(beyond[3:, None], diagonal[POSE][3:] * (beyond[3:, None, None] != 0), 1.0)
         yield _Term(unknowns[BETAS, None], diagonal[BETAS], self.config.shape)
-        yield _Term(unknowns[SCALE:, None], diagonal[SCALE:], 5.0)
+        yield _Term(unknowns[[[SCALE]]], diagonal[[SCALE]], 5.0)
+        yield _Term(unknowns[[[PITCH]]] - self.config.hint_pitch, diagonal[[PITCH]], self.config.hint_pitch_weight)
         knees = [3 * JOINT_INDEX[side + "knee"] for side in ("left_", "right_")]
         yield _Term(pose[knees, None], diagonal[knees], self.config.straight_knees, 0.4)
 
     def _upright_terms(self, posed: PosedSkeleton) -> Iterator[_Term]:
-        """Depth tilt of legs, trunk and neck: sines, pulled to zero unless they are large."""
+        """Depth tilt of legs and trunk: sines, pulled to zero unless they are large."""
         joints, derivative = self.f.joints.with_derivative(posed)
         j = JOINT_INDEX
         ankles = [j["left_ankle"], j["right_ankle"]]
-        parts = {
-            "legs": (joints[ankles].mean(0), joints[0], derivative[ankles].mean(0), derivative[0]),
-            "trunk": (joints[0], joints[j["neck"]], derivative[0], derivative[j["neck"]]),
-            "neck": (joints[j["neck"]], joints[j["head"]], derivative[j["neck"]], derivative[j["head"]]),
-        }
-        for name, (low, high, d_low, d_high) in parts.items():
+        for low, high, d_low, d_high in (
+            (joints[ankles].mean(0), joints[0], derivative[ankles].mean(0), derivative[0]),
+            (joints[0], joints[j["neck"]], derivative[0], derivative[j["neck"]]),
+        ):
             span, d_span = high - low, d_high - d_low
             length = np.linalg.norm(span)
-            direction = span / length
-            rest = 0.55 if name == "neck" else 0.0  # the head's joint lies in front of the neck's
-            level = math.hypot(direction[0], direction[1])
-            sine = np.array([[direction[2]]])
-            d_sine = (d_span[2] - direction[2] * (direction @ d_span)) / length
-            del level, rest
-            weight = self.config.upright * {"legs": 1.0, "trunk": 1.0, "neck": 0.0}[name]
-            yield _Term(sine, d_sine[None, None], weight / 0.15, math.sqrt(0.15))
+            sine = span[2] / length
+            d_sine = (d_span[2] - sine * (span / length) @ d_span) / length
+            yield _Term(np.array([[sine]]), d_sine[None, None], self.config.upright / 0.15, math.sqrt(0.15))
 
     def _outline_terms(self, posed: PosedSkeleton) -> Iterator[_Term]:
         """Body outside the matte, and parts of the matte that no body reaches."""
@@ -284,9 +297,7 @@ class _Problem:
         pixels = self._project(points)
         derivative = self._project_derivative(points, derivative)
         outside, slope = self._sample_distance(pixels)
-        yield _Term(
-            outside[:, None], (slope[:, None] @ derivative), 200 * c.silhouette / len(points), c.outside_spread
-        )
+        yield _Term(outside[:, None], slope[:, None] @ derivative, 200 * c.silhouette / len(points))
         if not len(self.cover):
             return
         _, nearest = cKDTree(pixels).query(self.cover)
@@ -348,7 +359,7 @@ class _Problem:
     def _start(self) -> np.ndarray:
         """Relaxed pose, turned by the trunk's 3D hints."""
         unknowns = np.zeros(UNKNOWNS)
-        unknowns[POSE] = self.f.rest
+        unknowns[POSE], unknowns[PITCH] = self.f.rest, self.config.hint_pitch
         points = self.f.keypoints(self.f.skeleton.pose(unknowns))
         rotation = _rotation_onto(points[self.torso], self.hints[self.torso])
         unknowns[:3] = Rotation.from_matrix(rotation).as_rotvec()

@@ -30,7 +30,7 @@ _CENTRE_LIMITS: dict[str, tuple[float, float, float]] = {
     "head": (0.5, 0.6, 0.3),
 }
 _STIFFNESS = {
-    "spine1": 2.0, "spine2": 2.0, "spine3": 2.0, "neck": 2.0, "head": 1.0, "pelvis": 0.0,
+    "spine1": 8.0, "spine2": 8.0, "spine3": 8.0, "neck": 8.0, "head": 4.0, "pelvis": 0.0,
     "collar": 4.0, "foot": 5.0, "hand": 1.0, "wrist": 1.0, "ankle": 0.7, "knee": 3.0, "elbow": 0.05,
     "shoulder": 0.1, "hip": 0.2,
 }  # fmt: skip
