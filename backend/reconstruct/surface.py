@@ -17,11 +17,12 @@ import torch
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from ..avatar.quaternion import from_matrix
 from ..avatar.skinning import triangle_frames
 from ..body.fit import BodyFit
 from ..body.model import JOINT_INDEX, BodyModel, rotation_matrices
 from ..prepare import PreparedPhoto, extend_colours
-from ..rendering.contributions import splat_contributions
+from ..rendering import CameraTensors, Contributions, GaussianTensors, contributions
 from ..rendering.mesh import rasterize_mesh, vertex_normals
 from .clothed import CHAIN_OF_JOINT, joint_of_vertex, outline_offsets
 from .colours import FACE_CLASS, HAIR_CLASS, NAPE_CLASS, class_of_joint, fill_unseen
@@ -381,15 +382,23 @@ def _match_photo(
     factor = size / alpha.shape[0]
     matte = torch.as_tensor(cv2.resize(alpha, (size, size), interpolation=cv2.INTER_AREA)).reshape(-1, 1)
     target = torch.as_tensor(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)).reshape(-1, 3)
+    quaternion = from_matrix(axes)
+
+    def contribute(opacity: np.ndarray) -> Contributions:
+        arrays = (splats.position, quaternion, scale, opacity, np.zeros((len(opacity), 1)))
+        tensors = GaussianTensors(*(torch.as_tensor(np.ascontiguousarray(a, np.float32)) for a in arrays))
+        intrinsics = torch.tensor([focal * factor, focal * factor, size / 2, size / 2])
+        return contributions(tensors, CameraTensors(torch.eye(4), intrinsics, size, size))
+
     opacity = splats.opacity.clip(0, 1)
     front = np.arange(len(opacity)) < front_count
     for _ in range(2):
-        seen = splat_contributions(splats.position, axes, scale, opacity, focal * factor, size)
+        seen = contribute(opacity)
         total = seen.gather(torch.ones_like(matte))
         inside = (seen.gather(matte) / total.clamp_min(1e-6)).ravel().numpy()
         visible = (total.ravel().numpy() > 0.05) & front
         opacity = np.where(visible, opacity * ((inside - 0.3) / 0.4).clip(0, 1), opacity)
-    seen = splat_contributions(splats.position, axes, scale, opacity, focal * factor, size)
+    seen = contribute(opacity)
     total = seen.gather(torch.ones_like(matte))
     cover = seen.render(torch.ones(len(opacity), 1))
     start = torch.as_tensor(rgb, dtype=torch.float32)

@@ -1,7 +1,18 @@
 """Rendering: splats with gsplat on CUDA and our own rasteriser elsewhere, triangle meshes with a plain z-buffer."""
 
+from .contributions import Contributions
 from .pictures import render_gaussians
+from .rasterizer import contributions
 from .renderer import Backend, render
 from .types import CameraTensors, GaussianTensors, RenderOutput
 
-__all__ = ["Backend", "CameraTensors", "GaussianTensors", "RenderOutput", "render", "render_gaussians"]
+__all__ = [
+    "Backend",
+    "CameraTensors",
+    "Contributions",
+    "GaussianTensors",
+    "RenderOutput",
+    "contributions",
+    "render",
+    "render_gaussians",
+]

@@ -16,6 +16,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from .contributions import Contributions
 from .projection import MAX_ALPHA, MIN_ALPHA, Ellipses, project
 from .types import CameraTensors, GaussianTensors, RenderOutput
 
@@ -115,29 +116,8 @@ class _Composite(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Composite batch after batch; keeps the pairs only where a gradient will be wanted."""
         height, width = size
-        image = features.new_zeros(height * width, features.shape[1])
-        log_transmittance = torch.zeros(height * width, dtype=torch.float64, device=features.device)
-        keep = any(ctx.needs_input_grad)
-        batches: list[_Pairs] = []
-        index, box, reach = visible.index, visible.box, visible.reach
-        while len(index):
-            area = (box[:, 2] - box[:, 0] + 1) * (box[:, 3] - box[:, 1] + 1)
-            taken = max(1, int(torch.searchsorted(area.cumsum(0), PAIRS_PER_BATCH)))
-            pairs = _composite_batch(
-                (center, slope, inverse_x, inverse_y, opacity, features),
-                _Visible(index[:taken], box[:taken], reach[:taken]),
-                width,
-                image,
-                log_transmittance,
-                keep,
-            )
-            if pairs is not None:
-                batches.append(pairs)
-            index, box, reach = index[taken:], box[taken:], reach[taken:]
-            if len(index):
-                open_pixels = log_transmittance.reshape(height, width) > math.log(OPAQUE)
-                seen = torch.nonzero(_any_inside(open_pixels, box))[:, 0]
-                index, box, reach = index[seen], box[seen], reach[seen]
+        ellipses = (center, slope, inverse_x, inverse_y, opacity, features)
+        image, log_transmittance, batches = _composite_all(ellipses, visible, size, keep=any(ctx.needs_input_grad))
         ctx.save_for_backward(slope, inverse_x, inverse_y, opacity, features)
         ctx.batches = batches
         alpha = -torch.expm1(log_transmittance).to(features.dtype)
@@ -170,6 +150,51 @@ class _Composite(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _composite_all(
+    ellipses: tuple[torch.Tensor, ...], visible: _Visible, size: tuple[int, int], keep: bool
+) -> tuple[torch.Tensor, torch.Tensor, list[_Pairs]]:
+    """Image [H W, F], log of what comes through [H W], and, if asked to keep them, the pairs of each batch."""
+    height, width = size
+    features = ellipses[-1]
+    image = features.new_zeros(height * width, features.shape[1])
+    log_transmittance = torch.zeros(height * width, dtype=torch.float64, device=features.device)
+    batches: list[_Pairs] = []
+    index, box, reach = visible.index, visible.box, visible.reach
+    while len(index):
+        area = (box[:, 2] - box[:, 0] + 1) * (box[:, 3] - box[:, 1] + 1)
+        taken = max(1, int(torch.searchsorted(area.cumsum(0), PAIRS_PER_BATCH)))
+        batch = _Visible(index[:taken], box[:taken], reach[:taken])
+        pairs = _composite_batch(ellipses, batch, width, image, log_transmittance, keep)
+        if pairs is not None:
+            batches.append(pairs)
+        index, box, reach = index[taken:], box[taken:], reach[taken:]
+        if len(index):
+            open_pixels = log_transmittance.reshape(height, width) > math.log(OPAQUE)
+            seen = torch.nonzero(_any_inside(open_pixels, box))[:, 0]
+            index, box, reach = index[seen], box[seen], reach[seen]
+    return image, log_transmittance, batches
+
+
+@torch.no_grad()
+def contributions(gaussians: GaussianTensors, camera: CameraTensors) -> Contributions:
+    """How much each splat contributes to each pixel: alpha times what comes through from in front of it."""
+    ellipses = project(gaussians, camera)
+    opacity = gaussians.opacity[ellipses.index]
+    parts = (
+        ellipses.center, ellipses.slope, 1 / ellipses.var_x, 1 / ellipses.var_y, opacity, torch.ones_like(opacity)[:, None]
+    )  # fmt: skip
+    size = (camera.height, camera.width)
+    _, _, batches = _composite_all(parts, _visible(ellipses, opacity, camera), size, keep=True)
+    none = [torch.zeros(0, dtype=torch.long)]
+    return Contributions(
+        splat=ellipses.index[torch.cat([pairs.splat for pairs in batches] or none)],
+        pixel=torch.cat([torch.repeat_interleave(pairs.pixels, pairs.counts) for pairs in batches] or none),
+        weight=torch.cat([pairs.weight for pairs in batches] or [torch.zeros(0)]),
+        splat_count=len(gaussians.position),
+        pixel_count=camera.height * camera.width,
+    )
 
 
 def _composite_batch(

@@ -23,8 +23,7 @@ from backend.reconstruct.clothed import outline_offsets, smooth_over_mesh
 from backend.reconstruct.colours import FACE_CLASS, HAIR_CLASS, fill_unseen
 from backend.reconstruct.sampling import face_areas, poisson_disk_samples
 from backend.reconstruct.sheets import build_layers, push_pull
-from backend.rendering import render_gaussians
-from backend.rendering.contributions import splat_contributions
+from backend.rendering import CameraTensors, GaussianTensors, contributions, render_gaussians
 from backend.rendering.mesh import rasterize_mesh, vertex_normals
 from backend.turntable import orbit_camera
 
@@ -154,10 +153,10 @@ def test_contributions_render_as_the_reference_does() -> None:
     position = np.column_stack([rng.uniform(-0.6, 0.6, (count, 2)), rng.uniform(1.5, 3, count)])
     quaternion = rng.normal(size=(count, 4))
     quaternion /= np.linalg.norm(quaternion, axis=1, keepdims=True)
-    from backend.avatar.quaternion import to_matrix
-
     scale, opacity, rgb = rng.uniform(0.01, 0.1, (count, 3)), rng.uniform(0.1, 1, count), rng.random((count, 3))
-    ours = splat_contributions(position, to_matrix(quaternion), scale, opacity, focal, size)
+    tensors = (torch.as_tensor(a, dtype=torch.float32) for a in (position, quaternion, scale, opacity, rgb))
+    camera = CameraTensors(torch.eye(4), torch.tensor([focal, focal, size / 2, size / 2]), size, size)
+    ours = contributions(GaussianTensors(*tensors), camera)
     picture = ours.render(torch.as_tensor(np.column_stack([rgb, np.ones(count)]), dtype=torch.float32))
     expected = render_gaussians(position, quaternion, scale, opacity, rgb, focal, (size, size), backend="reference")
     np.testing.assert_allclose(picture.reshape(size, size, 4).numpy(), expected, atol=2e-4)
