@@ -246,21 +246,23 @@ def steps() -> Iterator[Wait]:
 
     enter("job ends in edit mode")
     with context.temp_override(**view()):
-        bpy.ops.mesh.primitive_cube_add(location=(3.0, 0.0, 0.0))
-        bpy.ops.object.mode_set(mode="EDIT")
+        bpy.ops.mesh.primitive_cube_add("EXEC_DEFAULT", True, location=(3.0, 0.0, 0.0))
+        bpy.ops.object.mode_set("EXEC_DEFAULT", True, mode="EDIT")
     before = len(bpy.data.objects)
     bpy.ops.humansplat.reconstruct("INVOKE_DEFAULT")
     yield lambda: not manager.busy or manager.step.startswith("Ready")
     yield 0.5
     report["waits_in_edit_mode"] = [manager.state.value, manager.step, len(bpy.data.objects) - before]
     with context.temp_override(**view()):
-        bpy.ops.object.mode_set(mode="OBJECT")
+        bpy.ops.object.mode_set("EXEC_DEFAULT", True, mode="OBJECT")
     yield lambda: not manager.busy
     report["imports_after_edit_mode"] = len(bpy.data.objects) - before
     with context.temp_override(**view()):
         bpy.ops.ed.undo()
-        bpy.data.objects.remove(bpy.data.objects["Cube"])
-        bpy.context.view_layer.objects.active = bpy.data.objects[name]
+    yield 0.5
+    report["objects_after_undoing_that"] = len(bpy.data.objects) - before
+    bpy.data.objects.remove(bpy.data.objects["Cube"])
+    bpy.context.view_layer.objects.active = bpy.data.objects[name]
     yield 0.5
 
     enter("material preview")
