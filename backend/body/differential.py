@@ -139,10 +139,14 @@ class Points:
         return torch.cat([body.template[..., None], body.shape_directions], -1)
 
     @classmethod
-    def linear(cls, skeleton: Skeleton, body: BodyModel, regressor: torch.Tensor) -> Points:
-        """Points ``regressor`` [K, V] times the posed vertices."""
+    def linear(
+        cls, skeleton: Skeleton, body: BodyModel, regressor: torch.Tensor, offsets: torch.Tensor | None = None
+    ) -> Points:
+        """Points ``regressor`` [K, V] times the posed vertices, moved by ``offsets`` [K, 3] in the rest pose."""
         weighted = torch.einsum("kv,vj->kjv", regressor, body.weights)
         moments = torch.einsum("kjv,vcb->kjcb", weighted, cls._basis(body))
+        if offsets is not None:
+            moments[..., 0] += weighted.sum(-1)[..., None] * offsets[:, None]
         return cls(skeleton, weighted.sum(-1).numpy(), moments=moments.numpy())
 
     @classmethod

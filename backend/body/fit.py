@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from ..prepare import PreparedPhoto
 from .differential import BETAS, PITCH, POSE, SCALE, TRANSLATION, UNKNOWNS, Points, PosedSkeleton, Skeleton
-from .landmarks import FACE, HAND_LANDMARKS, JOINT_EVIDENCE, POSE_LANDMARKS
+from .landmarks import FACE, HAND_LANDMARKS, JOINT_EVIDENCE, LANDMARK_OFFSETS, POSE_LANDMARKS
 from .model import JOINT_COUNT, JOINT_INDEX, JOINT_NAMES, BodyModel
 from .priors import joint_limits, relaxed_pose, stiffness
 
@@ -147,7 +147,12 @@ class BodyFitter:
         for row, name in zip(rows, names):
             if name in body.keypoint_names:
                 row.copy_(body.keypoint_regressor[body.keypoint_names.index(name)])
-        self.keypoints = Points.linear(self.skeleton, body, rows)
+        offsets = torch.zeros(len(names), 3, dtype=torch.float64)
+        for offset, name in zip(offsets, names):
+            side, _, part = name.partition("_")
+            outward = torch.tensor([-1.0 if side == "right" else 1.0, 1.0, 1.0], dtype=torch.float64)
+            offset.copy_(torch.tensor(LANDMARK_OFFSETS.get(part, (0.0, 0.0, 0.0)), dtype=torch.float64) * outward)
+        self.keypoints = Points.linear(self.skeleton, body, rows, offsets)
         self.joints = Points.joints(self.skeleton)
         chosen = np.random.default_rng(0).permutation(len(body.template))[: self._SILHOUETTE_VERTICES]
         self.vertices = Points.vertices(self.skeleton, body, np.sort(chosen))
@@ -207,7 +212,18 @@ class _Problem:
         self.hint_trust = np.where([name in FACE for name in names], self.config.face_hint, 1.0)
         self.seen = (photo.visibility[index] > 0.5) & in_frame & self.f.known[:count]
         self.hips = [names.index("left_hip"), names.index("right_hip")]
+        self.standing = self._standing()
         self.torso = [*self.hips, names.index("left_shoulder"), names.index("right_shoulder")]
+
+    def _standing(self) -> float:
+        """How far the straighter leg of the 3D hints is stretched: 1 stands, 0.1 squats or sits, where trunks lean."""
+        at = {name: point for (_, name, _), point in zip(POSE_LANDMARKS, self.hints)}
+        stretched = 0.0
+        for side in ("left_", "right_"):
+            hip, knee, ankle = (at[side + part] for part in ("hip", "knee", "ankle"))
+            length = np.linalg.norm(hip - knee) + np.linalg.norm(knee - ankle)
+            stretched = max(stretched, float(np.linalg.norm(hip - ankle) / length))
+        return float(np.clip((stretched - 0.75) / 0.15, 0.1, 1.0))
 
     def _read_outline(self, photo: PreparedPhoto) -> None:
         factor = self._OUTLINE_SCALE
@@ -276,19 +292,22 @@ class _Problem:
         yield _Term(pose[knees, None], diagonal[knees], self.config.straight_knees, 0.4)
 
     def _upright_terms(self, posed: PosedSkeleton) -> Iterator[_Term]:
-        """Depth tilt of legs and trunk: sines, pulled to zero unless they are large."""
+        """Depth tilt of legs, pelvis and trunk: sines, pulled to zero unless they are large."""
         joints, derivative = self.f.joints.with_derivative(posed)
         j = JOINT_INDEX
-        ankles = [j["left_ankle"], j["right_ankle"]]
-        for low, high, d_low, d_high in (
-            (joints[ankles].mean(0), joints[0], derivative[ankles].mean(0), derivative[0]),
-            (joints[0], joints[j["neck"]], derivative[0], derivative[j["neck"]]),
+        spread = math.sqrt(0.15)
+        weight = self.config.upright * self.standing / 0.15
+        ankles, hips = [j["left_ankle"], j["right_ankle"]], [j["left_hip"], j["right_hip"]]
+        for share, low, high, d_low, d_high in (
+            (1.0, joints[ankles].mean(0), joints[0], derivative[ankles].mean(0), derivative[0]),
+            (0.3, joints[hips].mean(0), joints[j["spine1"]], derivative[hips].mean(0), derivative[j["spine1"]]),
+            (1.0, joints[0], joints[j["neck"]], derivative[0], derivative[j["neck"]]),
         ):
             span, d_span = high - low, d_high - d_low
             length = np.linalg.norm(span)
             sine = span[2] / length
             d_sine = (d_span[2] - sine * (span / length) @ d_span) / length
-            yield _Term(np.array([[sine]]), d_sine[None, None], self.config.upright / 0.15, math.sqrt(0.15))
+            yield _Term(np.array([[sine]]), d_sine[None, None], weight * share, spread)
 
     def _outline_terms(self, posed: PosedSkeleton) -> Iterator[_Term]:
         """Body outside the matte, and parts of the matte that no body reaches."""

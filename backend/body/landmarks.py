@@ -13,6 +13,13 @@ POSE_LANDMARKS: tuple[tuple[int, str, float], ...] = (
 )  # fmt: skip
 """(BlazePose index, keypoint of the body file, weight)."""
 
+LANDMARK_OFFSETS: dict[str, tuple[float, float, float]] = {
+    "hip": (-0.007, 0.026, 0.0), "ear": (-0.018, 0.009, 0.0), "knee": (-0.008, 0.003, 0.0), "ankle": (0.0, 0.006, 0.0),
+}  # fmt: skip
+"""Where the network puts a landmark, seen from the body's keypoint of that name: metres (outward, up, forward) in the
+rest pose. Medians over 45 rendered mannequins, which agree within 5 mm. Left out, the trunk seems 3 cm too short, and
+the fit bends it forward."""
+
 HAND_LANDMARKS: tuple[tuple[int, str, float], ...] = (
     (5, "index", 0.25), (9, "middle", 0.25), (13, "ring", 0.25), (17, "pinky", 0.25), (3, "thumb_tip", 0.1),
     (7, "index_tip", 0.12), (11, "middle_tip", 0.12), (15, "ring_tip", 0.12), (19, "pinky_tip", 0.12),
