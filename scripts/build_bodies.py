@@ -38,17 +38,21 @@ FINGERS = {"index": 2, "middle": 3, "ring": 4, "pinky": 5}
 
 @dataclass(frozen=True)
 class BodyType:
-    """What makes one body file: age range in years and, if fixed, the gender phenotype (0 male, 1 female)."""
+    """What makes one body file: age range in years, gender phenotype (0 male, 1 female, None any), mean cup size.
+
+    The neutral body stands for anybody, and for clothed people: its chest is nearly flat.
+    """
 
     ages: tuple[float, float]
     gender: float | None
+    cup_size: float
 
 
 BODY_TYPES = {
-    "neutral": BodyType((18.0, 75.0), None),
-    "female": BodyType((18.0, 75.0), 1.0),
-    "male": BodyType((18.0, 75.0), 0.0),
-    "child": BodyType((3.0, 12.0), None),
+    "neutral": BodyType((18.0, 75.0), None, 0.0),
+    "female": BodyType((18.0, 75.0), 1.0, 0.5),
+    "male": BodyType((18.0, 75.0), 0.0, 0.0),
+    "child": BodyType((3.0, 12.0), None, 0.0),
 }
 
 
@@ -99,8 +103,8 @@ def sample_people(model: anny.Anny, kind: BodyType, count: int) -> tuple[torch.T
     _, phenotypes = distribution.sample(count)
     labels = list(model.phenotype_labels)
     values = torch.stack([phenotypes[label].double() for label in labels], 1)
-    for label in ("cupsize", "firmness"):
-        values[:, labels.index(label)] = (0.5 + 0.2 * torch.randn(count).double()).clamp(0, 1)
+    for label, mean in (("cupsize", kind.cup_size), ("firmness", 0.5)):
+        values[:, labels.index(label)] = (mean + 0.2 * torch.randn(count).double()).clamp(0, 1)
     # The calibrated distribution is narrow in weight; half of the samples take any weight.
     widened = torch.rand(count) < 0.5
     values[widened, labels.index("weight")] = torch.rand(int(widened.sum())).double()

@@ -46,11 +46,11 @@ class SurfaceConfig:
 
     front_count: int = 56_000
     rest_count: int = 50_000
-    overlap: float = 0.5
-    rest_overlap: float = 0.62
+    overlap: float = 0.65
+    rest_overlap: float = 0.75
     thickness: float = 0.3
     opacity: float = 0.97
-    corrections: int = 6
+    corrections: int = 10
     correction_size: int = 768
 
 
