@@ -59,7 +59,7 @@ def main() -> None:
             start = time.perf_counter()
             bpy.context.scene.frame_set(frame)
             samples.append((time.perf_counter() - start) * 1e3)
-        print(f"  {label:<34} {statistics.median(samples):7.1f} ms   worst {max(samples):7.1f}")
+        print(f"  {label:<34} {statistics.median(samples):7.1f} ms   best {min(samples):6.1f}   worst {max(samples):6.1f}")
 
     print(f"Blender {bpy.app.version_string}, {arguments.splats} splats, imported in {imported * 1e3:.0f} ms")
     for modifier in modifiers:
