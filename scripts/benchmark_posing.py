@@ -59,7 +59,8 @@ def main() -> None:
             start = time.perf_counter()
             bpy.context.scene.frame_set(frame)
             samples.append((time.perf_counter() - start) * 1e3)
-        print(f"  {label:<34} {statistics.median(samples):7.1f} ms   best {min(samples):6.1f}   worst {max(samples):6.1f}")
+        middle, best, worst = statistics.median(samples), min(samples), max(samples)
+        print(f"  {label:<34} {middle:7.1f} ms   best {best:6.1f}   worst {worst:6.1f}")
 
     print(f"Blender {bpy.app.version_string}, {arguments.splats} splats, imported in {imported * 1e3:.0f} ms")
     for modifier in modifiers:
