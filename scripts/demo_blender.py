@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -29,9 +31,27 @@ from backend.avatar import Avatar, load_avatar  # noqa: E402  (after the path)
 from backend.avatar.skinning import joint_transforms, skin_vertices  # noqa: E402
 
 MODULE = "bl_ext.user_default.humansplat"
-SIZE = (480, 480)
+SIZE = (400, 480)
 SAMPLES = 12
 FRAME_STEP = 25
+
+
+@contextmanager
+def muted() -> Iterator[None]:
+    """Keep Blender's own lines, which it writes past Python, off the screen; they are shown if something fails."""
+    sys.stdout.flush()
+    screen = os.dup(1)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 1)
+        try:
+            yield
+        except BaseException:
+            log.seek(0)
+            sys.stderr.write(log.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(screen, 1)
+            os.close(screen)
 
 
 def build_extension(folder: Path) -> Path:
@@ -98,20 +118,19 @@ def set_stage(height: float) -> None:
     scene.render.image_settings.file_format = "PNG"
 
 
-def run(package: Path, blend: Path, pictures: Path) -> None:
-    """Import, pose, save and render."""
+def build(package: Path, blend: Path) -> dict[str, int]:
+    """Install the add-on, import, key the poses, save; returns the frame of each pose."""
     import bpy
 
     with tempfile.TemporaryDirectory() as folder:
         scene_api = install(build_extension(Path(folder)))
-    started = time.perf_counter()
-    if bpy.ops.humansplat.import_avatar(directory=str(package)) != {"FINISHED"}:
-        raise SystemExit("The add-on could not import the avatar.")
+    try:
+        bpy.ops.humansplat.import_avatar(directory=str(package))
+    except RuntimeError as error:  # how Blender hands on what an operator reports
+        raise SystemExit(str(error)) from error
     armature = bpy.context.object
-    print(f"Imported {armature.name} in {time.perf_counter() - started:.1f} s", flush=True)
     avatar = load_avatar(package)
     set_stage(float(np.ptp(avatar.body.vertices[:, 1])))
-    scene = bpy.context.scene
     bpy.ops.humansplat.set_pose(pose="PHOTO")
     key_pose(armature, 1)
     frames = {name: FRAME_STEP * number for number, name in enumerate(POSES_DEGREES, 1)}
@@ -119,17 +138,36 @@ def run(package: Path, blend: Path, pictures: Path) -> None:
         angles = pose(name)
         scene_api.apply_pose(armature, angles, standing(avatar, angles))
         key_pose(armature, frame)
+    scene = bpy.context.scene
     scene.frame_start, scene.frame_end = 1, max(frames.values())
     scene.frame_set(1)
     blend.parent.mkdir(parents=True, exist_ok=True)
     bpy.ops.wm.save_as_mainfile(filepath=str(blend))
+    return frames
+
+
+def render(frame: int, picture: Path) -> None:
+    """Render one frame, as F12 does."""
+    import bpy
+
+    scene = bpy.context.scene
+    scene.frame_set(frame)
+    scene.render.filepath = str(picture)
+    bpy.ops.render.render(write_still=True)
+
+
+def run(package: Path, blend: Path, pictures: Path) -> None:
+    """Everything, with a line for each step."""
+    started = time.perf_counter()
+    with muted():
+        frames = build(package, blend)
+    print(f"Installed the add-on, imported, posed and saved {time.perf_counter() - started:6.1f} s", flush=True)
     pictures.mkdir(parents=True, exist_ok=True)
     for name, frame in frames.items():
         started = time.perf_counter()
-        scene.frame_set(frame)
-        scene.render.filepath = str(pictures / f"{frame:03}_{name}.png")
-        bpy.ops.render.render(write_still=True)
-        print(f"Rendered {name} in {time.perf_counter() - started:.1f} s", flush=True)
+        with muted():
+            render(frame, pictures / f"{frame:03}_{name}.png")
+        print(f"Rendered {name:<37} {time.perf_counter() - started:6.1f} s", flush=True)
 
 
 def main() -> int:

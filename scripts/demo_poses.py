@@ -28,7 +28,7 @@ POSES_DEGREES: dict[str, dict[str, tuple[float, float, float]]] = {
         "left_hand": (0, 0, -15), "right_hand": (0, 0, 15),
     },
     "squat": {
-        "pelvis": (16, 0, 0), "left_hip": (-78, 22, 12), "right_hip": (-78, -22, -12),
+        "pelvis": (16, 0, 0), "left_hip": (-78, 10, 26), "right_hip": (-78, -10, -26),
         "left_knee": (84, 0, 0), "right_knee": (84, 0, 0), "left_ankle": (-20, 0, 0), "right_ankle": (-20, 0, 0),
         "spine1": (10, 0, 0), "spine2": (4, 0, 0), "neck": (-12, 0, 0), "head": (-8, 0, 0),
         "left_shoulder": (0, -74, -12), "right_shoulder": (0, 74, 12), "left_elbow": (0, -12, 0),
