@@ -68,7 +68,7 @@ _FACE_ON = 0.6
 """Cosine between surface and ray below which the front grid is too stretched to be trusted alone."""
 _INSET = 2.5
 """Pixels of the maps by which everything but the front grid keeps inside the outline."""
-_MAX_SNAP = 0.06
+_MAX_SNAP = 0.12
 """Metres that a splat outside the matte is moved to reach it; beyond, that part of the body was not there."""
 
 
