@@ -48,20 +48,23 @@ def face_tints(figure: Figure) -> dict[str, np.ndarray]:
     }
 
 
-def add_shoes(figure: Figure, material: bpy.types.Material) -> None:
-    """Each foot's surface thickened, its toes fused and its sole flattened."""
+def add_shoes(figure: Figure, material: bpy.types.Material) -> float:
+    """Each foot's surface thickened and its toes fused; returns the height of the soles, metres."""
+    shoes = []
     for side in (1.0, -1.0):
         x, y, _z = figure.rest.T
         field = np.where(x * side > 0, -0.905 - y, -1.0)
         piece = clothes.drape(figure, field, np.full(len(field), 0.009), 6, 0.006)
-        vertices = piece.vertices.copy()
-        shoe = studio.add_mesh("Shoe", vertices, piece.faces, material)
+        shoe = studio.add_mesh("Shoe", piece.vertices, piece.faces, material)
         solid = shoe.modifiers.new("Thickness", "SOLIDIFY")
         solid.thickness, solid.offset = 0.012, -1.0
         remesh = shoe.modifiers.new("Fuse toes", "REMESH")
         remesh.mode, remesh.voxel_size, remesh.use_smooth_shade = "VOXEL", 0.005, True
         smooth = shoe.modifiers.new("Smooth", "SMOOTH")
         smooth.factor, smooth.iterations = 0.6, 14
+        shoes.append(shoe)
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    return min(corner[2] for shoe in shoes for corner in shoe.evaluated_get(depsgraph).bound_box)
 
 
 def build(quick: bool) -> None:
@@ -79,11 +82,11 @@ def build(quick: bool) -> None:
     trousers = clothes.trousers(figure)
     studio.add_garment("Trousers", trousers, materials.cotton("Twill", (0.115, 0.105, 0.075)), 0.0025)
     studio.add_garment("Shirt", clothes.shirt(figure, trousers), materials.striped_jersey(), 0.002)
-    add_shoes(figure, materials.shoe())
+    floor = add_shoes(figure, materials.shoe())
     brown = materials.hair()
     studio.add_strands("Hair", hair.grow_hair(figure, 6000 if quick else 36000, rng), brown)
     studio.add_strands("Brows", hair.grow_brows(figure, rng), brown)
-    studio.add_backdrop(materials.plain("Paper", (0.42, 0.43, 0.44), 0.9))
+    studio.add_backdrop(materials.plain("Paper", (0.42, 0.43, 0.44), 0.9), floor)
     studio.add_light("Key", (-2.6, -3.2, 3.2), (0, 0, 1.1), 1.8, 120.0, (1.0, 0.96, 0.90))
     studio.add_light("Fill", (3.2, -2.8, 2.0), (0, 0, 1.0), 2.6, 40.0, (0.90, 0.95, 1.0))
     studio.add_light("Rim", (-2.2, 1.9, 3.0), (0, 0, 1.2), 1.2, 40.0, (1.0, 1.0, 1.0))
@@ -120,7 +123,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "docs" / "demo" / "person.jpg")
     parser.add_argument("--scale", type=float, default=1.0, help=f"of {SIZE[0]}x{SIZE[1]} pixels")
-    parser.add_argument("--samples", type=int, default=96)
+    parser.add_argument("--samples", type=int, default=40)
     parser.add_argument("--threads", type=int, default=0, help="0: all")
     parser.add_argument("--quick", action="store_true", help="fewer hairs")
     parser.add_argument("--crop", type=float, nargs=4, metavar=("LEFT", "RIGHT", "BOTTOM", "TOP"), help="shares, 0..1")

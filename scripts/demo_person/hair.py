@@ -64,7 +64,7 @@ def grow_brows(figure: Figure, rng: np.random.Generator, count: int = 520) -> St
     x = np.abs(figure.rest[:, 0])
     # An arc from the root of the nose outwards, thinner towards the temples.
     along = (x - 0.012) / 0.036
-    arc = 0.6460 + 0.0042 * np.sin(np.clip(along, 0, 1) * 2.6)
+    arc = 0.6450 + 0.0050 * np.sin(np.clip(along, 0, 1) * 2.5)
     thickness = np.where((along > 0) & (along < 1), 0.0038 - 0.0022 * along, 0.0)
     field = np.where(figure.rest[:, 2] > 0.10, thickness - abs(figure.rest[:, 1] - arc), -1.0)
     rest, normals, shade = _roots(figure, field, count, rng)

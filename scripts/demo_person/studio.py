@@ -78,8 +78,8 @@ def add_eye(centre: np.ndarray, radius: float, look_at: np.ndarray, material: bp
     ball.rotation_euler = Vector(to_blender(look_at - centre)).to_track_quat("Z", "Y").to_euler()
 
 
-def add_backdrop(material: bpy.types.Material) -> None:
-    """Floor and wall in one, joined by a wide curve, as photographers use it."""
+def add_backdrop(material: bpy.types.Material, floor: float) -> None:
+    """Floor at height ``floor`` and wall in one, joined by a wide curve, as photographers use it."""
     profile = [(-6.0, 0.0)]
     radius, wall = 1.2, 2.6
     for angle in np.linspace(0, math.pi / 2, 24):
@@ -91,7 +91,7 @@ def add_backdrop(material: bpy.types.Material) -> None:
     mesh.from_pydata(vertices, [], faces)
     mesh.shade_smooth()
     mesh.materials.append(material)
-    add_object("Backdrop", mesh)
+    add_object("Backdrop", mesh).location.z = floor
 
 
 def add_light(name: str, place: tuple, target: tuple, size: float, watts: float, colour: tuple) -> None:
