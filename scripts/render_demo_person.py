@@ -20,13 +20,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from demo_person import clothes, hair, materials, studio  # noqa: E402  (after the path)
 from demo_person.figure import Figure, make_figure, move  # noqa: E402
-
-SIZE = (768, 1152)
-CAMERA = (0.25, -4.6, 1.28)
-AIM = (0.0, 0.0, 0.90)
-LENS = 80.0
-SOLE = 0.012
-"""Metres that the shoes lift the person."""
+from demo_person.shot import AIM, CAMERA, LENS, SENSOR, SIZE  # noqa: E402
 
 
 def face_tints(figure: Figure) -> dict[str, np.ndarray]:
@@ -71,14 +65,13 @@ def build(quick: bool) -> None:
     """Make the whole scene."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     rng = np.random.default_rng(7)
-    figure = make_figure(above_floor=SOLE)
+    figure = make_figure()
     bare = figure.faces[~clothes.covered(figure)[figure.faces].all(1)]
     body = studio.add_mesh("Body", figure.posed, bare, materials.skin(), figure.rest, face_tints(figure))
     body.modifiers.new("Smooth", "SUBSURF").render_levels = 1
-    look_at = np.array([CAMERA[0], CAMERA[2], -CAMERA[1]])
     eye = materials.eye()
     for centre, radius in figure.eyes:
-        studio.add_eye(move(figure.head, centre[None])[0], radius, look_at, eye)
+        studio.add_eye(move(figure.head, centre[None])[0], radius, np.array(CAMERA), eye)
     trousers = clothes.trousers(figure)
     studio.add_garment("Trousers", trousers, materials.cotton("Twill", (0.115, 0.105, 0.075)), 0.0025)
     studio.add_garment("Shirt", clothes.shirt(figure, trousers), materials.striped_jersey(), 0.002)
@@ -94,7 +87,7 @@ def build(quick: bool) -> None:
     bpy.context.scene.world = world
     world.use_nodes = True
     world.node_tree.nodes["Background"].inputs[0].default_value = (0.16, 0.16, 0.165, 1.0)
-    studio.add_camera(CAMERA, AIM, LENS)
+    studio.add_camera(np.array(CAMERA), np.array(AIM), LENS, SENSOR)
 
 
 def render(output: Path, scale: float, samples: int, threads: int) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 from backend.avatar.skinning import joint_transforms, skin_vertices
 
 BODIES = Path(__file__).resolve().parents[2] / "backend" / "body" / "data"
+#: Metres that the shoes lift the person.
+SOLE = 0.012
 #: Shape components, in standard deviations.
 BETAS = np.zeros(10)
 #: Joint -> axis-angle, degrees: weight on the left leg, arms hanging free of the trunk, head turned a little.
@@ -60,7 +62,7 @@ class Figure:
     transforms: np.ndarray
 
 
-def make_figure(body: str = "male", above_floor: float = 0.0) -> Figure:
+def make_figure(body: str = "male", above_floor: float = SOLE) -> Figure:
     """The demo person without clothes, the lowest point ``above_floor`` metres high."""
     with np.load(BODIES / f"{body}.npz", allow_pickle=False) as data:
         rest = (data["v_template"] + data["shapedirs"] @ BETAS).astype(float)

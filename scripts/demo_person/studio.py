@@ -103,11 +103,11 @@ def add_light(name: str, place: tuple, target: tuple, size: float, watts: float,
     light.rotation_euler = (Vector(target) - Vector(place)).to_track_quat("-Z", "Y").to_euler()
 
 
-def add_camera(place: tuple, target: tuple, lens: float) -> None:
-    """The scene's camera, 36 mm sensor over the longer side."""
+def add_camera(place: np.ndarray, target: np.ndarray, lens: float, sensor: float) -> None:
+    """The scene's camera at a point [3] that looks at another (y up); lens and sensor's longer side in millimetres."""
     data = bpy.data.cameras.new("Camera")
-    data.lens = lens
+    data.lens, data.sensor_width = lens, sensor
     camera = add_object("Camera", data)
-    camera.location = place
-    camera.rotation_euler = (Vector(target) - Vector(place)).to_track_quat("-Z", "Y").to_euler()
+    camera.location = to_blender(place)
+    camera.rotation_euler = Vector(to_blender(target - place)).to_track_quat("-Z", "Y").to_euler()
     bpy.context.scene.camera = camera
