@@ -115,11 +115,15 @@ def steps() -> Iterator[Wait]:
     yield 1.5
     report["install_said"] = [manager.stage, manager.step]
     yield shoot("2_installing")
-    enter("cancel install")
-    began = time.monotonic()
-    bpy.ops.humansplat.cancel()
-    yield lambda: not manager.busy
-    report["install_cancel_seconds"] = round(time.monotonic() - began, 2)
+    if manager.busy:
+        enter("cancel install")
+        began = time.monotonic()
+        bpy.ops.humansplat.cancel()
+        yield lambda: not manager.busy
+        report["install_cancel_seconds"] = round(time.monotonic() - began, 2)
+    else:  # a system's Blender may run a Python that PyTorch does not know yet
+        report["install_refused"] = [manager.failure.kind, manager.failure.message, manager.failure.fix]
+        bpy.ops.humansplat.dismiss()
     root = Path(bpy.utils.extension_path_user(MODULE))
     report["install_left_behind"] = [path.name for path in root.iterdir() if path.name != "logs"]
     context.preferences.system.use_online_access = False
@@ -208,7 +212,8 @@ def steps() -> Iterator[Wait]:
         context.view_layer.objects.active = armature
         bpy.ops.object.mode_set(mode="POSE")
         for bone in armature.pose.bones:
-            bone.bone.select = bone.name == "left_shoulder"
+            selectable = bone if hasattr(bone, "select") else bone.bone  # moved in Blender 5.0
+            selectable.select = bone.name == "left_shoulder"
         bpy.ops.ed.undo_push(message="Select")
         bpy.ops.transform.rotate("EXEC_DEFAULT", True, value=1.0, orient_axis="Y", orient_type="GLOBAL")
     yield 1.0

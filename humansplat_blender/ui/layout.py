@@ -93,9 +93,10 @@ def _minutes(seconds: float) -> str:
 def draw_failure(layout: bpy.types.UILayout, failure: Failure, width: float) -> None:
     """What went wrong, what to do, and buttons that do it."""
     box = layout.box()
-    wrapped(box, failure.message, width, icon="ERROR", alert=True)
+    inside = width - 20 * bpy.context.preferences.system.ui_scale
+    wrapped(box, failure.message, inside, icon="ERROR", alert=True)
     if failure.fix:
-        wrapped(box, failure.fix, width, icon="LIGHT")
+        wrapped(box, failure.fix, inside, icon="LIGHT")
     column = box.column(align=True)
     for operator in _FIXES.get(failure.kind, ()):
         column.operator(operator)

@@ -48,7 +48,7 @@ class HUMANSPLAT_PT_main(_SidebarPanel, bpy.types.Panel):
             draw_failure(layout, manager.failure, width)
         elif not manager.busy and (manager.message or manager.warnings):
             row = layout.row()
-            row.label(text=manager.message or "Imported", icon="CHECKMARK")
+            wrapped(row, manager.message or "Imported", width - 30, icon="CHECKMARK")
             row.operator("humansplat.dismiss", text="", icon="X", emboss=False)
         for warning in manager.warnings:
             wrapped(layout, warning, width, icon="INFO")
