@@ -214,7 +214,7 @@ class Mannequin:
 
 _PERTURBATION = {"pelvis": 0.05, "spine": 0.04, "collar": 0.03, "foot": 0.02, "ankle": 0.05, "knee": 0.04, "hand": 0.05}
 _SKINS = ((0.93, 0.76, 0.65), (0.85, 0.65, 0.52), (0.62, 0.44, 0.33), (0.42, 0.28, 0.21))
-_HAIRS = ((0.12, 0.08, 0.06), (0.3, 0.19, 0.1), (0.62, 0.48, 0.27), (0.25, 0.1, 0.06))
+_HAIRS = ((0.12, 0.08, 0.06), (0.04, 0.03, 0.03), (0.3, 0.19, 0.1), (0.62, 0.48, 0.27))
 
 
 def make_mannequin(
@@ -304,7 +304,9 @@ def _paint(body: BodyModel, at: np.ndarray, rng: np.random.Generator) -> np.ndar
     """Colours [N, 3] in 0..1 of rest-pose points ``at`` [N, 3] of the mean shape."""
     keypoints = dict(zip(body.keypoint_names, body.keypoint_regressor.numpy() @ body.template.numpy()))
     joints = dict(zip(JOINT_INDEX, body.joint_regressor.numpy() @ body.template.numpy()))
-    skin, hair = np.array(_SKINS[rng.integers(len(_SKINS))]), np.array(_HAIRS[rng.integers(len(_HAIRS))])
+    tone = rng.integers(len(_SKINS))
+    # Dark skin under light hair reads as the back of a head.
+    skin, hair = np.array(_SKINS[tone]), np.array(_HAIRS[rng.integers(2 if tone > 1 else len(_HAIRS))])
     shirt, trousers, shoes = (rng.uniform(0.05, 0.95, 3) for _ in range(3))
     sleeve = joints["left_shoulder"][0] + rng.uniform(0.1, 0.45)
     hem = joints["left_ankle"][1] + (0.05 if rng.random() < 0.7 else 0.36)
@@ -322,7 +324,7 @@ def _paint(body: BodyModel, at: np.ndarray, rng: np.random.Generator) -> np.ndar
     dx, dy = x - eye[0], y - eye[1]
     out[front & ((dx / 0.016) ** 2 + (dy / 0.009) ** 2 < 1)] = (0.95, 0.95, 0.95)
     out[front & (dx**2 + dy**2 < 0.007**2)] = (0.1, 0.07, 0.05)
-    out[front & (np.abs(dx) < 0.022) & (np.abs(dy - 0.02) < 0.004)] = 0.7 * hair
+    out[front & (np.abs(dx) < 0.022) & (np.abs(dy - 0.02) < 0.004)] = 0.4 * skin
     mouth = nose[1] - 1.05 * up
     out[front & ((x / 0.024) ** 2 + ((y - mouth) / 0.008) ** 2 < 1)] = 0.55 * skin + (0.25, 0.0, 0.02)
     out[front & (np.abs(x - 0.008) < 0.004) & (np.abs(y - nose[1] + 0.012) < 0.003)] = 0.5 * skin

@@ -1,0 +1,182 @@
+"""The fit on mannequins of known pose: with perfect observations, with spoilt ones, and through the networks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from backend.body.fit import BodyFitter
+from backend.body.landmarks import POSE_LANDMARKS
+from backend.body.model import JOINT_INDEX, BodyModel, load_body
+from backend.body.priors import joint_limits
+from backend.errors import Cancelled
+from backend.evaluation.mannequins import Mannequin, make_mannequin
+from backend.evaluation.pose_error import align_similarity, pose_error
+from backend.prepare import BlazePose, PreparedPhoto, prepare
+from backend.prepare.image import Photo
+from backend.prepare.weights import missing_weights
+
+SIZE = 512
+
+
+@pytest.fixture(scope="module")
+def body() -> BodyModel:
+    return load_body("neutral")
+
+
+@pytest.fixture(scope="module")
+def fitter(body: BodyModel) -> BodyFitter:
+    return BodyFitter(body)
+
+
+def observed(mannequin: Mannequin, body: BodyModel) -> PreparedPhoto:
+    """What a perfect prepare stage would see."""
+    places = dict(zip(body.keypoint_names, mannequin.keypoints))
+    world = np.zeros((33, 3))
+    for index, name, _ in POSE_LANDMARKS:
+        world[index] = places[name]
+    pixels = mannequin.pixels(np.where(world[:, 2:] > 0, world, mannequin.joints[0]))
+    side = mannequin.rgb.shape[0]
+    return PreparedPhoto(
+        rgb=mannequin.rgb,
+        alpha=mannequin.mask.astype(np.float32),
+        inside=np.ones((side, side), bool),
+        landmarks=pixels,
+        visibility=np.ones(33),
+        world_landmarks=world - (places["left_hip"] + places["right_hip"]) / 2,
+        left_hand=None,
+        right_hand=None,
+        focal=mannequin.focal,
+        matte_given=True,
+        person_count=1,
+        warnings=(),
+        name="mannequin",
+        sha256="",
+    )
+
+
+CASES = [("relaxed", 10.0), ("arms_out", -30.0), ("walking", 90.0), ("sitting", -15.0)]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=[name for name, _ in CASES])
+def mannequin(request: pytest.FixtureRequest, body: BodyModel) -> Mannequin:
+    name, yaw = request.param
+    return make_mannequin(body, name, yaw, seed=7, size=SIZE)
+
+
+def test_perfect_observations_give_the_pose_back(mannequin: Mannequin, body: BodyModel, fitter: BodyFitter) -> None:
+    photo = observed(mannequin, body)
+    fit = fitter.fit(photo)
+    error = pose_error(mannequin, body, fit, photo)
+    assert error.joints < 60 and error.aligned < 45 and error.landmarks < 1.0
+    assert abs(error.lean) < 10 and np.linalg.norm(fit.betas) < 4
+    assert fit.pose.shape == (24, 3) and fit.betas.shape == (10,)
+    assert (fit.confidence > 0.7).all() and (fit.confidence <= 1).all()
+    low, high = (limit.numpy() for limit in joint_limits())
+    assert (fit.pose[1:] > low[1:] - 0.25).all() and (fit.pose[1:] < high[1:] + 0.25).all()
+    # The place: the pelvis projects onto the true pelvis.
+    joints = body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas))[1].numpy() + fit.translation
+    pixels = joints[0, :2] / joints[0, 2] * fit.focal + SIZE / 2
+    assert np.linalg.norm(pixels - mannequin.pixels(mannequin.joints)[0]) < 0.02 * fit.person_size
+
+
+def test_the_fit_is_deterministic(body: BodyModel, fitter: BodyFitter) -> None:
+    photo = observed(make_mannequin(body, "waving", 15.0, seed=2, size=256), body)
+    first, second = fitter.fit(photo), BodyFitter(body).fit(photo)
+    for name in ("pose", "betas", "translation", "confidence"):
+        assert np.array_equal(getattr(first, name), getattr(second, name))
+
+
+def test_hints_that_lean_do_not_make_a_standing_person_lean(body: BodyModel, fitter: BodyFitter) -> None:
+    mannequin = make_mannequin(body, "standing", 0.0, seed=3, size=SIZE)
+    photo = observed(mannequin, body)
+    angle = np.radians(18)  # what the network does on photos of people who stand
+    tilt = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    leaning = replace(photo, world_landmarks=photo.world_landmarks @ tilt.T)
+    upright = pose_error(mannequin, body, fitter.fit(leaning), leaning)
+    assert abs(upright.lean) < 6
+    assert (np.linalg.norm(fitter.fit(leaning).pose[[4, 5]], axis=1) < np.radians(25)).all()
+
+
+def test_the_outline_overrules_a_landmark_beside_it(body: BodyModel, fitter: BodyFitter) -> None:
+    mannequin = make_mannequin(body, "lunge", 90.0, seed=4, size=SIZE)
+    photo = observed(mannequin, body)
+    points = photo.landmarks.copy()
+    side = "left_" if mannequin.joints[JOINT_INDEX["left_ankle"], 0] > 0 else "right_"
+    leg = [i for i, name, _ in POSE_LANDMARKS if name in (side + "ankle", side + "heel", side + "big_toe")]
+    points[leg] += [0.1 * SIZE, -0.02 * SIZE]
+    fit = fitter.fit(replace(photo, landmarks=points))
+    joints = body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas))[1].numpy() + fit.translation
+    ankle = joints[JOINT_INDEX[side + "ankle"]]
+    pixels = ankle[:2] / ankle[2] * fit.focal + SIZE / 2
+    truth = mannequin.pixels(mannequin.joints)[JOINT_INDEX[side + "ankle"]]
+    assert np.linalg.norm(pixels - truth) < 0.05 * SIZE  # the landmarks are 10 % off
+    assert fit.confidence[JOINT_INDEX[side + "ankle"]] < 0.5
+
+
+def test_wide_clothes_do_not_fatten_the_body(body: BodyModel, fitter: BodyFitter) -> None:
+    from scipy import ndimage
+
+    mannequin = make_mannequin(body, "a_pose", 0.0, seed=5, size=SIZE, betas_spread=0.0)
+    photo = observed(mannequin, body)
+    wide = ndimage.binary_dilation(mannequin.mask, iterations=10)  # 8 cm all around
+    fit = fitter.fit(replace(photo, alpha=wide.astype(np.float32)))
+    assert np.linalg.norm(fit.betas) < 1.5
+    assert pose_error(mannequin, body, fit, photo).joints < 60
+
+
+def test_a_body_without_some_keypoints_is_fitted(body: BodyModel) -> None:
+    kept = [k for k, name in enumerate(body.keypoint_names) if not name.endswith(("index", "pinky", "thumb", "ear"))]
+    fewer = replace(
+        body,
+        keypoint_names=tuple(body.keypoint_names[k] for k in kept),
+        keypoint_regressor=body.keypoint_regressor[kept],
+    )
+    mannequin = make_mannequin(body, "contrapposto", 10.0, seed=6, size=256)
+    photo = observed(mannequin, body)
+    assert pose_error(mannequin, fewer, BodyFitter(fewer).fit(photo), photo).joints < 80
+
+
+def test_an_empty_matte_and_low_visibility_do_no_harm(body: BodyModel, fitter: BodyFitter) -> None:
+    mannequin = make_mannequin(body, "standing", 0.0, seed=8, size=256)
+    photo = observed(mannequin, body)
+    fit = fitter.fit(replace(photo, alpha=np.zeros_like(photo.alpha), visibility=np.full(33, 0.1)))
+    assert all(np.isfinite(getattr(fit, name)).all() for name in ("pose", "betas", "translation", "confidence"))
+    assert fit.confidence.max() <= 0.1 + 1e-9
+
+
+def test_a_check_stops_the_fit(body: BodyModel, fitter: BodyFitter) -> None:
+    calls = 0
+
+    def stop() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise Cancelled()
+
+    with pytest.raises(Cancelled):
+        fitter.fit(observed(make_mannequin(body, "standing", 0.0, seed=9, size=128), body), stop)
+    assert calls == 3
+
+
+def test_align_similarity_undoes_a_similarity() -> None:
+    from scipy.spatial.transform import Rotation
+
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(24, 3))
+    moved = 1.7 * Rotation.from_rotvec([0.3, -1.2, 2.0]).apply(points) + [1, 2, 3]
+    assert np.allclose(align_similarity(points, moved), moved)
+    mirrored = points * [-1, 1, 1]  # a mirror image is no similarity
+    assert np.linalg.norm(align_similarity(mirrored, points) - points) > 1
+
+
+@pytest.mark.skipif(bool(missing_weights()), reason="the pose networks have not been unpacked")
+@pytest.mark.parametrize("name, yaw, bound", [("relaxed", 10.0, 75), ("walking", 90.0, 110), ("arms_out", 20.0, 110)])
+def test_from_picture_to_pose(body: BodyModel, fitter: BodyFitter, name: str, yaw: float, bound: float) -> None:
+    mannequin = make_mannequin(body, name, yaw, seed=1, size=SIZE)
+    photo = prepare(Photo(mannequin.rgb, None, name, ""), BlazePose(torch.device("cpu")))
+    error = pose_error(mannequin, body, fitter.fit(photo), photo)
+    assert error.joints < bound and error.landmarks < 1.5
