@@ -32,7 +32,7 @@ from backend.avatar.skinning import joint_transforms, skin_vertices  # noqa: E40
 
 MODULE = "bl_ext.user_default.humansplat"
 SIZE = (400, 480)
-SAMPLES = 12
+SAMPLES = 8
 FRAME_STEP = 25
 
 
