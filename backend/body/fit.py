@@ -38,6 +38,7 @@ class FitConfig:
         off_matte: the same for a landmark's distance from the matte, beyond which it is not believed.
         upright: weight of the pull towards an upright trunk and upright legs (a robust term: it gives up on acrobats).
             Without it the hints make standing people lean forward by 15 to 22 degrees.
+        clear_face: weight of the push that keeps arms from covering a face that the photo shows.
         straight_knees: weight of the pull of nearly straight knees to straight ones (robust: bent ones are left alone).
         silhouette: weight of the outline terms.
         cover_spread: reach of the pull of uncovered parts of the matte, in shares of the person's size.
@@ -54,6 +55,7 @@ class FitConfig:
     landmark_spread: tuple[float, float] = (0.4, 0.04)
     off_matte: float = 0.015
     upright: float = 0.5
+    clear_face: float = 100.0
     straight_knees: float = 0.5
     silhouette: float = 30.0
     cover_spread: float = 0.06
@@ -71,8 +73,7 @@ class BodyFit:
         betas: [10].
         translation: [3] metres, added after posing.
         focal: pixels of the crop (S x S, principal point at the centre).
-        landmark_error: mean distance in pixels of the crop of the landmarks that are visible, in the picture, and not
-            beside the matte by more than 2 % of the person's size (those are the network's mistakes).
+        landmark_error: mean distance in pixels of the crop of the landmarks that are visible and in the picture.
         person_size: pixels, the longer side of the landmarks' box.
         confidence: [24] in 0..1 per joint.
     """
@@ -154,8 +155,10 @@ class BodyFitter:
             offset.copy_(torch.tensor(LANDMARK_OFFSETS.get(part, (0.0, 0.0, 0.0)), dtype=torch.float64) * outward)
         self.keypoints = Points.linear(self.skeleton, body, rows, offsets)
         self.joints = Points.joints(self.skeleton)
-        chosen = np.random.default_rng(0).permutation(len(body.template))[: self._SILHOUETTE_VERTICES]
-        self.vertices = Points.vertices(self.skeleton, body, np.sort(chosen))
+        chosen = np.sort(np.random.default_rng(0).permutation(len(body.template))[: self._SILHOUETTE_VERTICES])
+        self.vertices = Points.vertices(self.skeleton, body, chosen)
+        forearm = [JOINT_INDEX[side + part] for side in ("left_", "right_") for part in ("elbow", "wrist", "hand")]
+        self.forearms = np.isin(body.weights.numpy()[chosen].argmax(1), forearm)
         self.low, self.high = (limit.numpy().reshape(-1) for limit in joint_limits())
         self.rest = relaxed_pose().numpy().reshape(-1)
         self.stiffness = stiffness().numpy().reshape(-1)
@@ -181,9 +184,9 @@ class _Problem:
         self.focal = photo.focal
         self._read_landmarks(photo)
         self._read_outline(photo)
+        self.face = _clear_face(photo)
         # A landmark beside the matte is wrong (a kicking foot, say): the outline knows better.
         off = self._sample_distance(self.points)[0]
-        self.seen &= off[: len(self.seen)] < 0.02
         trust = 1 / (1 + (off / self.config.off_matte) ** 2) ** 2
         self.weights_2d = self.weights_2d * trust
         self.weights_3d = self.weights_3d * trust[: len(self.weights_3d)]
@@ -263,6 +266,8 @@ class _Problem:
         yield from self._upright_terms(posed)
         if stage == 2:
             yield from self._outline_terms(posed)
+            if self.face is not None:
+                yield self._face_term(posed)
 
     def _hint_term(self, stage: int, unknowns: np.ndarray, points: np.ndarray, derivative: np.ndarray) -> _Term:
         """Distance of the hip-centred body from the scaled 3D hints."""
@@ -324,6 +329,17 @@ class _Problem:
         by_cover[:, :, BETAS] *= c.cover_shape  # clothes are no reason to fatten the body
         gap = (pixels[nearest] - self.cover) / self.size
         yield _Term(gap, by_cover, 150 * c.silhouette / len(gap), c.cover_spread)
+
+    def _face_term(self, posed: PosedSkeleton) -> _Term:
+        """Forearms that would cover the seen face, by how much they lie in front of the head's middle, in metres."""
+        centre, radius = self.face
+        points, derivative = self.f.vertices.with_derivative(posed)
+        joints, by_joint = self.f.joints.with_derivative(posed)
+        head = JOINT_INDEX["head"]
+        over = self.f.forearms & (np.linalg.norm(self._project(points) - centre, axis=1) < radius)
+        depth = np.maximum(joints[head, 2] - points[:, 2], 0) * over
+        slope = (by_joint[head, 2] - derivative[:, 2]) * (depth > 0)[:, None]
+        return _Term(depth[:, None], slope[:, None], self.config.clear_face / max(int(self.f.forearms.sum()), 1))
 
     def _sample_distance(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Distance from the matte [N], in sizes, at ``pixels`` [N, 2], and its slope [N, 2] a pixel (bilinear)."""
@@ -431,3 +447,16 @@ class _Problem:
             agreement = [math.exp(-0.5 * (error_of[i] / (0.03 * self.size)) ** 2) for i in evidence]
             confidence[joint] = float(np.mean(self.visibility[list(evidence)] * agreement))
         return confidence.clip(0, 1)
+
+
+def _clear_face(photo: PreparedPhoto) -> tuple[np.ndarray, float] | None:
+    """Centre [2] and radius, in pixels, of a face that is surely seen and that no hand touches; else None."""
+    face = [0, 2, 5, 9, 10]  # nose, eyes, corners of the mouth
+    if photo.visibility[face].min() < 0.9:
+        return None
+    centre = photo.landmarks[face].mean(0)
+    radius = 1.6 * float(np.linalg.norm(photo.landmarks[face] - centre, axis=1).max())
+    hands = photo.landmarks[15:23]
+    if np.linalg.norm(hands - centre, axis=1).min() < 0.7 * radius:
+        return None
+    return centre, radius
