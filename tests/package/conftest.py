@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-FAKE_BACKEND = ROOT / "tests" / "fake_backend.py"
-MODULE = "bl_ext.user_default.humansplat"
-HAS_BPY = importlib.util.find_spec("bpy") is not None
+from extension_under_test import FAKE_BACKEND, HAS_BPY, MODULE, ROOT, extension_tool
 
 if not HAS_BPY:
     collect_ignore_glob = ["test_*.py"]
-else:
-    # Blender reads this once, when bpy is first imported.
-    os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="humansplat-profile-")
 sys.path.insert(0, str(ROOT))
-
-
-def extension_tool() -> Path:
-    """Blender's own script behind ``blender --command extension``."""
-    spec = importlib.util.find_spec("bpy")
-    assert spec is not None and spec.origin is not None
-    return next(Path(spec.origin).parent.glob("*/scripts/addons_core/bl_pkg/cli/blender_ext.py"))
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +42,8 @@ def installed(extension_zip: Path) -> ModuleType:
     """The installed and enabled extension's root module."""
     import bpy
 
+    if not bpy.utils.user_resource("CONFIG").startswith(os.environ.get("BLENDER_USER_RESOURCES", "/nowhere")):
+        pytest.skip("bpy was imported before the throw-away profile was chosen: run tests/package on its own")
     outcome = bpy.ops.extensions.package_install_files(
         filepath=str(extension_zip), repo="user_default", enable_on_install=True
     )

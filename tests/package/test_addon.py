@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace
 
 import bpy
 import pytest
-from conftest import MODULE
+from extension_under_test import MODULE
 
 PANELS = ("HUMANSPLAT_PT_main", "HUMANSPLAT_PT_results", "HUMANSPLAT_PT_pose")
 

@@ -7,7 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from conftest import ROOT, extension_tool
+from extension_under_test import ROOT, extension_tool
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import ROOT
+from extension_under_test import ROOT
 
 from humansplat_blender import environment
 from humansplat_blender.client import describe_exit
