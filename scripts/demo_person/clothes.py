@@ -156,6 +156,7 @@ def fold(garment: Garment, stretch: np.ndarray, depth: np.ndarray, seed: float) 
         seed: shifts the pattern.
     """
     normals = vertex_normals(garment.vertices, garment.faces)
+    noise.seed_set(1)  # or `noise_vector` starts from the time of day
     height = np.empty(len(depth))
     for index, place in enumerate(garment.rest * stretch + seed):
         warped = Vector(place) + 0.6 * noise.noise_vector(Vector(place) * 0.5)
