@@ -4,7 +4,7 @@
     python scripts/measure_fit.py [--count 45] [--views frontal side] [--body neutral] [--list]
 
 Columns: MPJPE is the mean distance of the 24 joints after the pelvises are laid on each other, PA the same after the
-best similarity transform (both mm); root is the angle between the pelvises' orientations and lean how much too far forward
+best similarity transform (both mm); root is the angle between the pelvises' orientations, lean how much too far forward
 the trunk tilts (both degrees); 2D is the distance of the body's landmarks from where they are in the picture, in % of
 the person's size. Exits with 1 when a bound of ``BOUNDS`` is missed.
 """
@@ -65,7 +65,7 @@ def main() -> int:
     parser.add_argument("--body", default="neutral", help="body that is fitted")
     parser.add_argument("--list", action="store_true", help="print a line for every mannequin")
     arguments = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # the networks are small: a second thread mostly waits
     networks, body = BlazePose(torch.device("cpu")), load_body(arguments.body)
     fitter = BodyFitter(body)
     failed = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -173,10 +174,20 @@ def test_align_similarity_undoes_a_similarity() -> None:
     assert np.linalg.norm(align_similarity(mirrored, points) - points) > 1
 
 
+@pytest.fixture(scope="module")
+def networks() -> Iterator[BlazePose]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the networks are small: on a busy machine a second thread mostly waits
+    yield BlazePose(torch.device("cpu"))
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.skipif(bool(missing_weights()), reason="the pose networks have not been unpacked")
 @pytest.mark.parametrize("name, yaw, bound", [("relaxed", 10.0, 75), ("walking", 90.0, 110), ("arms_out", 20.0, 110)])
-def test_from_picture_to_pose(body: BodyModel, fitter: BodyFitter, name: str, yaw: float, bound: float) -> None:
+def test_from_picture_to_pose(
+    body: BodyModel, fitter: BodyFitter, networks: BlazePose, name: str, yaw: float, bound: float
+) -> None:
     mannequin = make_mannequin(body, name, yaw, seed=1, size=SIZE)
-    photo = prepare(Photo(mannequin.rgb, None, name, ""), BlazePose(torch.device("cpu")))
+    photo = prepare(Photo(mannequin.rgb, None, name, ""), networks)
     error = pose_error(mannequin, body, fitter.fit(photo), photo)
     assert error.joints < bound and error.landmarks < 1.5

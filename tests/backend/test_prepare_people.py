@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 
 import cv2
@@ -26,8 +27,11 @@ BODY_LANDMARKS = {
 
 
 @pytest.fixture(scope="module")
-def networks() -> BlazePose:
-    return BlazePose(torch.device("cpu"))
+def networks() -> Iterator[BlazePose]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the networks are small: on a busy machine a second thread mostly waits
+    yield BlazePose(torch.device("cpu"))
+    torch.set_num_threads(threads)
 
 
 @cache
