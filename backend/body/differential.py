@@ -34,6 +34,15 @@ def _skew(vectors: np.ndarray) -> np.ndarray:
     return out
 
 
+def _blend(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """``weights`` [K, 24] times ``values`` [24, ...].
+
+    By PyTorch, whose number of threads the fit sets to one: numpy's threads cost more than they bring here.
+    """
+    flat = torch.from_numpy(weights) @ torch.from_numpy(values.reshape(len(values), -1))
+    return flat.numpy().reshape(len(weights), *values.shape[1:])
+
+
 @dataclass(frozen=True)
 class PosedSkeleton:
     """A skeleton at one value of the unknowns.
@@ -133,6 +142,7 @@ class Points:
     ) -> None:
         assert (moments is None) != (rest is None)
         self._skeleton, self._weights, self._moments, self._rest = skeleton, weights, moments, rest
+        self._weights_below = (weights @ skeleton.below).T[..., None]
 
     @staticmethod
     def _basis(body: BodyModel) -> torch.Tensor:
@@ -180,15 +190,15 @@ class Points:
         count = len(parts)
         below = self._skeleton.below
         lever = parts.transpose(0, 2, 1) @ below  # [K, 3, 24]
-        lever = lever.transpose(2, 0, 1) - (self._weights @ below).T[..., None] * posed.placed[:, None]
+        lever = lever.transpose(2, 0, 1) - self._weights_below * posed.placed[:, None]
         derivative = np.zeros((count, 3, UNKNOWNS))
         by_pose = (lever @ posed.turning).reshape(JOINT_COUNT, count, 3, 3)  # [i, k, result axis, component]
         derivative[:, :, POSE] = by_pose.transpose(1, 2, 0, 3).reshape(count, 3, -1)
-        by_shape = np.tensordot(self._weights, posed.offset_by_shape, 1)
+        by_shape = _blend(self._weights, posed.offset_by_shape)
         if self._rest is not None:
-            by_shape += np.tensordot(self._weights, posed.turned, 1) @ self._rest[..., 1:]
+            by_shape += _blend(self._weights, posed.turned) @ self._rest[..., 1:]
         else:
-            by_shape += np.einsum("jab,kjbs->kas", posed.turned, self._moments[..., 1:], optimize=True)
+            by_shape += (posed.turned @ self._moments[..., 1:]).sum(1)
         derivative[:, :, BETAS] = by_shape
         derivative[:, :, TRANSLATION] = np.eye(3)
         return parts.sum(1) + posed.translation, derivative

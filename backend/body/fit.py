@@ -372,7 +372,8 @@ class _Problem:
             diagonal = np.diag(matrix)
             accepted = False
             for _ in range(6):
-                step = np.linalg.solve(matrix + np.diag(damping * (diagonal + 1e-3)), gradient)
+                damped = torch.from_numpy(matrix + np.diag(damping * (diagonal + 1e-3)))
+                step = torch.linalg.solve(damped, torch.from_numpy(gradient)).numpy()
                 trial = unknowns.copy()
                 trial[free] -= step
                 trial_terms = list(self._terms(stage, trial, self.f.skeleton.pose(trial)))
