@@ -53,11 +53,11 @@ class FitConfig:
     hint_pitch_weight: float = 20.0
     face_hint: float = 0.1
     landmark_spread: tuple[float, float] = (0.4, 0.04)
-    off_matte: float = 0.015
+    off_matte: float = 0.03
     upright: float = 0.5
     clear_face: float = 100.0
     straight_knees: float = 0.5
-    silhouette: float = 30.0
+    silhouette: float = 45.0
     cover_spread: float = 0.06
     cover_shape: float = 0.3
     shape: float = 0.06
