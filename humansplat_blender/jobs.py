@@ -145,6 +145,11 @@ class JobManager:
             return
         self._connect(spec)
 
+    def start_import(self, result: Result) -> None:
+        """Import an avatar that was made earlier."""
+        self._begin(State.IMPORTING, "Reading the avatar")
+        self._ready = result
+
     def start_check(self, spec: BackendSpec) -> None:
         """Start the backend and see what it says of itself."""
         self.stop_backend()
@@ -322,7 +327,8 @@ class JobManager:
             self._set(State.IMPORTING, reason)
             return
         self._ready = None
-        self.message = f"{result.name} is ready after {result.seconds:.0f} s."
+        how = f"ready after {result.seconds:.0f} s" if self._job is not None else "imported"
+        self.message = f"{result.name} is {how}."
         self._end(State.DONE)
 
     def _pump_install(self) -> None:

@@ -192,7 +192,9 @@ def inverse_skin(
     return out
 
 
-def regress(points: torch.Tensor, vertices: torch.Tensor, mean: np.ndarray, candidates: int) -> tuple[np.ndarray, float]:
+def regress(
+    points: torch.Tensor, vertices: torch.Tensor, mean: np.ndarray, candidates: int
+) -> tuple[np.ndarray, float]:
     """Non-negative weights [V] that give ``points`` [n, 3] from ``vertices`` [n, V, 3]; and the mean error in mm."""
     near = np.argsort(np.linalg.norm(mean - points.mean(0).numpy(), axis=1))[:candidates]
     used = vertices[:REGRESSOR_SAMPLES, near].numpy().transpose(0, 2, 1).reshape(-1, len(near))

@@ -148,7 +148,8 @@ def main() -> None:
         strip.save(arguments.output / f"{photo.stem}.png")
         print(
             f"{photo.name:24} {row['landmark_percent']:6.2f} %  {row['iou']:.3f}  {row['psnr']:5.2f}"
-            f"  {row['psnr_rim']:8.2f}  {row['holes_percent']:4.1f} %  {row['seconds']:5.1f}  {row['body_seconds']:4.1f}  {row['splats']:6.0f}",
+            f"  {row['psnr_rim']:8.2f}"
+            f"  {row['holes_percent']:4.1f} %  {row['seconds']:5.1f}  {row['body_seconds']:4.1f}  {row['splats']:6.0f}",
             file=sys.stderr,
         )
     if strips:

@@ -266,9 +266,20 @@ def steps() -> Iterator[Wait]:
         bpy.ops.ed.undo()
     yield 0.5
     report["objects_after_undoing_that"] = len(bpy.data.objects) - before
-    bpy.data.objects.remove(bpy.data.objects["Cube"])
     bpy.context.view_layer.objects.active = bpy.data.objects[name]
     yield 0.5
+
+    enter("import from the list")
+    bpy.ops.humansplat.import_avatar("INVOKE_DEFAULT", directory=str(runtime.results().results[-1].folder))
+    yield lambda: not manager.busy
+    yield 0.2
+    report["imported_from_list"] = [manager.state.value, len(bpy.data.objects) - before]
+    with context.temp_override(**view()):
+        bpy.ops.ed.undo()
+    yield 0.5
+    report["objects_after_undoing_the_list"] = len(bpy.data.objects) - before
+    bpy.data.objects.remove(bpy.data.objects["Cube"])
+    bpy.context.view_layer.objects.active = bpy.data.objects[name]
 
     enter("material preview")
     area = view()["area"]

@@ -334,11 +334,9 @@ class _Problem:
         """Forearms that would cover the seen face, by how much they lie in front of the head's middle, in metres."""
         centre, radius = self.face
         points, derivative = self.f.vertices.with_derivative(posed)
-        joints, by_joint = self.f.joints.with_derivative(posed)
-        head = JOINT_INDEX["head"]
         over = self.f.forearms & (np.linalg.norm(self._project(points) - centre, axis=1) < radius)
-        depth = np.maximum(joints[head, 2] - points[:, 2], 0) * over
-        slope = (by_joint[head, 2] - derivative[:, 2]) * (depth > 0)[:, None]
+        depth = np.maximum(self.head_depth - points[:, 2], 0) * over
+        slope = -derivative[:, 2] * (depth > 0)[:, None]
         return _Term(depth[:, None], slope[:, None], self.config.clear_face / max(int(self.f.forearms.sum()), 1))
 
     def _sample_distance(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -425,6 +423,8 @@ class _Problem:
         unknowns[TRANSLATION] = self._start_translation(unknowns)
         free[:] = True
         unknowns, _ = self._minimise(1, unknowns, free, second)
+        # The head stays where it is while forearms make way for it.
+        self.head_depth = self.f.joints(self.f.skeleton.pose(unknowns))[JOINT_INDEX["head"], 2]
         unknowns, _ = self._minimise(2, unknowns, free, third)
         pixels = self._project(self.f.keypoints(self.f.skeleton.pose(unknowns)))
         errors = np.linalg.norm(pixels - self.points, axis=1)[: len(POSE_LANDMARKS)]

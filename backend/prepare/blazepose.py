@@ -165,24 +165,30 @@ class BlazePose:
         return found
 
     def landmarks(self, image: np.ndarray, detection: Detection, passes: int = 2) -> PoseLandmarks:
-        """Landmarks of the detected person; each further pass looks again at the region that the last one found."""
+        """Landmarks of the detected person.
+
+        Each further pass looks at the region that the last one found; the pass that sees the landmarks best counts.
+        """
         region = _region_about(detection.hip, detection.circle, 1.25)
+        best: tuple[float, list[np.ndarray], np.ndarray, np.ndarray, tuple[float, float, float, float]] | None = None
         for _ in range(passes):
             outputs = self._run(self._landmarker, _crop(image, region, LANDMARK_SIZE))
             points = outputs[0][0].reshape(39, 5).astype(np.float64)
             points[:, :2] = _refine_by_heatmap(points[:, :2], outputs[3][0])
             matrix = _region_matrix(region, LANDMARK_SIZE)
             pixels = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
-            used = region
+            visibility = (_sigmoid(points[:, 3]) * _sigmoid(points[:, 4]))[:LANDMARK_COUNT]
+            if best is None or visibility.mean() > best[0]:
+                best = (float(visibility.mean()), outputs, pixels, visibility, region)
             # Landmarks 33 and 34 are the hip centre and the circle point: the region of the next look.
             region = _region_about(pixels[33], pixels[34], 1.25)
+        assert best is not None
+        _, outputs, pixels, visibility, used = best
         c, s = np.cos(used[3]), np.sin(used[3])
-        world = outputs[4][0].reshape(39, 3).astype(np.float64)
+        world = outputs[4][0].reshape(39, 3).astype(np.float64)[:LANDMARK_COUNT]
         world[:, :2] = world[:, :2] @ np.array([[c, -s], [s, c]]).T
         mask = _uncrop(_sigmoid(outputs[2][0, :, :, 0]).astype(np.float32), used, image.shape[:2])
-        visibility = _sigmoid(points[:, 3]) * _sigmoid(points[:, 4])
-        n = LANDMARK_COUNT
-        return PoseLandmarks(pixels[:n], visibility[:n], world[:n], float(outputs[1][0, 0]), mask, used)
+        return PoseLandmarks(pixels[:LANDMARK_COUNT], visibility, world, float(outputs[1][0, 0]), mask, used)
 
     def hand(self, image: np.ndarray, wrist: np.ndarray, index: np.ndarray, pinky: np.ndarray) -> HandLandmarks:
         """Hand landmarks from the pose's wrist, index and pinky knuckles, each [2] in pixels.

@@ -8,6 +8,8 @@ import numpy as np
 from .blazepose import BlazePose, Detection, PoseLandmarks
 
 _PERSON_SCORE = 0.5
+_SMALL = 0.6
+"""Share of the picture's longer side; a region, which reaches well beyond the person, below it is a small person."""
 
 
 def _rotate(image: np.ndarray, quarter_turns: int) -> np.ndarray:
@@ -21,11 +23,11 @@ def _unrotate(point: np.ndarray, quarter_turns: int, shape: tuple[int, int]) -> 
     return np.array([(x, y), (width - y, x), (width - x, height - y), (y, height - x)][quarter_turns], float)
 
 
-def _search_places(shape: tuple[int, int]) -> list[tuple[int, int, int]]:
-    """Overlapping square tiles (left, top, side) at a half and a quarter of the picture."""
+def _search_places(shape: tuple[int, int], parts: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """Overlapping square tiles (left, top, side), the picture's longer side over each of ``parts`` large."""
     height, width = shape
     tiles = []
-    for part in (2, 4):
+    for part in parts:
         side = max(height, width) // part
         if side < 64:
             break
@@ -60,8 +62,10 @@ def find_people(networks: BlazePose, rgb: np.ndarray) -> list[PoseLandmarks]:
             for d in networks.detect(_rotate(rgb, turns)):
                 points = (_unrotate(p, turns, rgb.shape[:2]) for p in (d.hip, d.circle))
                 accept([Detection(d.score, *points)])
-    if not people:
-        for left, top, side in _search_places(rgb.shape[:2]):
+    # Small people are missed in the whole picture; where the largest is small, there may be others.
+    small = not people or max(person.region[2] for person in people) < _SMALL * max(rgb.shape[:2])
+    if small:
+        for left, top, side in _search_places(rgb.shape[:2], (2,) if people else (2, 4)):
             tile = rgb[top : top + side, left : left + side]
             factor = max(1.0, 448 / side)
             tile = cv2.resize(tile, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)

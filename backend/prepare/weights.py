@@ -1,7 +1,7 @@
 """The pose and hand networks: where they live and how set-up gets them.
 
-They come from the Apache-2.0 wheel ``mediapipe==0.10.21``; the repository does not carry them. Set-up fetches the wheel,
-unpacks three networks, turns them into safetensors and throws the wheel away.
+They come from the Apache-2.0 wheel ``mediapipe==0.10.21``; the repository does not carry them. Set-up fetches the
+wheel, unpacks three networks, turns them into safetensors and throws the wheel away.
 """
 
 from __future__ import annotations

@@ -18,8 +18,9 @@ _MIRROR_PENALTY = 0.05
 _CLASS_PENALTY = 0.6
 _NEIGHBOURS = 16
 _CLASSES = {"head": 0.0, "hand": 4.0, "wrist": 4.0, "knee": 6.0, "ankle": 7.0, "foot": 7.0, "hip": 6.0}
-"""Numbers whose difference says how unlike two parts are; a head's nape is nearly trunk: collars and skin decide by place."""
+"""Numbers whose difference says how unlike two parts are."""
 _TRUNK_AND_ARMS = 2.0
+# A nape is nearly trunk: whether it is skin or collar is a matter of height.
 HAIR_CLASS, NAPE_CLASS, FACE_CLASS = 0.0, 1.8, 10.0
 
 

@@ -182,9 +182,8 @@ def contributions(gaussians: GaussianTensors, camera: CameraTensors) -> Contribu
     """How much each splat contributes to each pixel: alpha times what comes through from in front of it."""
     ellipses = project(gaussians, camera)
     opacity = gaussians.opacity[ellipses.index]
-    parts = (
-        ellipses.center, ellipses.slope, 1 / ellipses.var_x, 1 / ellipses.var_y, opacity, torch.ones_like(opacity)[:, None]
-    )  # fmt: skip
+    shape = (ellipses.center, ellipses.slope, 1 / ellipses.var_x, 1 / ellipses.var_y)
+    parts = (*shape, opacity, torch.ones_like(opacity)[:, None])
     size = (camera.height, camera.width)
     _, _, batches = _composite_all(parts, _visible(ellipses, opacity, camera), size, keep=True)
     none = [torch.zeros(0, dtype=torch.long)]

@@ -2,12 +2,21 @@
 
 from .armature import apply_pose, photo_pose, read_pose, rest_pose
 from .bake import read_splats, readable
-from .importer import ImportedAvatar, avatar_armature, find_armature, find_avatar, import_avatar
+from .importer import (
+    ImportedAvatar,
+    PreparedAvatar,
+    avatar_armature,
+    find_armature,
+    find_avatar,
+    import_avatar,
+    prepare_avatar,
+)
 from .setup import add_photo_camera, match_render_size, scene_setup
 from .splats import has_native_splats
 
 __all__ = [
     "ImportedAvatar",
+    "PreparedAvatar",
     "add_photo_camera",
     "apply_pose",
     "avatar_armature",
@@ -17,6 +26,7 @@ __all__ = [
     "import_avatar",
     "match_render_size",
     "photo_pose",
+    "prepare_avatar",
     "read_pose",
     "read_splats",
     "readable",

@@ -12,7 +12,7 @@ import bpy
 from ...backend.avatar.package import Avatar, load_avatar
 from .armature import create_armature
 from .body import create_body
-from .preview import paint_body
+from .preview import BodyPaint, paint_body, plan_paint
 from .setup import add_photo_camera
 from .splats import bind_splats, create_splats
 
@@ -32,13 +32,36 @@ class ImportedAvatar:
     camera: bpy.types.Object | None = None
 
 
+@dataclass(frozen=True)
+class PreparedAvatar:
+    """A package read and checked, with the part of the import's work that needs no Blender data."""
+
+    avatar: Avatar
+    paint: BodyPaint
+
+
+def prepare_avatar(folder: str | Path) -> PreparedAvatar:
+    """Read a package for :func:`import_avatar`; touches no Blender data, so it may run on any thread.
+
+    Raises:
+        AvatarFormatError, OSError: as :func:`import_avatar`.
+    """
+    avatar = load_avatar(Path(folder))
+    return PreparedAvatar(avatar, plan_paint(avatar))
+
+
 def import_avatar(
-    context: bpy.types.Context, folder: str | Path, name: str | None = None, camera: bool = False
+    context: bpy.types.Context,
+    folder: str | Path,
+    name: str | None = None,
+    camera: bool = False,
+    prepared: PreparedAvatar | None = None,
 ) -> ImportedAvatar:
     """Bring an avatar package into the context's scene, in the photo's pose, armature selected and active.
 
     Blender must be in Object Mode. Names are made unique by Blender where the avatar is imported again. No scene
-    setting is changed; see :func:`.setup.scene_setup`.
+    setting is changed; see :func:`.setup.scene_setup`. What :func:`prepare_avatar` made of the same folder saves half
+    of the time.
 
     Raises:
         AvatarFormatError (a ValueError): the package is damaged or not one; the message is one sentence.
@@ -46,10 +69,10 @@ def import_avatar(
     In either case, and on any other failure, nothing is left behind in the file.
     """
     folder = Path(folder)
-    avatar = load_avatar(folder)
-    name = name or _display_name(avatar, folder)
+    prepared = prepared or prepare_avatar(folder)
+    name = name or _display_name(prepared.avatar, folder)
     with _rollback():
-        return _build(context, avatar, folder, name, camera)
+        return _build(context, prepared, folder, name, camera)
 
 
 def avatar_armature(obj: bpy.types.Object | None) -> bpy.types.Object | None:
@@ -81,12 +104,15 @@ def find_avatar(obj: bpy.types.Object | None) -> ImportedAvatar | None:
     return ImportedAvatar(armature.users_collection[0], parts["splats"], parts["body"], armature, parts.get("camera"))
 
 
-def _build(context: bpy.types.Context, avatar: Avatar, folder: Path, name: str, camera: bool) -> ImportedAvatar:
+def _build(
+    context: bpy.types.Context, prepared: PreparedAvatar, folder: Path, name: str, camera: bool
+) -> ImportedAvatar:
+    avatar = prepared.avatar
     collection = bpy.data.collections.new(name)
     context.scene.collection.children.link(collection)
     armature = create_armature(context, avatar, name, collection)
     body = create_body(avatar, armature, f"{name} Body")
-    paint_body(avatar, body.data, f"{name} Solid View")
+    paint_body(prepared.paint, body.data, f"{name} Solid View")
     collection.objects.link(body)
     splats = create_splats(avatar, f"{name} Splats")
     splats.parent = armature

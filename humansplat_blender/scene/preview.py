@@ -7,6 +7,8 @@ transparent to EEVEE and Cycles: in Material Preview and Rendered view only the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import bpy
 import numpy as np
 
@@ -18,19 +20,38 @@ PALETTE_SIZE = 12
 COLOUR_ATTRIBUTE = "Color"
 
 
-def paint_body(avatar: Avatar, mesh: bpy.types.Mesh, name: str) -> list[bpy.types.Material]:
-    """Give the surface mesh a palette of viewport colours and a colour attribute; returns the new materials."""
+@dataclass(frozen=True)
+class BodyPaint:
+    """What Solid view shows of F faces with V vertices.
+
+    Attributes:
+        vertices: [V, 4] linear light and alpha, the mesh's colour attribute.
+        palette: [K, 3] display sRGB, one material each.
+        index: [F] each face's material.
+    """
+
+    vertices: np.ndarray
+    palette: np.ndarray
+    index: np.ndarray
+
+
+def plan_paint(avatar: Avatar) -> BodyPaint:
+    """The colours of the surface mesh; numpy only, for any thread."""
     display = vertex_colours(avatar)
-    linear = srgb_to_linear(display)
-    attributes.write_points(mesh, {COLOUR_ATTRIBUTE: ("FLOAT_COLOR", np.column_stack([linear, np.ones(len(linear))]))})
-    mesh.color_attributes.active_color = mesh.color_attributes[COLOUR_ATTRIBUTE]
     palette, index = quantize(display[avatar.body.surface_faces].mean(axis=1), PALETTE_SIZE)
+    return BodyPaint(np.column_stack([srgb_to_linear(display), np.ones(len(display))]), palette, index)
+
+
+def paint_body(paint: BodyPaint, mesh: bpy.types.Mesh, name: str) -> list[bpy.types.Material]:
+    """Give the surface mesh a palette of viewport colours and a colour attribute; returns the new materials."""
+    attributes.write_points(mesh, {COLOUR_ATTRIBUTE: ("FLOAT_COLOR", paint.vertices)})
+    mesh.color_attributes.active_color = mesh.color_attributes[COLOUR_ATTRIBUTE]
     materials = []
-    for number, colour in enumerate(srgb_to_linear(palette), start=1):
+    for number, colour in enumerate(srgb_to_linear(paint.palette), start=1):
         material = _clear_material(f"{name} {number:02d}", colour)
         materials.append(material)
         mesh.materials.append(material)
-    mesh.polygons.foreach_set("material_index", index.astype(np.int32))
+    mesh.polygons.foreach_set("material_index", paint.index.astype(np.int32))
     mesh.update()
     return materials
 

@@ -11,7 +11,7 @@ import bpy
 from .. import environment, locations, scene
 from ..client import Failure
 from ..environment import InstallJob
-from ..jobs import ReconstructJob
+from ..jobs import ReconstructJob, State
 from . import preferences, properties, runtime
 from .layout import OFFLINE_NOTE
 
@@ -118,10 +118,16 @@ class HUMANSPLAT_OT_import_avatar(bpy.types.Operator):
 
     directory: bpy.props.StringProperty(name="Avatar package", **_DIRECTORY)
 
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        """Needs no other job, unless that job is the import."""
+        return runtime.manager().state is State.IMPORTING or _idle(cls)
+
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
-        """Import the given folder, or ask for one."""
+        """Import the given folder from the timer, which keeps Blender usable meanwhile, or ask for one."""
         if self.directory:
-            return self.execute(context)
+            runtime.start_import(Path(bpy.path.abspath(self.directory)))
+            return {"CANCELLED"}  # nothing to undo yet: the timer's call makes the undo step
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
@@ -131,7 +137,7 @@ class HUMANSPLAT_OT_import_avatar(bpy.types.Operator):
         if context.mode != "OBJECT":
             bpy.ops.object.mode_set(mode="OBJECT")
         try:
-            imported = scene.import_avatar(context, folder)
+            imported = scene.import_avatar(context, folder, prepared=runtime.take_prepared(folder))
         except (OSError, ValueError) as error:
             self.report({"ERROR"}, f"{folder.name} cannot be imported: {error}")
             return {"CANCELLED"}

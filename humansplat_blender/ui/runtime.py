@@ -5,13 +5,15 @@ None of it is Blender data, so undo and opening another file leave it alone.
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from pathlib import Path
 
 import bpy
 import bpy.utils.previews
 
-from .. import environment, locations
+from .. import environment, locations, scene
 from ..client import Failure
 from ..jobs import BackendSpec, JobManager, ReconstructJob
 from ..results import Result, ResultFolder
@@ -30,6 +32,26 @@ _drawn_revision = -1
 _file_count = 0
 _job_file_count = 0
 _import_asked_at = 0.0
+_preparation: _Preparation | None = None
+
+
+class _Preparation:
+    """Reads an avatar package on a thread, so that the import itself is short."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.prepared: scene.PreparedAvatar | None = None
+        self._thread = threading.Thread(target=self._run, name="humansplat-prepare", daemon=True)
+        self._thread.start()
+
+    @property
+    def done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        # The import reads again what could not be read here, and reports it.
+        with contextlib.suppress(OSError, ValueError):
+            self.prepared = scene.prepare_avatar(self.folder)
 
 
 def manager() -> JobManager:
@@ -97,6 +119,15 @@ def start_reconstruct(job: ReconstructJob) -> None:
     ensure_pumped()
 
 
+def start_import(folder: Path) -> None:
+    """Import an avatar package from the timer, once it has been read on a thread."""
+    global _job_file_count
+    _job_file_count = _file_count
+    known = next((result for result in results().results if result.folder == folder), None)
+    manager().start_import(known or Result(folder, Path(), 0.0, 0.0))
+    ensure_pumped()
+
+
 def ensure_pumped() -> None:
     """Have Blender call the manager until it is idle."""
     if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
@@ -138,13 +169,17 @@ def _redraw() -> None:
 
 def _import(result: Result) -> str:
     """Import a finished avatar as one undo step, or say why that has to wait."""
-    global _import_asked_at
+    global _import_asked_at, _preparation
     if _file_count != _job_file_count:
         manager().add_notes(["Another file was opened meanwhile: import the avatar from the list."])
         return ""
     if bpy.app.background:
         bpy.ops.humansplat.import_avatar(directory=str(result.folder))
         return ""
+    if _preparation is None or _preparation.folder != result.folder:
+        _preparation = _Preparation(result.folder)
+    if not _preparation.done:
+        return "Reading the avatar"
     window = bpy.context.window_manager.windows[0]
     area = max(
         (area for area in window.screen.areas if area.type == "VIEW_3D"),
@@ -160,6 +195,16 @@ def _import(result: Result) -> str:
         # Only an operator that is called with its undo argument set makes an undo step of its own.
         bpy.ops.humansplat.import_avatar("EXEC_DEFAULT", True, directory=str(result.folder))
     return ""
+
+
+def take_prepared(folder: Path) -> scene.PreparedAvatar | None:
+    """What was read of a package ahead of its import, once."""
+    global _preparation
+    ready = _preparation
+    if ready is None or ready.folder != folder or not ready.done:
+        return None
+    _preparation = None
+    return ready.prepared
 
 
 def _reason_to_wait(window: bpy.types.Window) -> str:
