@@ -44,13 +44,13 @@ class SurfaceConfig:
         correction_size: pixels of the picture that they match; finer than 512 so that close-ups do not ring.
     """
 
-    front_count: int = 56_000
+    front_count: int = 60_000
     rest_count: int = 50_000
     overlap: float = 0.65
     rest_overlap: float = 0.75
     thickness: float = 0.3
     opacity: float = 0.97
-    corrections: int = 10
+    corrections: int = 16
     correction_size: int = 768
 
 
@@ -59,9 +59,9 @@ _DENSITY = {"head": 2.0, "hand": 2.0, "wrist": 1.5, "foot": 1.5}
 """How much denser than elsewhere splats lie on fine parts."""
 _PURE = 3.0
 """Pixels from the outline beyond which no background can have mixed into the photo's colours."""
-_FIT_DAMPING = 0.3
+_FIT_DAMPING = 0.15
 """Contribution in pixels below which a splat's colour is not fitted freely."""
-_FIT_RANGE = 0.3
+_FIT_RANGE = 0.4
 """How far a fitted colour may leave the photo's at the same place."""
 _MIN_HAIR = 40
 _FACE_ON = 0.6
