@@ -25,7 +25,7 @@ from .errors import BackendError
 from .prepare import BlazePose, PreparedPhoto, load_photo, prepare
 from .progress import CancelCheck, ProgressCallback, Reporter
 from .reconstruct import Reconstruction, SurfaceReconstructor
-from .rendering import render_gaussians
+from .rendering import render_splats
 
 PRESETS = ("surface",)
 PREVIEW_SIZE = 512
@@ -169,12 +169,8 @@ class Pipeline:
         size = PREVIEW_SIZE
         posed = pose_gaussians(avatar, avatar.pose, avatar.translation)
         camera = avatar.camera
-        rgba = render_gaussians(
-            position=posed.position,
-            rotation=posed.rotation,
-            scale=posed.scale,
-            opacity=posed.opacity,
-            rgb=posed.rgb,
+        rgba = render_splats(
+            posed,
             focal=camera.fx * size / camera.width,
             size=(size, size),
             device=self.device,

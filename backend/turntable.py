@@ -11,7 +11,7 @@ from PIL import Image
 
 from .avatar import Avatar, AvatarFormatError, load_avatar, pose_gaussians
 from .errors import BackendError
-from .rendering import render_gaussians
+from .rendering import render_splats
 
 FIELD_OF_VIEW = 30.0
 """Degrees across the picture."""
@@ -112,12 +112,8 @@ def render_picture(
         raise BackendError("size_too_large", f"{size} pixels are too many.", f"Give a size up to {_MAX_SIZE}.")
     posed = pose_gaussians(avatar, *choose_pose(avatar, pose))
     world_to_camera, focal = orbit_camera(posed.position, azimuth, size)
-    rgba = render_gaussians(
-        position=posed.position,
-        rotation=posed.rotation,
-        scale=posed.scale,
-        opacity=posed.opacity,
-        rgb=posed.rgb,
+    rgba = render_splats(
+        posed,
         focal=focal,
         size=(size, size),
         world_to_camera=world_to_camera,

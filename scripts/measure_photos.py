@@ -32,7 +32,7 @@ from backend.body.fit import BodyFit
 from backend.errors import BackendError
 from backend.pipeline import Pipeline, ReconstructOptions
 from backend.prepare import load_photo, prepare
-from backend.rendering import render_gaussians
+from backend.rendering import render_splats
 from backend.rendering.mesh import rasterize_mesh
 from backend.turntable import orbit_camera
 
@@ -43,9 +43,7 @@ SIDES = {"front": 0.0, "left": 90.0, "back": 180.0, "right": 270.0}
 def render(avatar: Avatar, world_to_camera: np.ndarray, focal: float) -> np.ndarray:
     """RGBA [512, 512, 4] of the avatar in the photo's pose, premultiplied."""
     posed = pose_gaussians(avatar, avatar.pose)
-    return render_gaussians(
-        posed.position, posed.rotation, posed.scale, posed.opacity, posed.rgb, focal, (SIZE, SIZE), world_to_camera
-    )
+    return render_splats(posed, focal, (SIZE, SIZE), world_to_camera)
 
 
 def on_white(rgba: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Rendering: splats with gsplat on CUDA and our own rasteriser elsewhere, triangle meshes with a plain z-buffer."""
 
 from .contributions import Contributions
-from .pictures import render_gaussians
+from .pictures import render_gaussians, render_splats
 from .rasterizer import contributions
 from .renderer import Backend, render
 from .types import CameraTensors, GaussianTensors, RenderOutput
@@ -15,4 +15,5 @@ __all__ = [
     "contributions",
     "render",
     "render_gaussians",
+    "render_splats",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..avatar import Gaussians
 from .renderer import Backend, render
 from .types import CameraTensors, GaussianTensors
 
@@ -46,3 +47,24 @@ def render_gaussians(
     with torch.no_grad():
         output = render(GaussianTensors(*map(tensor, arrays)), camera, backend=backend)
     return torch.cat([output.rgb, output.alpha[:, :, None]], dim=2).cpu().numpy()
+
+
+def render_splats(
+    gaussians: Gaussians,
+    focal: float,
+    size: tuple[int, int],
+    world_to_camera: np.ndarray | None = None,
+    device: torch.device | str = "cpu",
+) -> np.ndarray:
+    """:func:`render_gaussians` of splats that stand together in one object."""
+    return render_gaussians(
+        gaussians.position,
+        gaussians.rotation,
+        gaussians.scale,
+        gaussians.opacity,
+        gaussians.rgb,
+        focal,
+        size,
+        world_to_camera,
+        device,
+    )

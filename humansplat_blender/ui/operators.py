@@ -25,6 +25,18 @@ def _idle(cls: type[bpy.types.Operator]) -> bool:
     return True
 
 
+def _pump(operator: bpy.types.Operator) -> set[str]:
+    """Let the job that was just started run; without a window, wait for it and report its failure."""
+    runtime.ensure_pumped()
+    if bpy.app.background:
+        runtime.wait()
+        failure = runtime.manager().failure
+        if failure is not None:
+            operator.report({"ERROR"}, f"{failure.message} {failure.fix}".strip())
+            return {"CANCELLED"}
+    return {"FINISHED"}
+
+
 class HUMANSPLAT_OT_choose_photo(bpy.types.Operator):
     """Choose the picture of a person, best from head to feet"""
 
@@ -211,14 +223,7 @@ class HUMANSPLAT_OT_install_backend(bpy.types.Operator):
             locations.install_log(),
         )
         runtime.manager().start_install(job)
-        runtime.ensure_pumped()
-        if bpy.app.background:
-            runtime.wait()
-            failure = runtime.manager().failure
-            if failure is not None:
-                self.report({"ERROR"}, f"{failure.message} {failure.fix}".strip())
-                return {"CANCELLED"}
-        return {"FINISHED"}
+        return _pump(self)
 
 
 class HUMANSPLAT_OT_remove_backend(bpy.types.Operator):
@@ -272,14 +277,7 @@ class HUMANSPLAT_OT_test_backend(bpy.types.Operator):
         spec = runtime.backend_spec()
         assert spec is not None
         runtime.manager().start_check(spec)
-        runtime.ensure_pumped()
-        if bpy.app.background:
-            runtime.wait()
-            failure = runtime.manager().failure
-            if failure is not None:
-                self.report({"ERROR"}, f"{failure.message} {failure.fix}".strip())
-                return {"CANCELLED"}
-        return {"FINISHED"}
+        return _pump(self)
 
 
 class HUMANSPLAT_OT_stop_backend(bpy.types.Operator):
