@@ -1,0 +1,1 @@
+"""What the networks learn from: a factory of clothed synthetic people, real scans, and the training loops."""
