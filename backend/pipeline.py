@@ -275,7 +275,7 @@ def assemble_avatar(
         ),
         body_model={"name": body.name, "licence": body.licence},
         generator={"name": "humansplat", "version": __version__, "preset": options.preset, "weights": []},
-        source={"name": photo.name, "sha256": photo.sha256},
+        source={"name": photo.name, "sha256": photo.sha256, "crop": list(photo.crop)},
         seconds={},
         warnings=photo.warnings,
     )  # fmt: skip

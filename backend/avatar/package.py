@@ -115,7 +115,8 @@ class Avatar:
         camera: the photo's.
         body_model: ``{"name", "licence"}``.
         generator: ``{"name", "version", "preset", "weights"}``.
-        source: ``{"name", "sha256"}`` of the photo.
+        source: ``{"name", "sha256", "crop"}`` of the photo; the crop is left, top and side, in the photo's pixels, of
+            the square that ``input.png`` and the camera show.
         seconds: duration of each stage.
         warnings: sentences for the user.
     """

@@ -40,6 +40,8 @@ class PreparedPhoto:
         person_count: how many people the photo shows.
         warnings: sentences for the user.
         name, sha256: of the file.
+        crop: left, top and side of the crop in pixels of the photo as read; a photo's pixel p lies at
+            (p - corner) S / side of the crop.
     """
 
     rgb: np.ndarray
@@ -56,6 +58,7 @@ class PreparedPhoto:
     warnings: tuple[str, ...]
     name: str
     sha256: str
+    crop: tuple[float, float, float] = (0.0, 0.0, float(CROP_SIZE))
 
 
 def _choose(people: list[PoseLandmarks], person: int | None) -> PoseLandmarks:
@@ -157,6 +160,7 @@ def prepare(photo: Photo, networks: BlazePose, person: int | None = None) -> Pre
         warnings=tuple(_warnings(len(people), person, pose, (height, width))),
         name=photo.name,
         sha256=photo.sha256,
+        crop=(float(origin[0]), float(origin[1]), side),
         **{side_: None if hand is None else (hand - origin) * scale for side_, hand in hands.items()},
     )
 

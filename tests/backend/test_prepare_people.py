@@ -88,6 +88,11 @@ def test_matte_matches_the_mannequin(networks: BlazePose) -> None:
     true = cv2.resize(true.astype(np.float32), box.shape[::-1], interpolation=cv2.INTER_AREA) > 0.5
     assert (box & true).sum() / (box | true).sum() > 0.93
     assert not prepared.matte_given
+    # The crop says where it lies: drawn back onto the photo it covers the person.
+    left, top, side = prepared.crop
+    matrix = np.array([[CROP_SIZE / side, 0, -left * CROP_SIZE / side], [0, CROP_SIZE / side, -top * CROP_SIZE / side]])
+    there = cv2.warpAffine(mannequin.mask.astype(np.float32), matrix, (CROP_SIZE, CROP_SIZE)) > 0.5
+    assert (there & (prepared.alpha > 0.5)).sum() / (there | (prepared.alpha > 0.5)).sum() > 0.93
 
 
 def test_given_matte_is_kept(networks: BlazePose) -> None:
