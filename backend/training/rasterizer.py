@@ -1,0 +1,234 @@
+"""A z-buffer for triangle meshes seen from many views at once, in plain tensor operations on any device.
+
+Every face is expanded into the pixels of its bounding box; the pixels inside compete for the smallest 64-bit number
+made of the depth's bits above the face's number. The answer does not depend on the order of the work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+
+NEAR = 1e-2
+"""Faces with a corner nearer than this (metres) are dropped."""
+_MIN_AREA = 1e-9
+_SLACK = 1e-3
+"""Pixels by which a face is widened, so that rounding opens no seam between neighbours."""
+_EMPTY = torch.iinfo(torch.int64).max
+_CPU_FACES, _CPU_PAIRS = 1 << 16, 1 << 17
+"""Work on a processor goes in pieces that its cache holds."""
+_GPU_FACES, _GPU_PAIRS = 1 << 24, 1 << 26
+
+
+@dataclass(frozen=True)
+class Hits:
+    """The n samples that see a face, ordered by view, row, column.
+
+    Attributes:
+        sample: int64 [n], (view * height + row) * width + column.
+        face: int64 [n].
+        barycentric: [n, 3], perspective-correct.
+        depth: [n] along z.
+        shape: (views, height, width).
+    """
+
+    sample: torch.Tensor
+    face: torch.Tensor
+    barycentric: torch.Tensor
+    depth: torch.Tensor
+    shape: tuple[int, int, int]
+
+    def spread(self, values: torch.Tensor, empty: float = 0.0) -> torch.Tensor:
+        """``values`` [n, ...] laid out as pictures [B, H, W, ...]; ``empty`` where nothing is seen."""
+        count = self.shape[0] * self.shape[1] * self.shape[2]
+        out = values.new_full((count, *values.shape[1:]), empty)
+        out[self.sample] = values
+        return out.reshape(*self.shape, *values.shape[1:])
+
+
+@dataclass(frozen=True)
+class _Corners:
+    """Corner coordinates of faces in views: three tensors [b, F] for each of x, y (pixels) and z."""
+
+    x: tuple[torch.Tensor, ...]
+    y: tuple[torch.Tensor, ...]
+    z: tuple[torch.Tensor, ...]
+
+
+def rasterize(
+    screen: torch.Tensor,
+    faces: torch.Tensor,
+    size: tuple[int, int],
+    two_sided: torch.Tensor | None = None,
+    *,
+    perspective: bool = True,
+) -> Hits:
+    """Which face each sample sees first. Sample centres lie at +0.5.
+
+    Args:
+        screen: float32 [B, V, 3], each view's x, y in pixels (y down) and positive depth z.
+        faces: int64 [F, 3], counter-clockwise seen from outside.
+        size: (height, width).
+        two_sided: bool [F], faces also seen from behind; None means all of them.
+        perspective: depth is a distance along a pinhole's axis; False for parallel projection.
+    """
+    views, (height, width) = screen.shape[0], size
+    nearest = _nearest(screen, faces, size, two_sided, perspective)
+    sample = torch.nonzero(nearest != _EMPTY)[:, 0]
+    face = nearest[sample] & 0xFFFFFFFF
+    view = sample // (height * width)
+    x = (sample % width).to(screen.dtype) + 0.5
+    y = (sample // width % height).to(screen.dtype) + 0.5
+    corner = screen.reshape(-1, 3)[faces[face] + (view * screen.shape[1])[:, None]]
+    first, across, down = corner[:, 0], corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
+    area = across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0]
+    x, y = x - first[:, 0], y - first[:, 1]
+    second = (x * down[:, 1] - y * down[:, 0]) / area
+    third = (across[:, 0] * y - across[:, 1] * x) / area
+    weights = torch.stack([1 - second - third, second, third], 1).clamp(min=0)
+    weights = weights / weights.sum(1, keepdim=True)
+    if perspective:
+        weights = weights / corner[:, :, 2]
+        depth = 1 / weights.sum(1)
+        weights = weights * depth[:, None]
+    else:
+        depth = (weights * corner[:, :, 2]).sum(1)
+    return Hits(sample, face, weights, depth, (views, height, width))
+
+
+def depth_maps(
+    screen: torch.Tensor, faces: torch.Tensor, size: tuple[int, int], two_sided: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Depth [B, H, W] of what parallel rays see first, infinite where they see nothing. Arguments as `rasterize`."""
+    nearest = _nearest(screen, faces, size, two_sided, False)
+    depth = (nearest >> 32).to(torch.int32).view(torch.float32)
+    return torch.where(nearest == _EMPTY, torch.inf, depth).reshape(screen.shape[0], *size)
+
+
+def _nearest(
+    screen: torch.Tensor,
+    faces: torch.Tensor,
+    size: tuple[int, int],
+    two_sided: torch.Tensor | None,
+    perspective: bool,
+) -> torch.Tensor:
+    """int64 [B * H * W]: depth bits above the face's number, the largest integer where nothing is seen."""
+    views, (height, width) = screen.shape[0], size
+    nearest = torch.full((views * height * width,), _EMPTY, dtype=torch.int64, device=screen.device)
+    gpu = screen.device.type == "cuda"
+    most_faces, most_pairs = (_GPU_FACES, _GPU_PAIRS) if gpu else (_CPU_FACES, _CPU_PAIRS)
+    x, y, z = (screen[..., k].contiguous() for k in range(3))
+    step = max(1, most_faces // max(views, 1)) if gpu else most_faces
+    for start in range(0, len(faces), step):
+        piece = faces[start : start + step].T.contiguous()
+        sides = None if two_sided is None else two_sided[start : start + step]
+        # On a processor the views come one by one: each one's working set stays in cache.
+        for first, last in [(0, views)] if gpu else [(b, b + 1) for b in range(views)]:
+            corners = _Corners(
+                *(tuple(axis[first:last].index_select(1, piece[k]) for k in range(3)) for axis in (x, y, z))
+            )
+            _scatter(nearest, corners, first, start, size, sides, perspective, most_pairs)
+    return nearest
+
+
+def _scatter(
+    nearest: torch.Tensor,
+    corners: _Corners,
+    first_view: int,
+    first_face: int,
+    size: tuple[int, int],
+    two_sided: torch.Tensor | None,
+    perspective: bool,
+    most_pairs: int,
+) -> None:
+    """Enter faces into ``nearest``."""
+    height, width = size
+    (x0, x1, x2), (y0, y1, y2), (z0, z1, z2) = corners.x, corners.y, corners.z
+    ax, ay, bx, by = x1 - x0, y1 - y0, x2 - x0, y2 - y0
+    area = ax * by - ay * bx
+    # Rows point down, so what is counter-clockwise from outside has a negative area.
+    facing = area < -_MIN_AREA if two_sided is not None else area.abs() > _MIN_AREA
+    if two_sided is not None:
+        facing |= two_sided & (area > _MIN_AREA)
+    left = (torch.minimum(torch.minimum(x0, x1), x2) - (0.5 + _SLACK)).ceil_().clamp_(0, width)
+    top = (torch.minimum(torch.minimum(y0, y1), y2) - (0.5 + _SLACK)).ceil_().clamp_(0, height)
+    right = (torch.maximum(torch.maximum(x0, x1), x2) - (0.5 - _SLACK)).floor_().clamp_(-1, width - 1)
+    bottom = (torch.maximum(torch.maximum(y0, y1), y2) - (0.5 - _SLACK)).floor_().clamp_(-1, height - 1)
+    facing &= (right >= left) & (bottom >= top) & (torch.minimum(torch.minimum(z0, z1), z2) > NEAR)
+    count = area.shape[1]
+    kept = torch.nonzero(facing.reshape(-1))[:, 0]
+    if len(kept) == 0:
+        return
+
+    def take(values: torch.Tensor) -> torch.Tensor:
+        return values.reshape(-1).index_select(0, kept)
+
+    left, top = take(left), take(top)
+    columns, rows = (take(right) - left + 1).to(torch.int32), (take(bottom) - top + 1).to(torch.int32)
+    ax, ay, bx, by, inverse = take(ax), take(ay), take(bx), take(by), 1 / take(area)
+    z0, z1, z2 = take(z0), take(z1), take(z2)
+    if perspective:
+        z0, z1, z2 = 1 / z0, 1 / z1, 1 / z2
+    z1, z2 = z1 - z0, z2 - z0
+    # Affine in the picture: both weights, and the depth (or its inverse), from the box's first sample.
+    dx, dy = left + 0.5 - take(x0), top + 0.5 - take(y0)
+    second_x, second_y = by * inverse, -bx * inverse
+    third_x, third_y = -ay * inverse, ax * inverse
+    second, third = second_x * dx + second_y * dy, third_x * dx + third_y * dy
+    slack = _SLACK / torch.maximum(torch.maximum(ax.abs(), ay.abs()), torch.maximum(bx.abs(), by.abs()))
+    plane = torch.stack(
+        [
+            second + slack, second_x, second_y,
+            third + slack, third_x, third_y,
+            z0 + second * z1 + third * z2, second_x * z1 + third_x * z2, second_y * z1 + third_y * z2,
+            1 + 3 * slack,
+        ],
+        1,
+    )  # fmt: skip
+    view = kept // count
+    number = kept - view * count + first_face
+    base = (view + first_view) * (height * width) + top.long() * width + left.long()
+    pairs = columns * rows
+    ends = pairs.cumsum(0, dtype=torch.int64)
+    total = int(ends[-1])
+    cuts = [0, len(kept)]
+    if total > most_pairs:
+        marks = torch.arange(most_pairs, total, most_pairs, device=ends.device)
+        cuts = [0, *torch.searchsorted(ends, marks, right=True).tolist(), len(kept)]
+    for low, high in pairwise(cuts):
+        if high > low:
+            part = slice(low, high)
+            _enter(nearest, plane[part], columns[part], pairs[part], base[part], number[part], width, perspective)
+
+
+def _enter(
+    nearest: torch.Tensor,
+    plane: torch.Tensor,
+    columns: torch.Tensor,
+    pairs: torch.Tensor,
+    base: torch.Tensor,
+    number: torch.Tensor,
+    width: int,
+    perspective: bool,
+) -> None:
+    """One piece of :func:`_scatter`: expand to (face, pixel) pairs, drop those outside, keep the nearest."""
+    ends = pairs.cumsum(0)
+    total = int(ends[-1])
+    owner = torch.repeat_interleave(torch.arange(len(pairs), device=pairs.device), pairs, output_size=total)
+    within = torch.arange(total, dtype=torch.int32, device=pairs.device) - (ends - pairs).to(torch.int32)[owner]
+    across = columns[owner]
+    row = torch.div(within, across, rounding_mode="floor")
+    column = within - row * across
+    p = plane.index_select(0, owner)
+    x, y = column.to(plane.dtype), row.to(plane.dtype)
+    second = p[:, 0] + p[:, 1] * x + p[:, 2] * y
+    third = p[:, 3] + p[:, 4] * x + p[:, 5] * y
+    inside = torch.nonzero((second >= 0) & (third >= 0) & (second + third <= p[:, 9]))[:, 0]
+    owner, x, y = owner[inside], x[inside], y[inside]
+    z = p[:, 6][inside] + p[:, 7][inside] * x + p[:, 8][inside] * y
+    depth = (1 / z if perspective else z).clamp(min=NEAR)
+    pixel = base[owner] + (row[inside] * width + column[inside])
+    key = depth.contiguous().view(torch.int32).long() << 32 | number[owner]
+    nearest.scatter_reduce_(0, pixel, key, "amin")

@@ -1,0 +1,121 @@
+"""Pictures of figures: colour, alpha, depth, normal and body-part label from many cameras."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+
+from .cameras import Camera
+from .figure import Figure
+from .lighting import BakedLight, Light, bake_light, shade
+from .rasterizer import rasterize
+
+
+@dataclass(frozen=True)
+class Views:
+    """B pictures of S pixels a side, one device.
+
+    Attributes:
+        rgb: float32 [B, S, S, 3] display sRGB in 0..1, over the background (white unless another was given).
+        alpha: float32 [B, S, S] coverage.
+        depth: float32 [B, S, S] metres along the camera's axis, infinite where nothing is seen.
+        normal: float32 [B, S, S, 3] unit, world space, towards the camera; zero where nothing is seen.
+        label: uint8 [B, S, S], numbers of ``figure.PART_NAMES``.
+    """
+
+    rgb: torch.Tensor
+    alpha: torch.Tensor
+    depth: torch.Tensor
+    normal: torch.Tensor
+    label: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.alpha)
+
+    def __getitem__(self, index: slice) -> Views:
+        return Views(*(getattr(self, f.name)[index] for f in fields(self)))
+
+    def to(self, device: torch.device | str) -> Views:
+        """The same pictures on another device."""
+        return Views(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+def render_views(
+    figures: Sequence[Figure],
+    lights: Sequence[Light],
+    cameras: Sequence[Camera],
+    size: int,
+    supersample: int = 2,
+    background: torch.Tensor | Sequence[float] | None = None,
+    baked: Sequence[BakedLight] | None = None,
+) -> Views:
+    """Render each figure from each of its cameras.
+
+    Args:
+        figures: N of them.
+        lights: one a figure.
+        cameras: a batch a figure; they are scaled to ``size``.
+        size: pixels a side.
+        supersample: colour and alpha are the mean of this many samples squared; depth, normal and label are those of
+            the sample nearest to the pixel's middle.
+        background: [3] or [B, S, S, 3] sRGB; None is white.
+        baked: light already baked, one a figure; None bakes it here.
+
+    Returns:
+        All views, the first figure's first.
+    """
+    parts = []
+    for index, (figure, light, camera) in enumerate(zip(figures, lights, cameras)):
+        light_on = bake_light(figure, light) if baked is None else baked[index]
+        parts.append(_render(figure, light, light_on, camera.to(figure.vertices.device), size, supersample))
+    views = parts[0] if len(parts) == 1 else Views(*(torch.cat(v) for v in zip(*(_values(p) for p in parts))))
+    behind = torch.ones(3) if background is None else torch.as_tensor(background, dtype=torch.float32)
+    rgb = views.rgb + (1 - views.alpha[..., None]) * behind.to(views.rgb.device)
+    return Views(rgb, views.alpha, views.depth, views.normal, views.label)
+
+
+def _values(views: Views) -> list[torch.Tensor]:
+    return [getattr(views, f.name) for f in fields(views)]
+
+
+def _render(figure: Figure, light: Light, baked: BakedLight, camera: Camera, size: int, supersample: int) -> Views:
+    """Views of one figure; colour premultiplied on black."""
+    fine = size * supersample
+    camera = camera.resized(fine)
+    hits = rasterize(camera.project(figure.vertices), figure.faces, (fine, fine), figure.two_sided)
+    view = hits.sample // (fine * fine)
+    corners = figure.faces[hits.face]
+    point = torch.einsum("nkc,nk->nc", figure.vertices[corners], hits.barycentric)
+    towards = torch.nn.functional.normalize(camera.positions()[view] - point, dim=1)
+    colour = shade(figure, light, baked, hits.face, hits.barycentric, towards)
+    batch = len(camera)
+    folded = (batch, size, supersample, size, supersample)
+    rgba = hits.spread(torch.cat([colour, colour.new_ones(len(colour), 1)], 1))
+    rgba = rgba.reshape(*folded, 4).mean((2, 4))
+
+    column, row = hits.sample % fine, hits.sample // fine % fine
+    middle = (column % supersample == supersample // 2) & (row % supersample == supersample // 2)
+    chosen = torch.nonzero(middle)[:, 0]
+    place = (view[chosen] * size + row[chosen] // supersample) * size + column[chosen] // supersample
+    face, corners = hits.face[chosen], corners[chosen]
+    normal = torch.einsum("nkc,nk->nc", figure.normals[corners], hits.barycentric[chosen])
+    a, b, c = (figure.vertices[corners[:, k]] for k in range(3))
+    behind = (torch.linalg.cross(b - a, c - a) * towards[chosen]).sum(1, keepdim=True) < 0
+    normal = torch.nn.functional.normalize(torch.where(behind, -normal, normal), dim=1)
+    count = batch * size * size
+    depth = colour.new_full((count,), torch.inf)
+    depth[place] = hits.depth[chosen]
+    normals = colour.new_zeros(count, 3)
+    normals[place] = normal
+    label = torch.zeros(count, dtype=torch.uint8, device=colour.device)
+    label[place] = figure.part[face].to(torch.uint8)
+    shape = (batch, size, size)
+    return Views(
+        rgba[..., :3].contiguous(),
+        rgba[..., 3].contiguous(),
+        depth.reshape(shape),
+        normals.reshape(*shape, 3),
+        label.reshape(shape),
+    )
