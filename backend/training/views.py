@@ -41,6 +41,16 @@ class Views:
         """The same pictures on another device."""
         return Views(*(getattr(self, f.name).to(device) for f in fields(self)))
 
+    def halved(self) -> Views:
+        """Pictures of half the size: colour and alpha are means, the rest is of the sample nearest to the middle."""
+        batch, size = self.alpha.shape[:2]
+        folded = (batch, size // 2, 2, size // 2, 2)
+        return Views(
+            self.rgb.reshape(*folded, 3).mean((2, 4)),
+            self.alpha.reshape(folded).mean((2, 4)),
+            *(getattr(self, name)[:, 1::2, 1::2].contiguous() for name in ("depth", "normal", "label")),
+        )
+
 
 def render_views(
     figures: Sequence[Figure],
