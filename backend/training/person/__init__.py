@@ -1,0 +1,5 @@
+"""Clothed synthetic people, each from a seed."""
+
+from .person import Person, build_person
+
+__all__ = ["Person", "build_person"]
