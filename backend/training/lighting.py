@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from .figure import Figure, Surface
-from .rasterizer import depth_maps
+from .rasterizer import depth_maps, interpolate
 
 _SKY_DIRECTIONS = 40
 _KEY_DIRECTIONS = 10
@@ -147,35 +147,38 @@ def visibility(figure: Figure, directions: torch.Tensor, size: int) -> torch.Ten
         directions: [K, 3] unit, towards the light.
         size: pixels a side of the depth maps.
     """
-    vertices, normals = figure.vertices, figure.normals
-    middle = (vertices.amin(0) + vertices.amax(0)) / 2
-    placed = vertices - middle
+    vertices = figure.vertices
+    placed = vertices - (vertices.amin(0) + vertices.amax(0)) / 2
     radius = placed.norm(dim=1).max()
     texel = 2 * radius / (size - 3)
-    across, up = _frame(directions)
-    # Seen along the light: x across, y down, z away from the lamp; seen from outside, turns keep their sense.
-    axes = torch.stack([across, -up, -directions], 1)
-    seen = placed @ axes.transpose(1, 2)
-    screen = torch.cat([seen[..., :2] / texel + size / 2, seen[..., 2:] + 2 * radius], 2)
-    maps = depth_maps(screen, figure.faces, (size, size), figure.two_sided)
-
-    normal = normals @ axes.transpose(1, 2)
-    # The tangent plane's depth per metre across; steep planes are held, they get no light anyway.
-    slope = -(normal[..., :2] / normal[..., 2:].clamp(max=-0.2))
     lift = _LIFT + 0.35 * texel
-    x, y, z = (screen + torch.cat([normal[..., :2] * lift / texel, normal[..., 2:] * lift], 2)).unbind(-1)
-    column, row = (x - 0.5).floor(), (y - 0.5).floor()
-    fraction_x, fraction_y = x - 0.5 - column, y - 0.5 - row
-    flat = maps.reshape(len(directions), -1)
-    total = torch.zeros_like(z)
-    for down in (0, 1):
-        for side in (0, 1):
-            share = (fraction_x if side else 1 - fraction_x) * (fraction_y if down else 1 - fraction_y)
-            at_x, at_y = (column + side).clamp(0, size - 1), (row + down).clamp(0, size - 1)
-            expected = z + texel * (slope[..., 0] * (at_x + 0.5 - x) + slope[..., 1] * (at_y + 0.5 - y))
-            found = flat.gather(1, (at_y * size + at_x).long())
-            total += share * (found > expected - _BIAS)
-    return total
+    columns, normals = placed.T.contiguous(), figure.normals.T.contiguous()
+    step = len(directions) if vertices.device.type == "cuda" else 1
+    out = []
+    for part in directions.split(step):
+        across, up = _frame(part)
+        # Seen along the light: x across, y down, z away from the lamp, all positive.
+        x, y, z = (across @ columns) / texel + size / 2, (up @ columns) / -texel + size / 2, 2 * radius - part @ columns
+        flat = depth_maps(x, y, z, figure.faces, (size, size), figure.two_sided).reshape(len(part), -1)
+        normal_x, normal_y, normal_z = across @ normals, -(up @ normals), -(part @ normals)
+        # The tangent plane's depth per texel across; steep planes are held, they get no light anyway.
+        steep = texel / normal_z.clamp(max=-0.2)
+        slope_x, slope_y = -normal_x * steep, -normal_y * steep
+        x, y, z = x + normal_x * (lift / texel) - 0.5, y + normal_y * (lift / texel) - 0.5, z + normal_z * lift - _BIAS
+        column, row = x.floor().clamp_(0, size - 2), y.floor().clamp_(0, size - 2)
+        x, y = x - column, y - row
+        first = (row * size + column).long()
+        near = z - slope_x * x - slope_y * y
+        total = torch.zeros_like(z)
+        for offset, share, plane in (
+            (0, (1 - x) * (1 - y), near),
+            (1, x * (1 - y), near + slope_x),
+            (size, (1 - x) * y, near + slope_y),
+            (size + 1, x * y, near + slope_x + slope_y),
+        ):
+            total += share * (flat.gather(1, first + offset) > plane)
+        out.append(total)
+    return torch.cat(out)
 
 
 def bake_light(figure: Figure, light: Light) -> BakedLight:
@@ -202,13 +205,10 @@ def bake_light(figure: Figure, light: Light) -> BakedLight:
     return BakedLight(ambient, visibility(figure, rays, _KEY_SIZE).mean(0))
 
 
-def _gather(values: torch.Tensor, corners: torch.Tensor, barycentric: torch.Tensor) -> torch.Tensor:
-    """``values`` [V, C] at the corners int64 [n, 3], interpolated: [n, C]."""
-    return torch.einsum("nkc,nk->nc", values[corners], barycentric)
-
-
 @dataclass(frozen=True)
 class _Points:
+    """What light needs to know of n surface points: surface, unit normal [n, 3], ambient light [n, 3], lamp [n, 1]."""
+
     surface: Surface
     normal: torch.Tensor
     ambient: torch.Tensor
@@ -220,21 +220,27 @@ def _points(
     baked: BakedLight,
     face: torch.Tensor,
     barycentric: torch.Tensor,
-    towards: torch.Tensor | None = None,
+    behind: torch.Tensor | None = None,
 ) -> _Points:
-    corners = figure.faces[face]
+    corners = torch.stack([figure.faces[:, k].index_select(0, face) for k in range(3)])
     table = torch.cat([figure.normals, baked.ambient, baked.key_visibility[:, None]], 1)
-    mixed = _gather(table, corners, barycentric)
-    normal = torch.nn.functional.normalize(mixed[:, :3], dim=1)
-    ambient = mixed[:, 3:6]
-    if towards is not None:
-        # Only a face may say that its back is seen: an interpolated normal leans away along every outline.
-        a, b, c = (figure.vertices[corners[:, k]] for k in range(3))
-        behind = (torch.linalg.cross(b - a, c - a) * towards).sum(1, keepdim=True) < 0
-        normal = torch.where(behind, -normal, normal)
-        ambient = torch.where(behind, ambient * _INSIDE, ambient)
-    surface = figure.material(face, torch.einsum("nkc,nk->nc", figure.corners[face], barycentric))
-    return _Points(surface, normal, ambient, mixed[:, 6:7])
+    mixed = interpolate(table, corners, barycentric)
+    normal, ambient = mixed[:, :3], mixed[:, 3:6]
+    normal = normal / (normal * normal).sum(1, keepdim=True).clamp(min=1e-12).sqrt()
+    if behind is not None:
+        normal = torch.where(behind[:, None], -normal, normal)
+        ambient = torch.where(behind[:, None], ambient * _INSIDE, ambient)
+    values = figure.corners.index_select(0, face)
+    mixed_values = values[:, 0] * barycentric[:, :1]
+    for k in (1, 2):
+        mixed_values.addcmul_(values[:, k], barycentric[:, k : k + 1])
+    return _Points(figure.material(face, mixed_values), normal, ambient, mixed[:, 6:7])
+
+
+def _behind(figure: Figure, face: torch.Tensor, view_direction: torch.Tensor) -> torch.Tensor:
+    """bool [n]: only a face may say that its back is seen; an interpolated normal leans away along every outline."""
+    a, b, c = (figure.vertices[figure.faces[face, k]] for k in range(3))
+    return (torch.linalg.cross(b - a, c - a) * view_direction).sum(1) < 0
 
 
 def _diffuse(light: Light, points: _Points) -> torch.Tensor:
@@ -258,6 +264,7 @@ def shade(
     face: torch.Tensor,
     barycentric: torch.Tensor,
     view_direction: torch.Tensor,
+    behind: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Display colours of surface points as a camera sees them.
 
@@ -266,11 +273,13 @@ def shade(
         face: int64 [n].
         barycentric: [n, 3].
         view_direction: [n, 3] unit, from the points towards the camera.
+        behind: bool [n], whether the face shows its back, if that is known.
 
     Returns:
         [n, 3] sRGB in 0..1.
     """
-    points = _points(figure, baked, face, barycentric, view_direction)
+    behind = _behind(figure, face, view_direction) if behind is None else behind
+    points = _points(figure, baked, face, barycentric, behind)
     gloss = points.surface.gloss[:, None]
     # Blinn's highlight, sharper the glossier; at grazing angles surfaces mirror the sky (Schlick).
     half = torch.nn.functional.normalize(light.key_direction + view_direction, dim=1)

@@ -31,6 +31,7 @@ class Hits:
         face: int64 [n].
         barycentric: [n, 3], perspective-correct.
         depth: [n] along z.
+        behind: bool [n], whether the face shows its back.
         shape: (views, height, width).
     """
 
@@ -38,6 +39,7 @@ class Hits:
     face: torch.Tensor
     barycentric: torch.Tensor
     depth: torch.Tensor
+    behind: torch.Tensor
     shape: tuple[int, int, int]
 
     def spread(self, values: torch.Tensor, empty: float = 0.0) -> torch.Tensor:
@@ -46,6 +48,14 @@ class Hits:
         out = values.new_full((count, *values.shape[1:]), empty)
         out[self.sample] = values
         return out.reshape(*self.shape, *values.shape[1:])
+
+
+def interpolate(values: torch.Tensor, corners: torch.Tensor, barycentric: torch.Tensor) -> torch.Tensor:
+    """``values`` [V, C] mixed at ``corners`` int64 [3, n] by ``barycentric`` [n, 3]: [n, C]."""
+    out = values.index_select(0, corners[0]) * barycentric[:, :1]
+    for k in (1, 2):
+        out.addcmul_(values.index_select(0, corners[k]), barycentric[:, k : k + 1])
+    return out
 
 
 @dataclass(frozen=True)
@@ -74,52 +84,69 @@ def rasterize(
         two_sided: bool [F], faces also seen from behind; None means all of them.
         perspective: depth is a distance along a pinhole's axis; False for parallel projection.
     """
-    views, (height, width) = screen.shape[0], size
-    nearest = _nearest(screen, faces, size, two_sided, perspective)
+    views, (height, width) = len(screen), size
+    nearest = _nearest(*(screen[..., k].contiguous() for k in range(3)), faces, size, two_sided, perspective)
     sample = torch.nonzero(nearest != _EMPTY)[:, 0]
-    face = nearest[sample] & 0xFFFFFFFF
-    view = sample // (height * width)
-    x = (sample % width).to(screen.dtype) + 0.5
-    y = (sample // width % height).to(screen.dtype) + 0.5
-    corner = screen.reshape(-1, 3)[faces[face] + (view * screen.shape[1])[:, None]]
-    first, across, down = corner[:, 0], corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
-    area = across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0]
-    x, y = x - first[:, 0], y - first[:, 1]
-    second = (x * down[:, 1] - y * down[:, 0]) / area
-    third = (across[:, 0] * y - across[:, 1] * x) / area
-    weights = torch.stack([1 - second - third, second, third], 1).clamp(min=0)
-    weights = weights / weights.sum(1, keepdim=True)
+    face = nearest.index_select(0, sample) & 0xFFFFFFFF
+    count = height * width
+    view = torch.div(sample, count, rounding_mode="floor")
+    within = (sample - view * count).to(torch.int32)
+    row = torch.div(within, width, rounding_mode="floor")
+    x, y = (within - row * width).to(screen.dtype) + 0.5, row.to(screen.dtype) + 0.5
+    flat, start = screen.reshape(-1, 3), view * screen.shape[1]
+    (x0, y0, z0), (x1, y1, z1), (x2, y2, z2) = (
+        flat.index_select(0, faces[:, k].index_select(0, face) + start).unbind(1) for k in range(3)
+    )
+    ax, ay, bx, by, x, y = x1 - x0, y1 - y0, x2 - x0, y2 - y0, x - x0, y - y0
+    area = ax * by - ay * bx
+    second, third = ((x * by - y * bx) / area).clamp(0, 1), ((ax * y - ay * x) / area).clamp(0, 1)
+    first = (1 - second - third).clamp(min=0)
     if perspective:
-        weights = weights / corner[:, :, 2]
-        depth = 1 / weights.sum(1)
-        weights = weights * depth[:, None]
+        first, second, third = first / z0, second / z1, third / z2
+        total = first + second + third
+        depth = 1 / total
     else:
-        depth = (weights * corner[:, :, 2]).sum(1)
-    return Hits(sample, face, weights, depth, (views, height, width))
+        total = first + second + third
+        depth = (first * z0 + second * z1 + third * z2) / total
+    if perspective:
+        # The slack at edges leaves weights whose sum is not quite one.
+        depth = depth * (first * z0 + second * z1 + third * z2)
+    weights = torch.stack([first, second, third], 1) / total[:, None]
+    return Hits(sample, face, weights, depth, area > 0, (views, height, width))
 
 
 def depth_maps(
-    screen: torch.Tensor, faces: torch.Tensor, size: tuple[int, int], two_sided: torch.Tensor | None = None
+    x: torch.Tensor,
+    y: torch.Tensor,
+    z: torch.Tensor,
+    faces: torch.Tensor,
+    size: tuple[int, int],
+    two_sided: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Depth [B, H, W] of what parallel rays see first, infinite where they see nothing. Arguments as `rasterize`."""
-    nearest = _nearest(screen, faces, size, two_sided, False)
+    """Depth [B, H, W] of what parallel rays see first, infinite where they see nothing.
+
+    Args:
+        x, y, z: [B, V] each, as in the last axis of :func:`rasterize`'s ``screen``; the rest as there.
+    """
+    nearest = _nearest(x, y, z, faces, size, two_sided, False)
     depth = (nearest >> 32).to(torch.int32).view(torch.float32)
-    return torch.where(nearest == _EMPTY, torch.inf, depth).reshape(screen.shape[0], *size)
+    return torch.where(nearest == _EMPTY, torch.inf, depth).reshape(len(x), *size)
 
 
 def _nearest(
-    screen: torch.Tensor,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    z: torch.Tensor,
     faces: torch.Tensor,
     size: tuple[int, int],
     two_sided: torch.Tensor | None,
     perspective: bool,
 ) -> torch.Tensor:
     """int64 [B * H * W]: depth bits above the face's number, the largest integer where nothing is seen."""
-    views, (height, width) = screen.shape[0], size
-    nearest = torch.full((views * height * width,), _EMPTY, dtype=torch.int64, device=screen.device)
-    gpu = screen.device.type == "cuda"
+    views, (height, width) = len(x), size
+    nearest = torch.full((views * height * width,), _EMPTY, dtype=torch.int64, device=x.device)
+    gpu = x.device.type == "cuda"
     most_faces, most_pairs = (_GPU_FACES, _GPU_PAIRS) if gpu else (_CPU_FACES, _CPU_PAIRS)
-    x, y, z = (screen[..., k].contiguous() for k in range(3))
     step = max(1, most_faces // max(views, 1)) if gpu else most_faces
     for start in range(0, len(faces), step):
         piece = faces[start : start + step].T.contiguous()

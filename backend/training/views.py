@@ -10,7 +10,7 @@ import torch
 from .cameras import Camera
 from .figure import Figure
 from .lighting import BakedLight, Light, bake_light, shade
-from .rasterizer import rasterize
+from .rasterizer import interpolate, rasterize
 
 
 @dataclass(frozen=True)
@@ -90,31 +90,50 @@ def _values(views: Views) -> list[torch.Tensor]:
     return [getattr(views, f.name) for f in fields(views)]
 
 
+_CPU_VIEWS = 1
+"""Views that a processor renders at a time: what is worked on stays in its cache."""
+
+
 def _render(figure: Figure, light: Light, baked: BakedLight, camera: Camera, size: int, supersample: int) -> Views:
     """Views of one figure; colour premultiplied on black."""
+    step = len(camera) if figure.vertices.device.type == "cuda" else _CPU_VIEWS
+    parts = [
+        _render_batch(figure, light, baked, camera[k : k + step], size, supersample)
+        for k in range(0, len(camera), step)
+    ]
+    return parts[0] if len(parts) == 1 else Views(*(torch.cat(v) for v in zip(*(_values(p) for p in parts))))
+
+
+def _render_batch(
+    figure: Figure, light: Light, baked: BakedLight, camera: Camera, size: int, supersample: int
+) -> Views:
     fine = size * supersample
     camera = camera.resized(fine)
-    hits = rasterize(camera.project(figure.vertices), figure.faces, (fine, fine), figure.two_sided)
-    view = hits.sample // (fine * fine)
-    corners = figure.faces[hits.face]
-    point = torch.einsum("nkc,nk->nc", figure.vertices[corners], hits.barycentric)
-    towards = torch.nn.functional.normalize(camera.positions()[view] - point, dim=1)
-    colour = shade(figure, light, baked, hits.face, hits.barycentric, towards)
     batch = len(camera)
-    folded = (batch, size, supersample, size, supersample)
-    rgba = hits.spread(torch.cat([colour, colour.new_ones(len(colour), 1)], 1))
-    rgba = rgba.reshape(*folded, 4).mean((2, 4))
+    hits = rasterize(camera.project(figure.vertices), figure.faces, (fine, fine), figure.two_sided)
+    view = torch.div(hits.sample, fine * fine, rounding_mode="floor")
+    within = (hits.sample - view * (fine * fine)).to(torch.int32)
+    row = torch.div(within, fine, rounding_mode="floor")
+    column = within - row * fine
+    towards = _towards(camera, view, row, column)
+    colour = shade(figure, light, baked, hits.face, hits.barycentric, towards, hits.behind)
 
-    column, row = hits.sample % fine, hits.sample // fine % fine
-    middle = (column % supersample == supersample // 2) & (row % supersample == supersample // 2)
-    chosen = torch.nonzero(middle)[:, 0]
-    place = (view[chosen] * size + row[chosen] // supersample) * size + column[chosen] // supersample
-    face, corners = hits.face[chosen], corners[chosen]
-    normal = torch.einsum("nkc,nk->nc", figure.normals[corners], hits.barycentric[chosen])
-    a, b, c = (figure.vertices[corners[:, k]] for k in range(3))
-    behind = (torch.linalg.cross(b - a, c - a) * towards[chosen]).sum(1, keepdim=True) < 0
-    normal = torch.nn.functional.normalize(torch.where(behind, -normal, normal), dim=1)
+    # One plane for each place of a sample in its pixel: pixels are sums of planes.
+    pixel_row = torch.div(row, supersample, rounding_mode="floor")
+    pixel_column = torch.div(column, supersample, rounding_mode="floor")
+    plane = (row - pixel_row * supersample) * supersample + (column - pixel_column * supersample)
+    place = (view * size + pixel_row) * size + pixel_column
     count = batch * size * size
+    planes = colour.new_zeros(supersample**2, count, 4)
+    planes.view(-1, 4)[plane * count + place] = torch.cat([colour, colour.new_ones(len(colour), 1)], 1)
+    rgba = planes.sum(0) / supersample**2
+
+    middle = (supersample // 2) * (supersample + 1)
+    chosen = torch.nonzero(plane == middle)[:, 0]
+    place, face = place[chosen], hits.face[chosen]
+    corners = figure.faces[face].T.contiguous()
+    normal = interpolate(figure.normals, corners, hits.barycentric[chosen])
+    normal = torch.nn.functional.normalize(torch.where(hits.behind[chosen, None], -normal, normal), dim=1)
     depth = colour.new_full((count,), torch.inf)
     depth[place] = hits.depth[chosen]
     normals = colour.new_zeros(count, 3)
@@ -123,9 +142,23 @@ def _render(figure: Figure, light: Light, baked: BakedLight, camera: Camera, siz
     label[place] = figure.part[face].to(torch.uint8)
     shape = (batch, size, size)
     return Views(
-        rgba[..., :3].contiguous(),
-        rgba[..., 3].contiguous(),
+        rgba[:, :3].reshape(*shape, 3),
+        rgba[:, 3].reshape(shape),
         depth.reshape(shape),
         normals.reshape(*shape, 3),
         label.reshape(shape),
     )
+
+
+def _towards(camera: Camera, view: torch.Tensor, row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
+    """Unit directions [n, 3] from what samples see towards the camera."""
+    ray = torch.stack([column + 0.5, row + 0.5], 1)
+    if len(camera) == 1:
+        rotation, centre, focal = camera.world_to_camera[0, :3, :3], camera.centre[0], camera.focal[0]
+        ray = torch.nn.functional.pad((ray - centre) / focal, (0, 1), value=1.0)
+        turned = ray @ rotation
+    else:
+        ray = (ray - camera.centre[view]) / camera.focal[view, None]
+        ray = torch.nn.functional.pad(ray, (0, 1), value=1.0)
+        turned = (ray[:, None] @ camera.world_to_camera[view, :3, :3])[:, 0]
+    return -turned / (ray * ray).sum(1, keepdim=True).sqrt()

@@ -64,8 +64,8 @@ def test_depth_and_barycentric_of_a_tilted_plane() -> None:
 
 
 def test_parallel_rays_interpolate_depth_linearly() -> None:
-    screen = torch.tensor([[0.0, 0.0, 1.0], [8.0, 0.0, 9.0], [0.0, 8.0, 1.0], [8.0, 8.0, 9.0]])[None]
-    depth = depth_maps(screen, torch.tensor([[0, 1, 2], [1, 3, 2]]), (8, 8))
+    screen = torch.tensor([[0.0, 0.0, 1.0], [8.0, 0.0, 9.0], [0.0, 8.0, 1.0], [8.0, 8.0, 9.0]])
+    depth = depth_maps(*screen.T[:, None], torch.tensor([[0, 1, 2], [1, 3, 2]]), (8, 8))
     expected = (torch.arange(8) + 1.5).expand(8, 8)
     torch.testing.assert_close(depth[0], expected, rtol=1e-5, atol=1e-5)
 
