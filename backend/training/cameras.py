@@ -111,7 +111,11 @@ def orbit(
 
 
 def frame(
-    points: torch.Tensor, azimuth: float, elevation: float, field_of_view: float = FIELD_OF_VIEW
+    points: torch.Tensor,
+    azimuth: float,
+    elevation: float,
+    field_of_view: float = FIELD_OF_VIEW,
+    pivot: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, float]:
     """Where :func:`orbit`'s target and distance must be for ``points`` to fill the picture as a prepared photo does.
 
@@ -122,6 +126,8 @@ def frame(
         points: [N, 3] metres.
         azimuth, elevation: degrees, see :func:`orbit`.
         field_of_view: degrees across the picture.
+        pivot: [3], the point as deep in the picture as which the target shall lie, so that an orbit about the target
+            turns the figure about this point; None is the points' mean.
 
     Returns:
         (target float32 [3], distance in metres), on the CPU.
@@ -140,9 +146,19 @@ def frame(
         target = target + ((low + high) / 2 * distance) @ axes[:2]
         wanted = 2 * half / (1 + 2 * MARGIN)
         distance = distance * float((high - low).max()) / wanted
-    return target.float(), distance
+    forward = axes[2]
+    slide = float(((points.mean(0) if pivot is None else pivot.double().cpu()) - target) @ forward)
+    return (target + slide * forward).float(), distance + slide
+
+
+def frame_figure(
+    figure: Figure, azimuth: float, elevation: float, field_of_view: float = FIELD_OF_VIEW
+) -> tuple[torch.Tensor, float]:
+    """:func:`frame` of a figure, to be seen from around its pelvis, or its middle where it has no body."""
+    pivot = None if figure.body is None else figure.body.joints[0]
+    return frame(figure.vertices, azimuth, elevation, field_of_view, pivot)
 
 
 def photo_distance(figure: Figure, azimuth: float = 0.0, elevation: float = 0.0) -> float:
     """Metres from the figure at which it fills the picture as the prepare stage crops it; see :func:`frame`."""
-    return frame(figure.vertices, azimuth, elevation)[1]
+    return frame_figure(figure, azimuth, elevation)[1]

@@ -85,7 +85,7 @@ def sample_light(seed: int, device: torch.device | str = "cpu", facing: float = 
         facing: degrees of azimuth of where the camera stands; lamps are placed about it.
     """
     rng = np.random.default_rng([seed, 0x11687])
-    share = rng.beta(2.0, 2.2) * 0.75 + 0.08  # of the light that comes from the key
+    share = rng.beta(2.2, 1.9) * 0.8 + 0.08  # of the light that comes from the key
     behind = rng.random() < 0.12
     azimuth = math.radians(facing) + (math.pi if behind else 0.0) + rng.normal() * math.radians(48)
     elevation = math.radians(rng.uniform(18, 68))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .augment import augment_photo
-from .cameras import Camera, frame, join, orbit
+from .cameras import Camera, frame_figure, join, orbit
 from .estimate import estimate_body, scale_of
 from .figure import Figure, TrueBody
 from .lighting import BakedLight, Light, bake_light, sample_light
@@ -141,7 +141,7 @@ def make_scene(
     aside = float(rng.choice([-1.0, 1.0]) * rng.uniform(25.0, 60.0))
     elevation = float(np.clip(rng.normal(2.0, 4.0), -6.0, 14.0))
     azimuth = facing(figure) + (aside if rng.random() < 0.2 else float(np.clip(turned, -25.0, 25.0)))
-    target, distance = frame(figure.vertices, azimuth, elevation)
+    target, distance = frame_figure(figure, azimuth, elevation)
     light = sample_light(seed, figure.vertices.device, azimuth)
     return Scene(seed, figure, light, bake_light(figure, light), azimuth, elevation, target, distance)
 
