@@ -235,7 +235,7 @@ def assemble_avatar(
     body: BodyModel, fit: BodyFit, photo: PreparedPhoto, reconstruction: Reconstruction, options: ReconstructOptions
 ) -> Avatar:
     """Bind the splats and describe everything in world space (y up, standing on y = 0, pelvis at x = z = 0)."""
-    gaussians, skin = bind(reconstruction)
+    gaussians, skin, references = bind(reconstruction)
     mesh = reconstruction.surface
     with torch.no_grad():
         rest, joints = (x.numpy() for x in body.shaped(torch.as_tensor(fit.betas)))
@@ -259,6 +259,7 @@ def assemble_avatar(
             surface_vertices=mesh.rest.astype(np.float32),
             surface_faces=mesh.faces.astype(np.int32),
             surface_weights=mesh.weights.astype(np.float32),
+            reference_triangles=references,
             uv=body.uv.numpy().astype(np.float32) if has_uv else None,
             uv_faces=body.uv_faces.numpy().astype(np.int32) if has_uv else None,
         ),

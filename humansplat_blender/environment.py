@@ -308,6 +308,4 @@ class InstallJob:
             fix = "Check the connection to the internet (or the proxy settings), then install again."
         else:
             fix = "Open the log to see why, then install again."
-        return Failure(
-            "install_failed", f"{step.label} did not work: the command {describe_exit(code)}.", fix, text
-        )
+        return Failure("install_failed", f"{step.label} did not work: the command {describe_exit(code)}.", fix, text)

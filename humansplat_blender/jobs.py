@@ -34,9 +34,7 @@ class State(Enum):
     DONE = "done"
 
 
-BUSY = frozenset(
-    {State.STARTING, State.RUNNING, State.CANCELLING, State.IMPORTING, State.INSTALLING, State.REMOVING}
-)
+BUSY = frozenset({State.STARTING, State.RUNNING, State.CANCELLING, State.IMPORTING, State.INSTALLING, State.REMOVING})
 
 
 @dataclass(frozen=True)

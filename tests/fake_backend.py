@@ -78,6 +78,7 @@ def make_avatar(splats: int = 3000, seed: int = 0) -> Any:
     """A figure of 23 square tubes, one a bone, with splats on its faces; a ``backend.avatar.Avatar``."""
     import numpy as np
 
+    from backend.avatar.frames import reference_triangles
     from backend.avatar.gaussians import SH_C0, Gaussians
     from backend.avatar.package import Avatar, Body, Camera, Skin
     from backend.avatar.quaternion import from_matrix
@@ -94,9 +95,7 @@ def make_avatar(splats: int = 3000, seed: int = 0) -> Any:
         np.float32,
     )
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float32)
-    side_faces = [[i, (i + 1) % 4, 4 + (i + 1) % 4] for i in range(4)] + [
-        [i, 4 + (i + 1) % 4, 4 + i] for i in range(4)
-    ]
+    side_faces = [[i, (i + 1) % 4, 4 + (i + 1) % 4] for i in range(4)] + [[i, 4 + (i + 1) % 4, 4 + i] for i in range(4)]
     vertices, faces, bones = [], [], []
     for child in range(1, 24):
         start, end = joints[PARENTS[child]], joints[child]
@@ -126,7 +125,8 @@ def make_avatar(splats: int = 3000, seed: int = 0) -> Any:
         opacity=np.full(splats, 0.9, np.float32),
         sh_dc=((rgb - 0.5) / SH_C0).astype(np.float32),
     )
-    barycentric, offset, local = bind_to_surface(gaussians, rest, chosen)
+    references = reference_triangles(rest, weights)
+    chosen, barycentric, offset, local = bind_to_surface(gaussians, rest, chosen, references)
     joint = np.array(bones)[chosen[:, 0]]
     joint_ids = np.zeros((splats, 4), np.uint8)
     joint_ids[:, 0] = joint
@@ -139,8 +139,8 @@ def make_avatar(splats: int = 3000, seed: int = 0) -> Any:
     world_to_camera[:3, 3] = (0.0, 0.85, 4.0)
     return Avatar(
         gaussians=gaussians,
-        skin=Skin(chosen.astype(np.int32), barycentric, offset, local, joint_ids, joint_weights),
-        body=Body(rest, triangles, weights, rest, triangles, weights),
+        skin=Skin(chosen, barycentric, offset, local, joint_ids, joint_weights),
+        body=Body(rest, triangles, weights, rest, triangles, weights, references),
         joint_names=JOINT_NAMES,
         parents=PARENTS,
         rest_joints=joints,

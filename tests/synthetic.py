@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from backend.avatar import Avatar, Body, Camera, Gaussians, Skin, bind_to_surface, sh_from_rgb
+from backend.avatar import Avatar, Body, Camera, Gaussians, Skin, bind_to_surface, reference_triangles, sh_from_rgb
 from backend.avatar.quaternion import normalize
 
 # name, parent, rest position in metres (T-pose, pelvis at the origin, x to the person's left, y up, z forward)
@@ -40,27 +40,29 @@ REST_JOINTS = np.array([place for _, _, place in SKELETON], dtype=np.float64)
 
 _RADIUS = {"spine1": 0.12, "spine2": 0.12, "spine3": 0.13, "neck": 0.08, "head": 0.09, "left_knee": 0.08}
 _RADIUS |= {"right_knee": 0.08, "left_hip": 0.09, "right_hip": 0.09}
-_SIDES = 12
-_RINGS = 7
 _CLOTH = 0.01
 
 
-def make_avatar(n_splats: int = 2000, seed: int = 0) -> Avatar:
-    """An avatar of ``n_splats`` random splats bound to tubes around 23 bones; the same for the same arguments."""
+def make_avatar(n_splats: int = 2000, seed: int = 0, detail: int = 1) -> Avatar:
+    """An avatar of ``n_splats`` random splats bound to tubes around 23 bones; the same for the same arguments.
+
+    Triangles measure about 3 to 6 cm; ``detail`` divides that.
+    """
     random = np.random.default_rng(seed)
-    vertices, normals, faces = _tubes()
+    vertices, normals, faces = _tubes(detail)
     weights = _weights(vertices)
     surface = (vertices + _CLOTH * normals).astype(np.float32)
     gaussians, triangles = _splats(surface, faces, n_splats, random)
-    barycentric, offset, rotation = bind_to_surface(gaussians, surface, triangles)
-    own = np.einsum("nc,ncj->nj", np.clip(barycentric, 0, 1), weights[triangles])
+    references = reference_triangles(surface, weights)
+    triangles, barycentric, offset, rotation = bind_to_surface(gaussians, surface, triangles, references)
+    own = np.einsum("nc,ncj->nj", barycentric, weights[triangles])
     joint_ids = np.argsort(-own, axis=1)[:, :4]
     joint_weights = np.take_along_axis(own, joint_ids, axis=1)
     lowest = float(vertices[:, 1].min())
     return Avatar(
         gaussians=gaussians,
         skin=Skin(
-            vertex_ids=triangles.astype(np.int32),
+            vertex_ids=triangles,
             barycentric=barycentric,
             offset=offset,
             rotation=rotation,
@@ -74,6 +76,7 @@ def make_avatar(n_splats: int = 2000, seed: int = 0) -> Avatar:
             surface_vertices=surface,
             surface_faces=faces,
             surface_weights=weights,
+            reference_triangles=references,
         ),
         joint_names=JOINT_NAMES,
         parents=PARENTS,
@@ -104,15 +107,16 @@ def make_camera(width: int = 256, height: int = 256, distance: float = 3.0) -> C
     return Camera(width, height, focal, focal, width / 2, height / 2, world_to_camera)
 
 
-def _tubes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _tubes(detail: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices [V, 3], outward normals [V, 3] and faces [F, 3] of open tubes with rounded ends."""
+    sides, rings = 12 * detail, 6 * detail + 1
     vertices, normals, faces = [], [], []
-    grid = np.arange(_RINGS * _SIDES).reshape(_RINGS, _SIDES)
+    grid = np.arange(rings * sides).reshape(rings, sides)
     following = np.roll(grid, -1, axis=1)
     lower = np.stack([grid[:-1], following[:-1], following[1:]], -1).reshape(-1, 3)
     upper = np.stack([grid[:-1], following[1:], grid[1:]], -1).reshape(-1, 3)
-    angle = np.arange(_SIDES) * 2 * np.pi / _SIDES
-    along = np.linspace(0.0, 1.0, _RINGS)
+    angle = np.arange(sides) * 2 * np.pi / sides
+    along = np.linspace(0.0, 1.0, rings)
     # A half ellipse's outline, cut short of the poles so that no triangle loses its area.
     profile = np.sqrt(1 - (0.95 * (2 * along - 1)) ** 4)
     for joint in range(1, len(PARENTS)):
@@ -127,7 +131,7 @@ def _tubes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         centre = start + along[:, None] * (end - start)
         faces.append(np.concatenate([lower, upper]) + sum(map(len, vertices)))
         vertices.append((centre[:, None] + radius * profile[:, None, None] * outward).reshape(-1, 3))
-        normals.append(np.broadcast_to(outward, (_RINGS, _SIDES, 3)).reshape(-1, 3))
+        normals.append(np.broadcast_to(outward, (rings, sides, 3)).reshape(-1, 3))
     return np.concatenate(vertices), np.concatenate(normals), np.concatenate(faces).astype(np.int32)
 
 

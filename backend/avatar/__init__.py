@@ -1,5 +1,6 @@
 """The avatar: splats, the surface they ride on, skinning, and the files. numpy and the standard library only."""
 
+from .frames import reference_triangles
 from .gaussians import SH_C0, Gaussians, from_rgb, rgb_from_sh, sh_from_rgb
 from .package import Avatar, AvatarFormatError, Body, Camera, Skin, load_avatar, save_avatar, validate_avatar
 from .ply import read_ply, write_ply
@@ -9,6 +10,8 @@ from .skinning import (
     pose_gaussians,
     rotation_matrices,
     skin_vertices,
+    stretch,
+    triangle_areas,
     triangle_frames,
 )
 
@@ -26,11 +29,14 @@ __all__ = [
     "load_avatar",
     "pose_gaussians",
     "read_ply",
+    "reference_triangles",
     "rgb_from_sh",
     "rotation_matrices",
     "save_avatar",
     "sh_from_rgb",
     "skin_vertices",
+    "stretch",
+    "triangle_areas",
     "triangle_frames",
     "validate_avatar",
     "write_ply",

@@ -16,9 +16,10 @@ import numpy as np
 
 from .gaussians import Gaussians
 from .ply import read_ply, write_ply
+from .skinning import triangle_areas
 
 FORMAT = "humansplat-avatar"
-VERSION = 1
+VERSION = 2
 JOINT_COUNT = 24
 SHAPE_COMPONENTS = 10
 METADATA_FILE = "avatar.json"
@@ -60,10 +61,11 @@ class Skin:
     """Where each of N splats sits on the surface mesh, and which joints move it.
 
     Attributes:
-        vertex_ids: int32 [N, 3] corners of its triangle, into ``Body.surface_vertices``.
-        barycentric: float32 [N, 3], sum 1, may lie outside 0..1.
-        offset: float32 [N] metres along the triangle's normal.
-        rotation: float32 [N, 4] wxyz relative to the triangle's frame.
+        vertex_ids: int32 [N, 3] corners of its triangle, into ``Body.surface_vertices``. The first one's reference
+            triangle (``Body.reference_triangles``) is the splat's frame.
+        barycentric: float32 [N, 3] of its point on the triangle, sum 1.
+        offset: float32 [N, 3] metres from that point to the splat, in the frame.
+        rotation: float32 [N, 4] wxyz, in the frame.
         joint_ids: uint8 [N, 4].
         joint_weights: float32 [N, 4], sum 1.
     """
@@ -83,6 +85,7 @@ class Body:
     Attributes:
         vertices, faces, weights: float32 [V, 3], int32 [F, 3], float32 [V, 24] of the naked body.
         surface_vertices, surface_faces, surface_weights: float32 [S, 3], int32 [G, 3], float32 [S, 24].
+        reference_triangles: int32 [S, 3] surface vertices whose triangle tells how the surface turns at each vertex.
         uv, uv_faces: float32 [T, 2] and int32 [F, 3] of the naked body, or None.
         pose_correctives: float32 [V, 3, 207] of the naked body, or None.
     """
@@ -93,6 +96,7 @@ class Body:
     surface_vertices: np.ndarray
     surface_faces: np.ndarray
     surface_weights: np.ndarray
+    reference_triangles: np.ndarray
     uv: np.ndarray | None = None
     uv_faces: np.ndarray | None = None
     pose_correctives: np.ndarray | None = None
@@ -213,17 +217,20 @@ def validate_avatar(avatar: Avatar) -> None:
     _check_body(avatar.body)
     skin = avatar.skin
     _check_array("skin.barycentric", skin.barycentric, (splats, 3))
-    _check_array("skin.offset", skin.offset, (splats,))
+    _check_array("skin.offset", skin.offset, (splats, 3))
     _check_array("skin.rotation", skin.rotation, (splats, 4))
     _check_indices("skin.vertex_ids", skin.vertex_ids, (splats, 3), len(avatar.body.surface_vertices))
     _check_indices("skin.joint_ids", skin.joint_ids, (splats, 4), JOINT_COUNT)
     _check_weights("skin.joint_weights", skin.joint_weights, (splats, 4))
     if not np.allclose(skin.barycentric.sum(axis=1), 1, atol=_SUM_TOLERANCE):
         raise AvatarFormatError("skin.barycentric has rows that do not sum to 1.")
-    corners = avatar.body.surface_vertices[skin.vertex_ids].astype(np.float64)
-    edges = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    if not (np.abs(edges).max(axis=1) > 0).all():
-        raise AvatarFormatError("skin.vertex_ids names triangles without an area.")
+    rest = avatar.body.surface_vertices
+    for name, triangles in (
+        ("skin.vertex_ids", skin.vertex_ids),
+        ("body.reference_triangles", avatar.body.reference_triangles),
+    ):
+        if not (triangle_areas(rest, triangles) > 0).all():
+            raise AvatarFormatError(f"{name} names triangles without an area.")
 
 
 def _write_files(avatar: Avatar, folder: Path, input_image: bytes | None, preview: bytes | None) -> None:
@@ -250,6 +257,7 @@ def _write_files(avatar: Avatar, folder: Path, input_image: bytes | None, previe
         surface_vertices=body.surface_vertices.astype(np.float32),
         surface_faces=body.surface_faces.astype(np.int32),
         surface_weights=body.surface_weights.astype(np.float32),
+        reference_triangles=body.reference_triangles.astype(np.int32),
         **arrays,
     )
     for name, image in ((INPUT_FILE, input_image), (PREVIEW_FILE, preview)):
@@ -427,6 +435,8 @@ def _check_body(body: Body) -> None:
         _check_weights(f"body.{prefix}weights", getattr(body, f"{prefix}weights"), (count, JOINT_COUNT))
         faces = getattr(body, f"{prefix}faces")
         _check_indices(f"body.{prefix}faces", faces, (len(faces) if np.ndim(faces) else 0, 3), count)
+    count = len(body.surface_vertices)
+    _check_indices("body.reference_triangles", body.reference_triangles, (count, 3), count)
     if (body.uv is None) != (body.uv_faces is None):
         raise AvatarFormatError("body.uv and body.uv_faces come together or not at all.")
     if body.uv is not None and body.uv_faces is not None:

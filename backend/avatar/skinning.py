@@ -101,46 +101,91 @@ def triangle_frames(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.nda
 
 
 def bind_to_surface(
-    gaussians_rest: Gaussians, surface_vertices: np.ndarray, triangles: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coordinates of rest splats in the frames of the triangles they ride on: the inverse of ``pose_gaussians``.
+    gaussians_rest: Gaussians, surface_vertices: np.ndarray, triangles: np.ndarray, references: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What ties splats to a surface: the inverse of ``pose_gaussians``.
+
+    A splat holds on to the point of its triangle that is nearest to it, and to the frame of the reference triangle of
+    the corner that is nearest to that point. The frame carries it from the point, and turns it.
 
     Args:
-        gaussians_rest: N splats in canonical space.
-        surface_vertices: [S, 3] rest, metres.
+        gaussians_rest: N splats in the space of the vertices.
+        surface_vertices: [S, 3] metres.
         triangles: int [N, 3], the triangle of each splat.
+        references: int [S, 3] from ``frames.reference_triangles``.
 
     Returns:
-        barycentric [N, 3] (sum 1, any sign), offset [N] metres along the normal, rotation [N, 4] wxyz; float32.
+        vertex ids int32 [N, 3], the triangle's corners, the nearest first; barycentric [N, 3] of the point, 0..1;
+        offset [N, 3] metres from the point, in the frame; rotation [N, 4] wxyz, in the frame; float32.
 
     Raises:
-        ValueError: a triangle has no area.
+        ValueError: a reference triangle has no area.
     """
     vertices = np.asarray(surface_vertices, dtype=np.float64)
     triangles = np.asarray(triangles)
-    frames, area = triangle_frames(vertices, triangles)
+    position = gaussians_rest.position.astype(np.float64)
+    barycentric = nearest_on_triangles(position, vertices[triangles])
+    order = np.argsort(-barycentric, axis=1, kind="stable")[:, :1]
+    order = (order + np.arange(3)) % 3  # the corners keep their sense of rotation
+    triangles = np.take_along_axis(triangles, order, 1)
+    barycentric = np.take_along_axis(barycentric, order, 1)
+    own = references[triangles[:, 0]]
+    frames, area = triangle_frames(vertices, own)
     if not (area > 0).all():
-        raise ValueError(f"{int((area <= 0).sum())} splats are bound to triangles without an area.")
-    corner = vertices[triangles[:, 0]]
-    local = np.einsum("nij,ni->nj", frames, gaussians_rest.position - corner)
-    second = np.einsum("nij,ni->nj", frames, vertices[triangles[:, 2]] - corner)
-    first_length = np.linalg.norm(vertices[triangles[:, 1]] - corner, axis=1)
-    # In the frame the edges are (first_length, 0) and (second_x, second_y): a triangular 2x2 system.
-    v = local[:, 1] / second[:, 1]
-    u = (local[:, 0] - v * second[:, 0]) / first_length
+        raise ValueError(f"{int((area <= 0).sum())} splats ride on reference triangles without an area.")
+    point = np.einsum("nc,nci->ni", barycentric, vertices[triangles])
+    offset = np.einsum("nij,ni->nj", frames, position - point)
     rotation = quaternion.multiply(
         quaternion.conjugate(quaternion.from_matrix(frames)),
         quaternion.normalize(gaussians_rest.rotation.astype(np.float64)),
     )
-    barycentric = np.stack([1 - u - v, u, v], axis=1)
-    return barycentric.astype(np.float32), local[:, 2].astype(np.float32), rotation.astype(np.float32)
+    return (
+        triangles.astype(np.int32),
+        barycentric.astype(np.float32),
+        offset.astype(np.float32),
+        rotation.astype(np.float32),
+    )
+
+
+def nearest_on_triangles(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Barycentric coordinates [N, 3], 0..1, of the point of each triangle that is nearest to a point.
+
+    Args:
+        points: [N, 3].
+        corners: [N, 3, 3], a corner a row; a triangle may be flat.
+    """
+    nearest = np.zeros((len(points), 3), dtype=points.dtype)
+    distance = np.full(len(points), np.inf, dtype=points.dtype)
+    for start in range(3):
+        end = (start + 1) % 3
+        edge, reach = corners[:, end] - corners[:, start], points - corners[:, start]
+        length = np.einsum("ni,ni->n", edge, edge)
+        share = (np.einsum("ni,ni->n", reach, edge) / np.where(length > 0, length, 1)).clip(0, 1)
+        gap = np.linalg.norm(reach - share[:, None] * edge, axis=1)
+        better = gap < distance
+        distance[better] = gap[better]
+        nearest[better] = 0
+        nearest[better, start], nearest[better, end] = (1 - share)[better], share[better]
+    # Where the point stands above the triangle, the nearest point is the foot of the perpendicular.
+    first, second, reach = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], points - corners[:, 0]
+    normal = _cross(first, second)
+    squared = np.einsum("ni,ni->n", normal, normal)
+    size = np.einsum("ni,ni->n", first, first) * np.einsum("ni,ni->n", second, second)
+    proper = squared > np.finfo(points.dtype).eps * size
+    squared = np.where(proper, squared, 1)
+    u = np.einsum("ni,ni->n", _cross(reach, second), normal) / squared
+    v = np.einsum("ni,ni->n", _cross(first, reach), normal) / squared
+    above = proper & (u >= 0) & (v >= 0) & (u + v <= 1)
+    nearest[above] = np.stack([1 - u - v, u, v], axis=1)[above]
+    return nearest
 
 
 def pose_gaussians(avatar: Avatar, pose: np.ndarray, translation: np.ndarray | None = None) -> Gaussians:
     """The avatar's splats in world space, float32.
 
-    position = sum_i bary_i v_i + offset n; rotation = R * rotation_local; the scale grows with the square root of the
-    triangle's change of area, within ``STRETCH_LIMITS``. ``v``, ``n`` and ``R`` are of the skinned surface.
+    position = sum_i bary_i v_i + R offset; rotation = R * rotation_local; the scale grows with the square root of the
+    triangle's change of area, within ``STRETCH_LIMITS``. ``v`` are the triangle's corners on the skinned surface, and
+    R is the frame there of the first corner's reference triangle.
 
     Args:
         avatar: N splats bound to its surface.
@@ -150,24 +195,34 @@ def pose_gaussians(avatar: Avatar, pose: np.ndarray, translation: np.ndarray | N
     if translation is None:
         translation = avatar.translation
     transforms = joint_transforms(np.asarray(pose, dtype=np.float64), avatar.rest_joints, avatar.parents)
-    rest = avatar.body.surface_vertices
-    vertices = skin_vertices(rest, avatar.body.surface_weights, transforms)
-    triangles = avatar.skin.vertex_ids
-    frames, area = triangle_frames(vertices, triangles)
-    _, rest_area = triangle_frames(rest, triangles)
-    barycentric = avatar.skin.barycentric
-    position = avatar.skin.offset[:, None] * frames[:, :, 2] + np.asarray(translation, dtype=np.float32)
+    body, skin = avatar.body, avatar.skin
+    vertices = skin_vertices(body.surface_vertices.astype(np.float64), body.surface_weights, transforms)
+    frames, _ = triangle_frames(vertices, body.reference_triangles)
+    turn = quaternion.from_matrix(frames).astype(np.float32)[skin.vertex_ids[:, 0]]
+    position = np.einsum("nij,nj->ni", frames.astype(np.float32)[skin.vertex_ids[:, 0]], skin.offset)
+    place = (vertices + translation).astype(np.float32)
     for corner in range(3):
-        position += barycentric[:, corner, None] * vertices[triangles[:, corner]]
-    rotation = quaternion.multiply(quaternion.from_matrix(frames), avatar.skin.rotation)
-    factor = np.clip(np.sqrt(area / rest_area), *STRETCH_LIMITS)[:, None]
+        position += skin.barycentric[:, corner, None] * place[skin.vertex_ids[:, corner]]
+    factor = stretch(body.surface_vertices, vertices, skin.vertex_ids)
     return Gaussians(
         position=position.astype(np.float32, copy=False),
-        rotation=quaternion.normalize(rotation).astype(np.float32, copy=False),
-        scale=(avatar.gaussians.scale * factor).astype(np.float32, copy=False),
+        rotation=quaternion.normalize(quaternion.multiply(turn, skin.rotation)).astype(np.float32, copy=False),
+        scale=(avatar.gaussians.scale * factor[:, None]).astype(np.float32, copy=False),
         opacity=avatar.gaussians.opacity,
         sh_dc=avatar.gaussians.sh_dc,
     )
+
+
+def stretch(rest: np.ndarray, posed: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Factor [N] by which splats on ``triangles`` [N, 3] grow from vertices [S, 3] at rest to posed ones."""
+    return np.sqrt(triangle_areas(posed, triangles) / triangle_areas(rest, triangles)).clip(*STRETCH_LIMITS)
+
+
+def triangle_areas(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Areas [N] of triangles [N, 3], in float64."""
+    corners = np.asarray(vertices)[triangles].astype(np.float64)
+    normal = _cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return 0.5 * np.sqrt(np.einsum("ni,ni->n", normal, normal))
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -7,18 +7,23 @@ import bpy
 import numpy as np
 
 from ...backend.avatar.package import Avatar
-from . import convert
+from . import attributes, convert
+from .nodes import bind
 
 # A weight this small moves a vertex by less than 1e-5 m.
 _SMALLEST_WEIGHT = 1e-6
 
 
 def create_body(avatar: Avatar, armature: bpy.types.Object, name: str) -> bpy.types.Object:
-    """The surface mesh with a vertex group for each joint and an Armature modifier; not linked to any collection."""
+    """The surface mesh: a vertex group for each joint, reference triangles, an Armature modifier; in no collection."""
     body = avatar.body
     mesh = create_mesh(name, convert.to_blender(body.surface_vertices), body.surface_faces)
     try:
         fill_vertex_groups(mesh, np.asarray(body.surface_weights))
+        references = body.reference_triangles
+        attributes.write_points(
+            mesh, {name: ("INT", references[:, corner]) for corner, name in enumerate(bind.REFERENCE)}
+        )
         obj = bpy.data.objects.new(name, mesh)
     except BaseException:
         bpy.data.batch_remove([mesh])

@@ -6,7 +6,7 @@ import bpy
 import numpy as np
 
 from ...backend.avatar.package import Avatar
-from ...backend.avatar.skinning import triangle_frames
+from ...backend.avatar.skinning import triangle_areas
 from . import attributes, convert
 from .nodes import bind
 from .nodes.build import set_input
@@ -30,7 +30,7 @@ def create_splats(avatar: Avatar, name: str) -> bpy.types.Object:
     :mod:`.nodes.bind` describes.
     """
     gaussians, skin = avatar.gaussians, avatar.skin
-    _, rest_area = triangle_frames(avatar.body.surface_vertices, skin.vertex_ids)
+    rest_area = triangle_areas(avatar.body.surface_vertices, skin.vertex_ids)
     radiance_type = "FLOAT4" if attributes.has_data_type("FLOAT4") else "FLOAT_COLOR"
     data = _carrier(name, len(gaussians))
     try:
@@ -41,10 +41,10 @@ def create_splats(avatar: Avatar, name: str) -> bpy.types.Object:
                 "rotation": ("QUATERNION", convert.orientations_to_blender(gaussians.rotation)),
                 "scale": ("FLOAT_VECTOR", gaussians.scale),
                 "radiance:base": (radiance_type, np.column_stack([gaussians.sh_dc, gaussians.opacity])),
-                # The binding is relative to triangles, so it is the same in every space.
+                # The binding is relative to frames of the mesh, so it is the same in every space.
                 **{key: ("INT", skin.vertex_ids[:, corner]) for corner, key in enumerate(bind.VERTICES)},
                 bind.BARYCENTRIC: ("FLOAT_VECTOR", skin.barycentric),
-                bind.OFFSET: ("FLOAT", skin.offset),
+                bind.OFFSET: ("FLOAT_VECTOR", skin.offset),
                 bind.ROTATION: ("QUATERNION", skin.rotation),
                 bind.REST_AREA: ("FLOAT", rest_area),
             },

@@ -74,9 +74,7 @@ def current_environment() -> environment.Environment | None:
     global _environment
     looked_at, found = _environment
     if not looked_at or time.monotonic() - looked_at > _ENVIRONMENT_CACHE_SECONDS:
-        found = environment.find(
-            preferences.get().backend_path, locations.user_folder(), locations.extension_root()
-        )
+        found = environment.find(preferences.get().backend_path, locations.user_folder(), locations.extension_root())
         _environment = (time.monotonic(), found)
     return found
 

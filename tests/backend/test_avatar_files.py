@@ -149,7 +149,7 @@ def test_package_round_trip(avatar: Avatar, tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "new")) == ["avatar"]
     assert sorted(os.listdir(tmp_path / "new/avatar")) == sorted(package.PACKAGE_FILES)
     document = json.loads((tmp_path / "new/avatar/avatar.json").read_text())
-    assert document["format"] == "humansplat-avatar" and document["version"] == 1
+    assert document["format"] == "humansplat-avatar" and document["version"] == 2
     assert set(document) == {
         *("format", "version", "generator", "body_model", "joint_names", "parents", "rest_joints", "betas", "pose"),
         *("translation", "joint_confidence", "camera", "source", "seconds", "warnings"),
@@ -277,7 +277,7 @@ def _set(index: Any, value: float) -> Callable[[np.ndarray], np.ndarray]:
         (lambda f: (f / "avatar.json").write_text("{"), "avatar.json is damaged"),
         (lambda f: (f / "avatar.json").write_bytes(b"\xff\xfe\x00"), "avatar.json is damaged"),
         (lambda f: (f / "avatar.json").write_text("[]"), "does not name the format"),
-        (lambda f: _json(f, version=2), "format version 2"),
+        (lambda f: _json(f, version=1), "format version 1"),
         (lambda f: _json(f, betas="remove"), "lacks the entry 'betas'"),
         (lambda f: _json(f, pose=[[0, 0, 0]]), r"pose has the shape \(1, 3\), expected \(24, 3\)"),
         (lambda f: _json(f, pose=[["a", 0, 0]]), "wrong kind"),
@@ -293,11 +293,13 @@ def _set(index: Any, value: float) -> Callable[[np.ndarray], np.ndarray]:
         (lambda f: (f / "gaussians.ply").unlink(), "gaussians.ply cannot be read"),
         (lambda f: (f / "gaussians.ply").write_bytes(b"ply\n"), "gaussians.ply"),
         (lambda f: _arrays(f, "skin.npz", offset=lambda _: None), "lacks the entry 'offset'"),
-        (lambda f: _arrays(f, "skin.npz", offset=lambda a: a[:-1]), r"skin.offset has the shape \(199,\)"),
+        (lambda f: _arrays(f, "skin.npz", offset=lambda a: a[:-1]), r"skin.offset has the shape \(199, 3\)"),
         (lambda f: _arrays(f, "skin.npz", offset=np.array([{}], object)), "skin.npz is damaged"),
         (lambda f: _arrays(f, "skin.npz", vertex_ids=_set((0, 0), 99999)), "vertex_ids holds indices outside"),
         (lambda f: _arrays(f, "skin.npz", vertex_ids=_set((5, 1), -1)), "vertex_ids holds indices outside"),
-        (lambda f: _arrays(f, "skin.npz", vertex_ids=_set(7, 3)), "without an area"),
+        (lambda f: _arrays(f, "skin.npz", vertex_ids=_set(7, 3)), "skin.vertex_ids names triangles without an area"),
+        (lambda f: _arrays(f, "body.npz", reference_triangles=_set(7, 3)), "reference_triangles names triangles"),
+        (lambda f: _arrays(f, "body.npz", reference_triangles=_set((7, 1), -1)), "holds indices outside"),
         (lambda f: _arrays(f, "skin.npz", joint_ids=_set((0, 0), 24)), r"joint_ids holds indices outside 0\.\.23"),
         (lambda f: _arrays(f, "skin.npz", joint_weights=_set((0, 0), 3)), "do not sum to 1"),
         (lambda f: _arrays(f, "skin.npz", barycentric=_set((0, 0), 3)), "do not sum to 1"),

@@ -16,10 +16,12 @@ from backend.avatar import (
     joint_transforms,
     pose_gaussians,
     quaternion,
+    reference_triangles,
     rotation_matrices,
     skin_vertices,
     triangle_frames,
 )
+from backend.avatar.skinning import nearest_on_triangles
 
 
 def scipy_rotation(q: np.ndarray) -> Rotation:
@@ -129,10 +131,60 @@ def test_triangle_frame_is_the_written_recipe() -> None:
     np.testing.assert_array_equal(frames[2], np.eye(3))
 
 
-def test_binding_to_a_flat_triangle_is_refused() -> None:
+def test_binding_to_a_flat_reference_triangle_is_refused() -> None:
     gaussians = make_avatar(1).gaussians
+    vertices, triangle = np.array([[0.0, 0, 0], [1, 0, 0], [2, 0, 0]]), np.array([[0, 1, 2]])
     with pytest.raises(ValueError, match="without an area"):
-        bind_to_surface(gaussians, np.array([[0.0, 0, 0], [1, 0, 0], [2, 0, 0]]), np.array([[0, 1, 2]]))
+        bind_to_surface(gaussians, vertices, triangle, np.repeat(triangle, 3, axis=0))
+
+
+def test_nearest_point_of_a_triangle_beats_every_other_one() -> None:
+    random = np.random.default_rng(7)
+    corners, points = random.normal(size=(60, 3, 3)), 2 * random.normal(size=(60, 3))
+    corners[:5, 2] = 0.3 * corners[:5, 0] + 0.7 * corners[:5, 1]  # flat ones
+    corners[5, 1:] = corners[5, 0]
+    found = nearest_on_triangles(points, corners)
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-12)
+    assert found.min() >= 0
+    own = np.linalg.norm(np.einsum("nc,nci->ni", found, corners) - points, axis=1)
+    tried = np.einsum("kc,nci->nki", random.dirichlet(np.full(3, 0.5), size=4000), corners)
+    best = np.linalg.norm(tried - points[:, None], axis=2).min(axis=1)
+    assert (own <= best + 1e-12).all()
+    assert (best - own).max() < 0.1
+
+
+def test_reference_triangles_are_wide_and_move_with_their_vertex() -> None:
+    avatar = make_avatar(10, detail=3)
+    body = avatar.body
+    references = body.reference_triangles
+    np.testing.assert_array_equal(references, reference_triangles(body.surface_vertices, body.surface_weights))
+
+    def heights(vertices: np.ndarray) -> np.ndarray:
+        corners = vertices[references]
+        edges = corners - np.roll(corners, 1, axis=1)
+        return np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1) / np.linalg.norm(edges, axis=2).max(axis=1)
+
+    rest = body.surface_vertices.astype(np.float64)
+    assert heights(rest).min() > 0.04
+    centres = rest[references].mean(axis=1)
+    assert np.linalg.norm(centres - rest, axis=1).max() < 0.2
+    transforms = joint_transforms(make_pose(3, 0.5), avatar.rest_joints, avatar.parents)
+    posed = skin_vertices(rest, body.surface_weights, transforms)
+    assert heights(posed).min() > 0.035
+
+
+def test_reference_triangles_of_rigid_parts_stay_on_them() -> None:
+    body = make_avatar(10, detail=2).body
+    owner = body.surface_weights.argmax(axis=1)
+    references = reference_triangles(body.surface_vertices, np.eye(24)[owner])
+    assert (owner[references] == owner[:, None]).all(axis=1).mean() > 0.98
+
+
+def test_reference_triangles_of_a_tiny_surface() -> None:
+    vertices = np.array([[0.0, 0, 0], [0.005, 0, 0], [0, 0.004, 0], [0.004, 0.004, 0.001]])
+    found = reference_triangles(vertices, np.ones((4, 1)))
+    _, area = triangle_frames(vertices, found)
+    assert (area > 0).all()
 
 
 def assert_same_splats(found: Gaussians, expected: Gaussians, tolerance: float) -> None:
@@ -176,11 +228,12 @@ def posed_one_by_one(avatar: Avatar, pose: np.ndarray, translation: np.ndarray) 
     for splat in range(len(avatar.gaussians)):
         ids = skin.vertex_ids[splat]
         a, b, c = (posed(vertex) for vertex in ids)
-        normal = half_cross(a, b, c)
-        area, rest_area = np.linalg.norm(normal), np.linalg.norm(half_cross(*body.surface_vertices[ids].astype(float)))
-        x, n = (b - a) / np.linalg.norm(b - a), normal / area
+        area = np.linalg.norm(half_cross(a, b, c))
+        rest_area = np.linalg.norm(half_cross(*body.surface_vertices[ids].astype(float)))
+        p, q, r = (posed(vertex) for vertex in body.reference_triangles[ids[0]])
+        x, n = (q - p) / np.linalg.norm(q - p), half_cross(p, q, r) / np.linalg.norm(half_cross(p, q, r))
         frame = Rotation.from_matrix(np.stack([x, np.cross(n, x), n], axis=1))
-        positions.append(np.array(skin.barycentric[splat], float) @ [a, b, c] + skin.offset[splat] * n)
+        positions.append(np.array(skin.barycentric[splat], float) @ [a, b, c] + frame.apply(skin.offset[splat]))
         rotations.append((frame * scipy_rotation(skin.rotation[splat])).as_quat()[[3, 0, 1, 2]])
         scales.append(avatar.gaussians.scale[splat] * min(max(np.sqrt(area / rest_area), 0.5), 2.0))
     return dataclasses.replace(

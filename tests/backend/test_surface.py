@@ -278,7 +278,7 @@ def test_binding_survives_the_package(case: Case, tmp_path: Path) -> None:
 
 
 def test_skin_weights_never_mix_far_limbs(case: Case) -> None:
-    _, skin = bind(case.result)
+    _, skin, _ = bind(case.result)
     np.testing.assert_allclose(skin.joint_weights.sum(1), 1, atol=1e-5)
     dense = np.zeros((len(skin.joint_ids), 24))
     np.put_along_axis(dense, skin.joint_ids.astype(int), skin.joint_weights, 1)

@@ -1,13 +1,16 @@
-"""Node group that makes splats follow the triangles of a deforming mesh, live and without any handler."""
+"""Node group that makes splats follow a deforming mesh, live and without any handler."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 
+from ....backend.avatar.skinning import STRETCH_LIMITS
 from .build import Socket, Tree, ensure_group
 
 NAME = "HumanSplat Bind"
-VERSION = 1
+VERSION = 2
 
 # Attribute names on the splat object; `splats.py` fills them.
 VERTICES = ("bind:vertex_0", "bind:vertex_1", "bind:vertex_2")
@@ -15,8 +18,8 @@ BARYCENTRIC = "bind:barycentric"
 OFFSET = "bind:offset"
 ROTATION = "bind:rotation"
 REST_AREA = "bind:rest_area"
-
-STRETCH_LIMITS = (0.5, 2.0)
+# And on the mesh; `body.py` fills them.
+REFERENCE = ("bind:reference_0", "bind:reference_1", "bind:reference_2")
 
 SOCKETS = (
     Socket("Geometry", "NodeSocketGeometry", output=True),
@@ -28,8 +31,9 @@ SOCKETS = (
 def bind_group() -> bpy.types.NodeTree:
     """The shared bind group: inputs `Geometry`, `Surface`; sets position, `rotation` and `scale` of every splat.
 
-    With v0, v1, v2 the evaluated triangle, e1 = v1 - v0, n = e1 x (v2 - v0) normalised:
-    position = sum(barycentric * v) + offset * n; rotation = [e1^, n x e1^, n] * bind:rotation;
+    With v0, v1, v2 the evaluated triangle, and R = [e1^, n x e1^, n] the frame of the reference triangle of v0, where
+    e1 is its first edge and n its normal:
+    position = sum(barycentric * v) + R * bind:offset; rotation = R * bind:rotation;
     scale *= sqrt(area / bind:rest_area) clamped to `STRETCH_LIMITS`.
     """
     return ensure_group(NAME, VERSION, SOCKETS, _build)
@@ -39,44 +43,33 @@ def _build(tree: Tree) -> None:
     inputs = tree.group_input()
     surface = tree.node("GeometryNodeObjectInfo", transform_space="RELATIVE")
     tree.feed(surface.inputs["Object"], inputs["Surface"])
-    position = tree.node("GeometryNodeInputPosition").outputs[0]
-    corners = [
-        tree.call(
-            "GeometryNodeSampleIndex",
-            {"Geometry": surface.outputs["Geometry"], "Value": position, "Index": tree.attribute(name, "INT")},
-            data_type="FLOAT_VECTOR",
-            domain="POINT",
-        )
-        for name in VERTICES
-    ]
+    mesh = surface.outputs["Geometry"]
+    place = tree.node("GeometryNodeInputPosition").outputs[0]
+    indices = [tree.attribute(name, "INT") for name in VERTICES]
+    corners = [_sample(tree, mesh, place, index, "FLOAT_VECTOR") for index in indices]
     edge_1 = tree.vector("SUBTRACT", corners[1], corners[0])
     edge_2 = tree.vector("SUBTRACT", corners[2], corners[0])
-    cross = tree.vector("CROSS_PRODUCT", edge_1, edge_2)
-    double_area = tree.vector("LENGTH", cross)
-    normal = tree.vector("NORMALIZE", cross)
+    double_area = tree.vector("LENGTH", tree.vector("CROSS_PRODUCT", edge_1, edge_2))
+    frame = _sample(tree, mesh, _frame(tree, place), indices[0], "QUATERNION")
 
     weights = tree.separate(tree.attribute(BARYCENTRIC, "FLOAT_VECTOR"))
     # The weights sum to one, so v0 + b1 e1 + b2 e2 is the same point with one product less.
     point = tree.vector("MULTIPLY_ADD", edge_1, weights[1], corners[0])
     point = tree.vector("MULTIPLY_ADD", edge_2, weights[2], point)
-    point = tree.vector("MULTIPLY_ADD", normal, tree.attribute(OFFSET, "FLOAT"), point)
+    offset = tree.call(
+        "FunctionNodeRotateVector", {"Vector": tree.attribute(OFFSET, "FLOAT_VECTOR"), "Rotation": frame}
+    )
+    point = tree.vector("ADD", point, offset)
 
     ratio = tree.math("DIVIDE", tree.math("MULTIPLY", double_area, 0.5), tree.attribute(REST_AREA, "FLOAT"))
     stretch = tree.math("MINIMUM", tree.math("MAXIMUM", tree.math("SQRT", ratio), STRETCH_LIMITS[0]), STRETCH_LIMITS[1])
     scale = tree.vector("SCALE", tree.attribute("scale", "FLOAT_VECTOR"), stretch)
-
-    frame = tree.call(
-        "FunctionNodeAxesToRotation",
-        {"Primary Axis": normal, "Secondary Axis": edge_1},
-        primary_axis="Z",
-        secondary_axis="X",
-    )
     rotation = tree.call(
         "FunctionNodeRotateRotation",
         {"Rotation": tree.attribute(ROTATION, "QUATERNION"), "Rotate By": frame},
         rotation_space="GLOBAL",
     )
-    # Captured together, the triangles are sampled once; each node below on its own would sample them again.
+    # Captured together, the mesh is sampled once; each node below on its own would sample it again.
     geometry, (point, rotation, scale) = tree.capture(
         inputs["Geometry"], (("VECTOR", point), ("ROTATION", rotation), ("VECTOR", scale))
     )
@@ -84,3 +77,33 @@ def _build(tree: Tree) -> None:
     geometry = tree.store(geometry, "scale", "FLOAT_VECTOR", scale)
     geometry = tree.call("GeometryNodeSetPosition", {"Geometry": geometry, "Position": point})
     tree.group_output(Geometry=geometry)
+
+
+def _frame(tree: Tree, place: Any) -> Any:
+    """Field on the mesh: the frame of each vertex' reference triangle."""
+    corners = [
+        tree.call(
+            "GeometryNodeFieldAtIndex",
+            {"Value": place, "Index": tree.attribute(name, "INT")},
+            data_type="FLOAT_VECTOR",
+            domain="POINT",
+        )
+        for name in REFERENCE
+    ]
+    edge = tree.vector("SUBTRACT", corners[1], corners[0])
+    normal = tree.vector("CROSS_PRODUCT", edge, tree.vector("SUBTRACT", corners[2], corners[0]))
+    return tree.call(
+        "FunctionNodeAxesToRotation",
+        {"Primary Axis": normal, "Secondary Axis": edge},
+        primary_axis="Z",
+        secondary_axis="X",
+    )
+
+
+def _sample(tree: Tree, mesh: Any, value: Any, index: Any, data_type: str) -> Any:
+    return tree.call(
+        "GeometryNodeSampleIndex",
+        {"Geometry": mesh, "Value": value, "Index": index},
+        data_type=data_type,
+        domain="POINT",
+    )
