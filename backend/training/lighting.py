@@ -15,8 +15,7 @@ import torch
 from .figure import Figure, Surface
 from .rasterizer import depth_maps, interpolate
 
-_SKY_DIRECTIONS = 40
-_KEY_DIRECTIONS = 10
+_SKY_DIRECTIONS, _GROUND_DIRECTIONS, _KEY_DIRECTIONS = 22, 10, 8
 _SKY_SIZE, _KEY_SIZE = 112, 224
 """Pixels a side of the depth maps."""
 _BIAS = 0.004
@@ -187,19 +186,20 @@ def bake_light(figure: Figure, light: Light) -> BakedLight:
     Ambient light is the cosine-weighted mean over directions of what is seen there: the sky's gradient above the
     horizon, the ground below it, darker where the figure stands on it.
     """
-    sky = _sphere(_SKY_DIRECTIONS).to(figure.vertices.device)
-    cosine = (sky @ figure.normals.T).clamp(min=0)
-    open_ = visibility(figure, sky, _SKY_SIZE)
-    height = 0.5 + 0.5 * sky[:, 1:2]
+    sky, ground = _sphere(2 * _SKY_DIRECTIONS)[:_SKY_DIRECTIONS], _sphere(2 * _GROUND_DIRECTIONS)[_GROUND_DIRECTIONS:]
+    around = torch.cat([sky, ground]).to(figure.vertices.device)
+    weight = (around @ figure.normals.T).clamp(min=0)
+    weight[_SKY_DIRECTIONS:] *= _SKY_DIRECTIONS / _GROUND_DIRECTIONS
+    weight = weight / weight.sum(0)
+    height = 0.5 + 0.5 * around[:, 1:2]
     radiance = light.bottom * (1 - height) + light.top * height
-    weight = cosine / cosine.sum(0)
-    above = sky[:, 1] > 0
-    ambient = (weight[above] * open_[above]).T @ radiance[above]
+    seen = weight * visibility(figure, around, _SKY_SIZE)
+    ambient = seen[:_SKY_DIRECTIONS].T @ radiance[:_SKY_DIRECTIONS]
     # The figure keeps light from the ground at its feet.
     lit = 0.45 + 0.55 * ((figure.vertices[:, 1:2] - figure.vertices[:, 1].min()) / 0.5).clamp(0, 1)
-    ambient = ambient + ((weight[~above] * open_[~above]).T @ radiance[~above]) * lit
+    ambient = ambient + (seen[_SKY_DIRECTIONS:].T @ radiance[_SKY_DIRECTIONS:]) * lit
     # What is hidden from sky and ground is lit by its neighbours: cloth and skin are not black.
-    hidden = 1 - (weight * open_).sum(0)
+    hidden = 1 - seen.sum(0)
     ambient = ambient + 0.16 * hidden[:, None] * (light.top + light.bottom) / 2
     rays = _cone(light.key_direction, light.softness, _KEY_DIRECTIONS)
     return BakedLight(ambient, visibility(figure, rays, _KEY_SIZE).mean(0))

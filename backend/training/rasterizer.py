@@ -58,15 +58,6 @@ def interpolate(values: torch.Tensor, corners: torch.Tensor, barycentric: torch.
     return out
 
 
-@dataclass(frozen=True)
-class _Corners:
-    """Corner coordinates of faces in views: three tensors [b, F] for each of x, y (pixels) and z."""
-
-    x: tuple[torch.Tensor, ...]
-    y: tuple[torch.Tensor, ...]
-    z: tuple[torch.Tensor, ...]
-
-
 def rasterize(
     screen: torch.Tensor,
     faces: torch.Tensor,
@@ -153,16 +144,17 @@ def _nearest(
         sides = None if two_sided is None else two_sided[start : start + step]
         # On a processor the views come one by one: each one's working set stays in cache.
         for first, last in [(0, views)] if gpu else [(b, b + 1) for b in range(views)]:
-            corners = _Corners(
-                *(tuple(axis[first:last].index_select(1, piece[k]) for k in range(3)) for axis in (x, y, z))
-            )
-            _scatter(nearest, corners, first, start, size, sides, perspective, most_pairs)
+            part = tuple(axis[first:last] for axis in (x, y, z))
+            _scatter(nearest, *part, piece, first, start, size, sides, perspective, most_pairs)
     return nearest
 
 
 def _scatter(
     nearest: torch.Tensor,
-    corners: _Corners,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    z: torch.Tensor,
+    corners: torch.Tensor,
     first_view: int,
     first_face: int,
     size: tuple[int, int],
@@ -170,22 +162,22 @@ def _scatter(
     perspective: bool,
     most_pairs: int,
 ) -> None:
-    """Enter faces into ``nearest``."""
+    """Enter the faces ``corners`` [3, F] of some views into ``nearest``."""
     height, width = size
-    (x0, x1, x2), (y0, y1, y2), (z0, z1, z2) = corners.x, corners.y, corners.z
+    x0, x1, x2 = (x.index_select(1, corner) for corner in corners)
+    y0, y1, y2 = (y.index_select(1, corner) for corner in corners)
     ax, ay, bx, by = x1 - x0, y1 - y0, x2 - x0, y2 - y0
     area = ax * by - ay * bx
     # Rows point down, so what is counter-clockwise from outside has a negative area.
-    facing = area < -_MIN_AREA if two_sided is not None else area.abs() > _MIN_AREA
+    wanted = area < -_MIN_AREA if two_sided is not None else area.abs() > _MIN_AREA
     if two_sided is not None:
-        facing |= two_sided & (area > _MIN_AREA)
+        wanted |= two_sided & (area > _MIN_AREA)
     left = (torch.minimum(torch.minimum(x0, x1), x2) - (0.5 + _SLACK)).ceil_().clamp_(0, width)
     top = (torch.minimum(torch.minimum(y0, y1), y2) - (0.5 + _SLACK)).ceil_().clamp_(0, height)
     right = (torch.maximum(torch.maximum(x0, x1), x2) - (0.5 - _SLACK)).floor_().clamp_(-1, width - 1)
     bottom = (torch.maximum(torch.maximum(y0, y1), y2) - (0.5 - _SLACK)).floor_().clamp_(-1, height - 1)
-    facing &= (right >= left) & (bottom >= top) & (torch.minimum(torch.minimum(z0, z1), z2) > NEAR)
-    count = area.shape[1]
-    kept = torch.nonzero(facing.reshape(-1))[:, 0]
+    wanted &= (right >= left) & (bottom >= top)
+    kept = torch.nonzero(wanted.reshape(-1))[:, 0]
     if len(kept) == 0:
         return
 
@@ -195,7 +187,10 @@ def _scatter(
     left, top = take(left), take(top)
     columns, rows = (take(right) - left + 1).to(torch.int32), (take(bottom) - top + 1).to(torch.int32)
     ax, ay, bx, by, inverse = take(ax), take(ay), take(bx), take(by), 1 / take(area)
-    z0, z1, z2 = take(z0), take(z1), take(z2)
+    view = torch.div(kept, corners.shape[1], rounding_mode="floor")
+    face = kept - view * corners.shape[1]
+    z0, z1, z2 = (z.reshape(-1).index_select(0, corner.index_select(0, face) + view * z.shape[1]) for corner in corners)
+    pairs = columns * rows * (torch.minimum(torch.minimum(z0, z1), z2) > NEAR)
     if perspective:
         z0, z1, z2 = 1 / z0, 1 / z1, 1 / z2
     z1, z2 = z1 - z0, z2 - z0
@@ -214,10 +209,8 @@ def _scatter(
         ],
         1,
     )  # fmt: skip
-    view = kept // count
-    number = kept - view * count + first_face
+    number = face + first_face
     base = (view + first_view) * (height * width) + top.long() * width + left.long()
-    pairs = columns * rows
     ends = pairs.cumsum(0, dtype=torch.int64)
     total = int(ends[-1])
     cuts = [0, len(kept)]
@@ -243,6 +236,8 @@ def _enter(
     """One piece of :func:`_scatter`: expand to (face, pixel) pairs, drop those outside, keep the nearest."""
     ends = pairs.cumsum(0)
     total = int(ends[-1])
+    if total == 0:
+        return
     owner = torch.repeat_interleave(torch.arange(len(pairs), device=pairs.device), pairs, output_size=total)
     within = torch.arange(total, dtype=torch.int32, device=pairs.device) - (ends - pairs).to(torch.int32)[owner]
     across = columns[owner]
