@@ -13,13 +13,17 @@ from .importer import (
 )
 from .setup import add_photo_camera, match_render_size, scene_setup
 from .splats import has_native_splats
+from .viewport import DISPLAY_INPUTS, display_modifier, display_property, suit_viewport
 
 __all__ = [
+    "DISPLAY_INPUTS",
     "ImportedAvatar",
     "PreparedAvatar",
     "add_photo_camera",
     "apply_pose",
     "avatar_armature",
+    "display_modifier",
+    "display_property",
     "find_armature",
     "find_avatar",
     "has_native_splats",
@@ -32,4 +36,5 @@ __all__ = [
     "readable",
     "rest_pose",
     "scene_setup",
+    "suit_viewport",
 ]

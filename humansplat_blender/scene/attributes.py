@@ -17,14 +17,17 @@ _LAYOUT = {
     "QUATERNION": ("value", np.float32, 4),
 }
 
+PointValues = Mapping[str, tuple[str, np.ndarray]]
+"""Attribute name -> (data type, array [N] or [N, components])."""
+
 
 def has_data_type(name: str) -> bool:
     """Whether this Blender knows attributes of this data type."""
     return name in bpy.types.Attribute.bl_rna.properties["data_type"].enum_items
 
 
-def write_points(data: bpy.types.Mesh | bpy.types.PointCloud, values: Mapping[str, tuple[str, np.ndarray]]) -> None:
-    """Create or replace point attributes: name -> (data type, array [N] or [N, components]).
+def write_points(data: bpy.types.Mesh | bpy.types.PointCloud, values: PointValues) -> None:
+    """Create or replace point attributes.
 
     All attributes are made before any is written: making one may move the memory of the others.
     """

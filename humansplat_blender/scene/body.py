@@ -17,9 +17,8 @@ _SMALLEST_WEIGHT = 1e-6
 def create_body(avatar: Avatar, armature: bpy.types.Object, name: str) -> bpy.types.Object:
     """The surface mesh: a vertex group for each joint, reference triangles, an Armature modifier; in no collection."""
     body = avatar.body
-    mesh = create_mesh(name, convert.to_blender(body.surface_vertices), body.surface_faces)
+    mesh = create_mesh(name, convert.to_blender(body.surface_vertices), body.surface_faces, body.surface_weights)
     try:
-        fill_vertex_groups(mesh, np.asarray(body.surface_weights))
         references = body.reference_triangles
         attributes.write_points(
             mesh, {name: ("INT", references[:, corner]) for corner, name in enumerate(bind.REFERENCE)}
@@ -36,11 +35,12 @@ def create_body(avatar: Avatar, armature: bpy.types.Object, name: str) -> bpy.ty
     return obj
 
 
-def create_mesh(name: str, vertices: np.ndarray, faces: np.ndarray) -> bpy.types.Mesh:
-    """A smooth triangle mesh of vertices [V, 3] (metres, Blender's axes) and faces [F, 3]."""
+def create_mesh(name: str, vertices: np.ndarray, faces: np.ndarray, weights: np.ndarray) -> bpy.types.Mesh:
+    """A smooth triangle mesh of vertices [V, 3] (metres, Blender's axes), faces [F, 3] and deform weights [V, J]."""
     mesh = bpy.data.meshes.new(name)
     mesh.vertices.add(len(vertices))
     mesh.vertices.foreach_set("co", np.ascontiguousarray(vertices, dtype=np.float32).ravel())
+    fill_vertex_groups(mesh, weights)  # before there are faces, which would be copied back and forth with it
     mesh.loops.add(faces.size)
     mesh.loops.foreach_set("vertex_index", np.ascontiguousarray(faces, dtype=np.int32).ravel())
     mesh.polygons.add(len(faces))

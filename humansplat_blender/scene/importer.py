@@ -11,10 +11,11 @@ import bpy
 
 from ...backend.avatar.package import Avatar, load_avatar
 from .armature import create_armature
+from .attributes import PointValues
 from .body import create_body
 from .preview import BodyPaint, paint_body, plan_paint
 from .setup import add_photo_camera
-from .splats import bind_splats, create_splats
+from .splats import bind_splats, create_splats, plan_splats
 
 _ROLE = "humansplat_role"
 _PACKAGE = "humansplat_package"
@@ -38,6 +39,7 @@ class PreparedAvatar:
 
     avatar: Avatar
     paint: BodyPaint
+    splats: PointValues
 
 
 def prepare_avatar(folder: str | Path) -> PreparedAvatar:
@@ -47,7 +49,7 @@ def prepare_avatar(folder: str | Path) -> PreparedAvatar:
         AvatarFormatError, OSError: as :func:`import_avatar`.
     """
     avatar = load_avatar(Path(folder))
-    return PreparedAvatar(avatar, plan_paint(avatar))
+    return PreparedAvatar(avatar, plan_paint(avatar), plan_splats(avatar))
 
 
 def import_avatar(
@@ -114,7 +116,7 @@ def _build(
     body = create_body(avatar, armature, f"{name} Body")
     paint_body(prepared.paint, body.data, f"{name} Solid View")
     collection.objects.link(body)
-    splats = create_splats(avatar, f"{name} Splats")
+    splats = create_splats(prepared.splats, f"{name} Splats")
     splats.parent = armature
     collection.objects.link(splats)
     bind_splats(splats, body)

@@ -8,6 +8,7 @@ import numpy as np
 from ...backend.avatar.package import Avatar
 from ...backend.avatar.skinning import triangle_areas
 from . import attributes, convert
+from .attributes import PointValues
 from .nodes import bind
 from .nodes.build import set_input
 from .nodes.display import display_group
@@ -22,33 +23,34 @@ def has_native_splats() -> bool:
     return kind is not None and "GAUSSIAN_SPLAT" in kind.enum_items
 
 
-def create_splats(avatar: Avatar, name: str) -> bpy.types.Object:
-    """A splat object of the avatar at rest, not linked to any collection and not yet bound.
+def plan_splats(avatar: Avatar) -> PointValues:
+    """Point attributes of the avatar's splats at rest, in Blender's axes; numpy only, for any thread.
 
-    Point attributes, in Blender's axes: `position` (metres), `rotation` (quaternion wxyz), `scale` (linear standard
-    deviations, metres), `radiance:base` (raw DC r, g, b and opacity 0..1), and the binding `bind:*` that
-    :mod:`.nodes.bind` describes.
+    `position` (metres), `rotation` (quaternion wxyz), `scale` (linear standard deviations, metres), `radiance:base`
+    (raw DC r, g, b and opacity 0..1), and the binding `bind:*` that :mod:`.nodes.bind` describes.
     """
     gaussians, skin = avatar.gaussians, avatar.skin
     rest_area = triangle_areas(avatar.body.surface_vertices, skin.vertex_ids)
     radiance_type = "FLOAT4" if attributes.has_data_type("FLOAT4") else "FLOAT_COLOR"
-    data = _carrier(name, len(gaussians))
+    return {
+        "position": ("FLOAT_VECTOR", convert.to_blender(gaussians.position)),
+        "rotation": ("QUATERNION", convert.orientations_to_blender(gaussians.rotation)),
+        "scale": ("FLOAT_VECTOR", gaussians.scale),
+        "radiance:base": (radiance_type, np.column_stack([gaussians.sh_dc, gaussians.opacity])),
+        # The binding is relative to frames of the mesh, so it is the same in every space.
+        **{key: ("INT", skin.vertex_ids[:, corner].copy()) for corner, key in enumerate(bind.VERTICES)},
+        bind.BARYCENTRIC: ("FLOAT_VECTOR", skin.barycentric),
+        bind.OFFSET: ("FLOAT_VECTOR", skin.offset),
+        bind.ROTATION: ("QUATERNION", skin.rotation),
+        bind.REST_AREA: ("FLOAT", rest_area.astype(np.float32)),
+    }
+
+
+def create_splats(values: PointValues, name: str) -> bpy.types.Object:
+    """A splat object with the attributes of :func:`plan_splats`, not linked to any collection and not yet bound."""
+    data = _carrier(name, len(values["position"][1]))
     try:
-        attributes.write_points(
-            data,
-            {
-                "position": ("FLOAT_VECTOR", convert.to_blender(gaussians.position)),
-                "rotation": ("QUATERNION", convert.orientations_to_blender(gaussians.rotation)),
-                "scale": ("FLOAT_VECTOR", gaussians.scale),
-                "radiance:base": (radiance_type, np.column_stack([gaussians.sh_dc, gaussians.opacity])),
-                # The binding is relative to frames of the mesh, so it is the same in every space.
-                **{key: ("INT", skin.vertex_ids[:, corner]) for corner, key in enumerate(bind.VERTICES)},
-                bind.BARYCENTRIC: ("FLOAT_VECTOR", skin.barycentric),
-                bind.OFFSET: ("FLOAT_VECTOR", skin.offset),
-                bind.ROTATION: ("QUATERNION", skin.rotation),
-                bind.REST_AREA: ("FLOAT", rest_area),
-            },
-        )
+        attributes.write_points(data, values)
         return bpy.data.objects.new(name, data)
     except BaseException:
         bpy.data.batch_remove([data])

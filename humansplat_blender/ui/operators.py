@@ -157,6 +157,9 @@ class HUMANSPLAT_OT_import_avatar(bpy.types.Operator):
             traceback.print_exc()
             self.report({"ERROR"}, f"{folder.name} cannot be imported ({type(error).__name__}: {error})")
             return {"CANCELLED"}
+        thinned = scene.suit_viewport(imported.splats)
+        if thinned:
+            runtime.manager().add_notes([thinned])
         changes = scene.scene_setup(context.scene) if preferences.get().setup_scene else []
         if changes:
             settings = "; ".join(change.split(",")[0].rstrip(".") for change in changes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bpy
 
+from .. import scene
 from . import runtime
 from .layout import INSTALL_NOTE, OFFLINE_NOTE, draw_failure, draw_job, wrapped
 
@@ -124,4 +125,30 @@ class HUMANSPLAT_PT_pose(_SidebarPanel, bpy.types.Panel):
         self.layout.operator("humansplat.scene_setup", icon="SCENE_DATA")
 
 
-CLASSES = (HUMANSPLAT_PT_main, HUMANSPLAT_PT_results, HUMANSPLAT_PT_pose)
+class HUMANSPLAT_PT_display(_SidebarPanel, bpy.types.Panel):
+    """How the active avatar is drawn."""
+
+    bl_label = "Display"
+    bl_parent_id = "HUMANSPLAT_PT_main"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Needs an avatar that Blender does not draw itself."""
+        avatar = scene.find_avatar(context.object)
+        return avatar is not None and scene.display_modifier(avatar.splats) is not None
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the display modifier's inputs."""
+        avatar = scene.find_avatar(context.object)
+        assert avatar is not None
+        modifier = scene.display_modifier(avatar.splats)
+        assert modifier is not None
+        column = self.layout.column()
+        column.use_property_split = True
+        column.use_property_decorate = False
+        for name in scene.DISPLAY_INPUTS:
+            owner, path = scene.display_property(modifier, name)
+            column.prop(owner, path, text=name)
+
+
+CLASSES = (HUMANSPLAT_PT_main, HUMANSPLAT_PT_results, HUMANSPLAT_PT_pose, HUMANSPLAT_PT_display)

@@ -85,22 +85,28 @@ def input_identifier(group: bpy.types.NodeTree, name: str) -> str:
     raise KeyError(f"node group {group.name!r} has no input {name!r}")
 
 
-def set_input(modifier: bpy.types.NodesModifier, name: str, value: Any) -> None:
-    """Set the modifier's input called `name` and tag its object for an update."""
+def input_property(modifier: bpy.types.NodesModifier, name: str) -> tuple[Any, str]:
+    """Owner and property path of the modifier's input called `name`, for ``UILayout.prop``. KeyError if missing."""
     key = input_identifier(modifier.node_group, name)
     if hasattr(modifier, "properties"):  # Blender 5.2 and later
-        getattr(modifier.properties.inputs, key).value = value
+        return getattr(modifier.properties.inputs, key), "value"
+    return modifier, f'["{key}"]'
+
+
+def set_input(modifier: bpy.types.NodesModifier, name: str, value: Any) -> None:
+    """Set the modifier's input called `name` and tag its object for an update."""
+    owner, path = input_property(modifier, name)
+    if path == "value":
+        owner.value = value
     else:
-        modifier[key] = value
+        owner[path[2:-2]] = value
     modifier.id_data.update_tag()
 
 
 def get_input(modifier: bpy.types.NodesModifier, name: str) -> Any:
     """Value of the modifier's input called `name`."""
-    key = input_identifier(modifier.node_group, name)
-    if hasattr(modifier, "properties"):
-        return getattr(modifier.properties.inputs, key).value
-    return modifier[key]
+    owner, path = input_property(modifier, name)
+    return owner.path_resolve(path)
 
 
 class Tree:
