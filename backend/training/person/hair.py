@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -65,7 +65,18 @@ def hairline_field(template: torch.Tensor, style: HairStyle) -> torch.Tensor:
     knots = torch.tensor([0.0, 25.0, 48.0, 62.0, 80.0, 98.0, 112.0, 130.0, 155.0, 180.0], device=template.device)
     front = 0.6765 - style.hairline - style.fringe
     heights = torch.tensor(
-        [front, front, 0.664 - 0.5 * style.hairline - 0.4 * style.fringe, 0.628, 0.598, 0.628, 0.60, 0.553, 0.535, 0.533],
+        [
+            front,
+            front,
+            0.664 - 0.5 * style.hairline - 0.4 * style.fringe,
+            0.628,
+            0.598,
+            0.628,
+            0.60,
+            0.553,
+            0.535,
+            0.533,
+        ],
         device=template.device,
     )
     index = torch.searchsorted(knots, turn.contiguous()).clamp(1, len(knots) - 1)
@@ -151,9 +162,16 @@ def scalp_shell(
 
 
 def make_hair(
-    topology: Topology, head: torch.Tensor, transform: torch.Tensor, to_shape: torch.Tensor, obstacle: Obstacle,
-    style: HairStyle, look: int, seed: float,
-) -> list[Piece]:  # fmt: skip
+    topology: Topology,
+    head: torch.Tensor,
+    transform: torch.Tensor,
+    to_shape: torch.Tensor,
+    obstacle: Obstacle,
+    style: HairStyle,
+    look: int,
+    seed: float,
+    under_hat: bool = False,
+) -> list[Piece]:
     """All pieces of a hair style.
 
     Args:
@@ -165,9 +183,12 @@ def make_hair(
         style: what to make.
         look: number.
         seed: offset of noise.
+        under_hat: pressed flat.
     """
     if style.shell <= 0:
         return []
+    if under_hat:
+        style = replace(style, shell=min(style.shell, 0.005), bulk=0.0, rough=0.001, fringe=0.0, parting=None)
     template = topology.head.template
     field = hairline_field(template, style)
     rise = (field / 0.035).clamp(0, 1)
@@ -179,13 +200,22 @@ def make_hair(
         thickness = torch.maximum(thickness, 0.009 * low * ahead)
     pieces = [
         scalp_shell(
-            topology, head, field, thickness, look, part=PART_INDEX["hair"], smooth=3, seed=seed,
-            rough=style.rough, roughness=style.roughness, combed=style.combed,
+            topology,
+            head,
+            field,
+            thickness,
+            look,
+            part=PART_INDEX["hair"],
+            smooth=3,
+            seed=seed,
+            rough=style.rough,
+            roughness=style.roughness,
+            combed=style.combed,
         )
-    ]  # fmt: skip
+    ]
     place = _Placer(transform, to_shape)
     if style.hanging > 0:
-        pieces.append(_sheet(place, obstacle, style, look, seed))
+        pieces.append(_sheet(place, obstacle, style, look, seed, 1.2 if under_hat else 0.12))
     if style.tail > 0:
         pieces.append(_tail(place, obstacle, style, look, seed))
     if style.bun > 0:
@@ -207,25 +237,25 @@ class _Placer:
 
 def _skull(azimuth: torch.Tensor, polar: torch.Tensor, off: float | torch.Tensor) -> torch.Tensor:
     """Template points on the skull's ellipsoid, ``off`` metres outside; ``polar`` 0 is the crown."""
-    direction = torch.stack(
-        [polar.sin() * azimuth.sin(), polar.cos() + 0 * azimuth, polar.sin() * azimuth.cos()], -1
-    )  # fmt: skip
+    direction = torch.stack([polar.sin() * azimuth.sin(), polar.cos() + 0 * azimuth, polar.sin() * azimuth.cos()], -1)
     device = azimuth.device
     radii = torch.tensor(HEAD_RADII, device=device) + torch.as_tensor(off, device=device)[..., None]
     return torch.tensor(HEAD_CENTRE, device=device) + direction * radii
 
 
-def _sheet(place: _Placer, obstacle: Obstacle, style: HairStyle, look: int, seed: float) -> Piece:
+def _sheet(place: _Placer, obstacle: Obstacle, style: HairStyle, look: int, seed: float, top: float) -> Piece:
     device = place.transform.device
     columns = 44
     opening = math.radians(style.opening)
     # Columns run to the right as seen from outside: from the person's left front around the back to the right.
     azimuth = torch.linspace(opening, 2 * math.pi - opening, columns, device=device)
     skull_rows = 9
-    polar = torch.linspace(0.12, 1.55, skull_rows, device=device)
+    polar = torch.linspace(top, 1.55, skull_rows, device=device)
     across = torch.linspace(-1, 1, columns, device=device)
-    off = style.shell + style.bulk * (1 - polar / 1.6) + 0.006
-    skull = _skull(azimuth[None].expand(skull_rows, -1), polar[:, None].expand(-1, columns), (off[:, None]).expand(-1, columns))
+    # At its front edges the sheet comes out of the hair on the scalp.
+    rise = 1 - across.abs() ** 6
+    off = (style.shell + style.bulk * (1 - polar / 1.6))[:, None] * (0.5 + 0.5 * rise) + 0.006 * rise
+    skull = _skull(azimuth[None].expand(skull_rows, -1), polar[:, None].expand(-1, columns), off)
     head = place(skull.reshape(-1, 3)).reshape(skull_rows, columns, 3)
     rows = max(6, int(style.hanging / 0.02))
     step = style.hanging / rows
@@ -233,31 +263,53 @@ def _sheet(place: _Placer, obstacle: Obstacle, style: HairStyle, look: int, seed
     lengths = step * (1 - 0.18 * across.abs() ** 3)[:, None] * torch.ones(1, 3, device=device)
     down = torch.tensor([0.0, -1.0, 0.0], device=device)
     start = [head[-1]]
-    outward = torch.nn.functional.normalize(head[-1] - head[-1].mean(0), dim=-1) * torch.tensor([1.0, 0.0, 1.0], device=device)
+    level = torch.tensor([1.0, 0.0, 1.0], device=device)
+    outward = torch.nn.functional.normalize(head[-1] - head[-1].mean(0), dim=-1) * level
+    # Long hair gathers behind the neck, so that it falls down the back and not around the shoulders like a cape.
+    gather = place(torch.tensor([[0.0, 0.50, -0.015]], device=device))
+    inward = (gather - head[-1]) * level
     for row in range(rows):
-        lean = 0.25 * math.exp(-row / 3.0) * outward
+        depth = row * step
+        lean = 0.12 * math.exp(-depth / 0.05) * outward + 7.0 * math.exp(-(((depth - 0.09) / 0.045) ** 2)) * inward * (
+            style.hanging > 0.12
+        )
         start.append(start[-1] + lengths * torch.nn.functional.normalize(down + lean, dim=-1))
     hanging = torch.stack(start)
     fallen = drape(
-        hanging, hanging, obstacle, closed=False, pinned=2, steps=10, margin=0.014, gravity=0.002, stiffness=0.15
+        hanging, hanging, obstacle, closed=False, pinned=2, steps=14, margin=0.012, gravity=0.004, stiffness=0.15
     )
     points = torch.cat([head[:-1], fallen])
     total = len(points)
     down_share = torch.arange(total, device=device) / (total - 1)
     grid_u = across * 0.30
     ripple = noise(
-        torch.stack([(across * 9)[None].expand(total, -1), (down_share * 7)[:, None].expand(-1, columns), torch.full((total, columns), seed, device=device)], -1).reshape(-1, 3)
+        torch.stack(
+            [
+                (across * 9)[None].expand(total, -1),
+                (down_share * 7)[:, None].expand(-1, columns),
+                torch.full((total, columns), seed, device=device),
+            ],
+            -1,
+        ).reshape(-1, 3)
     )[:, 0].reshape(total, columns)
     wave = style.wave * (ripple + torch.sin(down_share * 22 + seed)[:, None] * 0.6) * down_share[:, None]
     centre = points.mean(1, keepdim=True)
-    out = torch.nn.functional.normalize((points - centre) * torch.tensor([1.0, 0.0, 1.0], device=device), dim=-1, eps=1e-6)
+    out = torch.nn.functional.normalize(
+        (points - centre) * torch.tensor([1.0, 0.0, 1.0], device=device), dim=-1, eps=1e-6
+    )
     points = points + out * wave[..., None]
     # Ragged ends.
     ragged = noise(torch.stack([across * 40, across * 0 + seed, across * 0], -1))[:, 0]
-    points[-1] = points[-1] + down * (0.012 * ragged)[:, None]
+    points[-1] = points[-1] + down * (0.007 * ragged)[:, None]
     tip = (down_share * 1.2 - 0.3).clamp(0, 1)[:, None].expand(-1, columns)
     return grid_piece(
-        points, closed=False, around=grid_u, along=down_share * (0.12 + style.hanging), part=PART_INDEX["hair"], look=look, spare=tip
+        points,
+        closed=False,
+        around=grid_u,
+        along=down_share * (0.12 + style.hanging),
+        part=PART_INDEX["hair"],
+        look=look,
+        spare=tip,
     )
 
 
@@ -268,33 +320,53 @@ def _tail(place: _Placer, obstacle: Obstacle, style: HairStyle, look: int, seed:
     outer = _skull(torch.tensor(math.pi, device=device), torch.tensor(polar, device=device), style.shell + 0.06)
     a, b = place(torch.stack([root, outer])).unbind(0)
     rows, columns = 14, 12
-    direction = torch.nn.functional.normalize(b - a, dim=0)
+    # Hair leaves the band to the back and at once falls.
+    direction = torch.nn.functional.normalize((b - a) * torch.tensor([1.0, 0.35, 1.0], device=device), dim=0)
     down = torch.tensor([0.0, -1.0, 0.0], device=device)
     path = [a]
     step = style.tail / (rows - 1)
     for row in range(rows - 1):
-        lean = math.exp(-row * step / 0.05)
+        lean = 0.85 * math.exp(-row * step / 0.035)
         path.append(path[-1] + step * torch.nn.functional.normalize(direction * lean + down * (1.05 - lean), dim=0))
     path = torch.stack(path)
     share = torch.linspace(0, 1, rows, device=device)
-    radius = 0.014 + 0.020 * torch.sin(share * math.pi * 0.85 + 0.15) ** 0.8 * (1 - 0.75 * share**3)
+    radius = 0.009 + 0.022 * torch.sin(share * math.pi * 0.85 + 0.15) ** 0.8 * (1 - 0.75 * share**3)
     for _ in range(4):
         pushed = obstacle.push(path, 0.012 + radius)
-        path = torch.cat([path[:1], 0.5 * (pushed[1:] + pushed[1:])])
+        path = torch.cat([path[:1], pushed[1:]])
+        path = torch.cat([path[:1], 0.25 * path[:-2] + 0.5 * path[1:-1] + 0.25 * path[2:], path[-1:]])
     tangent = torch.nn.functional.normalize(torch.cat([path[1:] - path[:-1], path[-1:] - path[-2:-1]]), dim=-1)
-    side = torch.nn.functional.normalize(place.transform[:, :3] @ torch.tensor([1.0, 0, 0], device=device), dim=0).expand(rows, 3)
+    side = torch.nn.functional.normalize(
+        place.transform[:, :3] @ torch.tensor([1.0, 0, 0], device=device), dim=0
+    ).expand(rows, 3)
     side = torch.nn.functional.normalize(side - (side * tangent).sum(1, keepdim=True) * tangent, dim=-1)
     other = torch.linalg.cross(tangent, side)
     angle = torch.arange(columns, device=device) * (2 * math.pi / columns)
     ring = side[:, None] * angle.cos()[None, :, None] + other[:, None] * (-angle).sin()[None, :, None]
-    bumps = noise(torch.stack([(angle * 2)[None].expand(rows, -1), (share * 6)[:, None].expand(-1, columns), torch.full((rows, columns), seed, device=device)], -1).reshape(-1, 3))[:, 0]
+    bumps = noise(
+        torch.stack(
+            [
+                (angle * 2)[None].expand(rows, -1),
+                (share * 6)[:, None].expand(-1, columns),
+                torch.full((rows, columns), seed, device=device),
+            ],
+            -1,
+        ).reshape(-1, 3)
+    )[:, 0]
     points = path[:, None] + ring * (radius[:, None] * (1 + 0.18 * bumps.reshape(rows, columns)))[..., None]
     points[-1] = path[-1] + 0.3 * (points[-1] - path[-1])
     turn = torch.arange(columns + 1, device=device) * (2 * math.pi / columns)
     return grid_piece(
-        points, closed=True, around=turn * 0.025, along=share * style.tail, part=PART_INDEX["hair"], look=look,
+        points,
+        closed=True,
+        around=turn * 0.025,
+        along=share * style.tail,
+        part=PART_INDEX["hair"],
+        look=look,
         spare=share[:, None].expand(-1, columns),
-    )  # fmt: skip
+        caps=True,
+        two_sided=False,
+    )
 
 
 def _bun(place: _Placer, style: HairStyle, look: int, seed: float) -> Piece:
@@ -309,27 +381,46 @@ def _bun(place: _Placer, style: HairStyle, look: int, seed: float) -> Piece:
     points = centre + direction * (style.bun * (1 + 0.12 * bumps))[..., None]
     turn = torch.arange(columns + 1, device=device) * (2 * math.pi / columns)
     return grid_piece(
-        place(points.reshape(-1, 3)).reshape(rows, columns, 3), closed=True, around=turn * style.bun,
-        along=theta[:, 0] * style.bun, part=PART_INDEX["hair"], look=look, two_sided=False,
-    )  # fmt: skip
+        place(points.reshape(-1, 3)).reshape(rows, columns, 3),
+        closed=True,
+        around=turn * style.bun,
+        along=theta[:, 0] * style.bun,
+        part=PART_INDEX["hair"],
+        look=look,
+        two_sided=False,
+        caps=True,
+    )
 
 
 def make_beard(topology: Topology, head: torch.Tensor, length: float, look: int, seed: float) -> Piece:
     """A beard and moustache ``length`` metres long."""
     x, y, z = topology.head.template.unbind(1)
     side = x.abs()
-    # Under the cheekbones, in front of the ears, above the throat; the lips stay bare.
-    upper = 0.552 + 0.45 * (side - 0.02).clamp(0, 0.05) - y
-    ahead = z - 0.045 - 0.25 * (0.52 - y).clamp(0, 0.1)
-    field = torch.minimum(torch.minimum(upper, ahead), y - 0.487 + 0.1 * side)
+    # Under the cheekbones, narrowing to the sideburns, above the throat; the lips stay bare.
+    ragged = 0.003 * noise(topology.head.template * 160 + seed)[:, 0]
+    cheek = 0.556 + 0.9 * (side - 0.030).clamp(0, 0.05) + 2.2 * (side - 0.060).clamp(0, 0.03)
+    ahead = z - 0.050 - 0.35 * (0.52 - y).clamp(0, 0.1) + 0.15 * (y - 0.55).clamp(0, 0.05)
+    field = torch.minimum(torch.minimum(cheek - y, ahead), y - 0.489 + 0.12 * side) + ragged
     mouth = ((x / 0.026) ** 2 + ((y - 0.5440) / 0.0085) ** 2).sqrt()
     moustache = torch.minimum(0.0275 - side, torch.minimum(y - 0.5515, 0.5655 - y - 0.12 * side))
-    field = torch.maximum(torch.where(z > 0.1, torch.minimum(field, (mouth - 1) * 0.009), field), torch.where(z > 0.1, moustache, field - 9))
+    field = torch.maximum(
+        torch.where(z > 0.1, torch.minimum(field, (mouth - 1) * 0.009), field),
+        torch.where(z > 0.1, moustache, field - 9),
+    )
     rise = (field / 0.012).clamp(0, 1)
     chin = torch.exp(-((x / 0.035) ** 2) - ((y - 0.50) / 0.025) ** 2)
-    thickness = 0.0012 + length * rise * (0.55 + 0.9 * chin)
+    thickness = 0.0008 + length * rise * (0.45 + 1.0 * chin)
     return scalp_shell(
-        topology, head, field, thickness, look, part=PART_INDEX["hair"], smooth=0, seed=seed, rough=0.25 * length, roughness=110.0
+        topology,
+        head,
+        field,
+        thickness,
+        look,
+        part=PART_INDEX["hair"],
+        smooth=0,
+        seed=seed,
+        rough=0.25 * length,
+        roughness=110.0,
     )
 
 
@@ -342,21 +433,35 @@ class Hat:
 
 
 def make_hat(
-    topology: Topology, head: torch.Tensor, transform: torch.Tensor, to_shape: torch.Tensor, hat: Hat, look: int, seed: float
+    topology: Topology,
+    head: torch.Tensor,
+    transform: torch.Tensor,
+    to_shape: torch.Tensor,
+    hat: Hat,
+    look: int,
+    seed: float,
 ) -> list[Piece]:
     """The pieces of a hat; arguments as in :func:`make_hair`."""
     template = topology.head.template
     device = template.device
-    x, y, z = template.unbind(1)
+    _x, y, z = template.unbind(1)
     part = PART_INDEX["hair"]
-    low_front, low_back = {"cap": (0.668, 0.625), "beanie": (0.662, 0.595), "brim": (0.668, 0.64), "bucket": (0.662, 0.62)}[hat.kind]
+    low_front, low_back = {
+        "cap": (0.668, 0.625),
+        "beanie": (0.662, 0.595),
+        "brim": (0.668, 0.64),
+        "bucket": (0.662, 0.62),
+    }[hat.kind]
     share = ((z + 0.04) / 0.19).clamp(0, 1)
     field = y - (low_back + (low_front - low_back) * share + hat.band)
     rise = (field / 0.02).clamp(0, 1)
     high = ((y - 0.68) / 0.045).clamp(0, 1)
     thickness = {
-        "cap": 0.014 + 0.010 * high, "beanie": 0.016 + 0.022 * high, "brim": 0.016 + 0.055 * high**0.5, "bucket": 0.016 + 0.035 * high**0.5,
-    }[hat.kind] * (0.75 + 0.25 * rise)  # fmt: skip
+        "cap": 0.014 + 0.010 * high,
+        "beanie": 0.016 + 0.022 * high,
+        "brim": 0.016 + 0.055 * high**0.5,
+        "bucket": 0.016 + 0.035 * high**0.5,
+    }[hat.kind] * (0.75 + 0.25 * rise)
     crown = scalp_shell(topology, head, field, thickness, look, part=part, smooth=8, seed=seed)
     place = _Placer(transform, to_shape)
     pieces = [crown]
@@ -387,8 +492,13 @@ def make_hat(
     # Rows run outwards with columns to the left as seen from above: mirrored against grid_faces, hence the flip.
     pieces.append(
         grid_piece(
-            points.flip(1), closed=False, around=azimuth.flip(0) * 0.09, along=torch.arange(len(grid), device=device) * 0.012,
-            part=part, look=look, position=grid.flip(1),
+            points.flip(1),
+            closed=False,
+            around=azimuth.flip(0) * 0.09,
+            along=torch.arange(len(grid), device=device) * 0.012,
+            part=part,
+            look=look,
+            position=grid.flip(1),
         )
-    )  # fmt: skip
+    )
     return pieces

@@ -60,7 +60,9 @@ def grid_normals(points: torch.Tensor, closed: bool) -> torch.Tensor:
     if closed:
         around = points.roll(-1, 1) - points.roll(1, 1)
     else:
-        around = torch.cat([points[:, 1:2] - points[:, :1], points[:, 2:] - points[:, :-2], points[:, -1:] - points[:, -2:-1]], 1)
+        around = torch.cat(
+            [points[:, 1:2] - points[:, :1], points[:, 2:] - points[:, :-2], points[:, -1:] - points[:, -2:-1]], 1
+        )
     down = torch.cat([points[1:2] - points[:1], points[2:] - points[:-2], points[-1:] - points[-2:-1]])
     return torch.nn.functional.normalize(torch.linalg.cross(down, around, dim=-1), dim=-1, eps=1e-12)
 
@@ -77,6 +79,7 @@ def grid_piece(
     position: torch.Tensor | None = None,
     spare: torch.Tensor | None = None,
     two_sided: bool = True,
+    caps: bool = False,
 ) -> Piece:
     """A piece from a grid of ``points`` [R, C, 3].
 
@@ -91,7 +94,23 @@ def grid_piece(
         position: [R, C, 3]; the points themselves by default.
         spare: [R, C].
         two_sided: draw from behind too.
+        caps: close both ends of a tube with a point in the middle of the first and of the last row.
     """
+    normals = grid_normals(points, closed)
+    if caps:
+        ends = [points[k].mean(0).expand(1, points.shape[1], 3) for k in (0, -1)]
+        out = torch.nn.functional.normalize(ends[0][0, :1] - ends[1][0, :1], dim=-1).expand(1, points.shape[1], 3)
+        points = torch.cat([ends[0], points, ends[1]])
+        normals = torch.cat([out, normals, -out])
+        along = torch.cat([along[:1], along, along[-1:]])
+        position, hem, spare = (
+            None
+            if v is None
+            else torch.cat(
+                [v[:1].mean(1, keepdim=True).expand_as(v[:1]), v, v[-1:].mean(1, keepdim=True).expand_as(v[:1])]
+            )
+            for v in (position, hem, spare)
+        )
     rows, columns, _ = points.shape
     faces = grid_faces(rows, columns, closed, points.device)
     row, column = faces // columns, faces % columns
@@ -102,7 +121,7 @@ def grid_piece(
     large = flat.new_full((len(flat),), 1.0)
     return Piece(
         vertices=flat,
-        normals=grid_normals(points, closed).reshape(-1, 3),
+        normals=normals.reshape(-1, 3),
         faces=faces,
         position=flat if position is None else position.reshape(-1, 3),
         fabric=torch.stack([around[column], along[row]], -1),

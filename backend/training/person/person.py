@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from ...body.model import JOINT_INDEX
-from ..figure import PART_INDEX, Figure, Material, Surface, TrueBody
+from ..figure import Figure, Material, Surface, TrueBody
 from . import bags
 from .hair import make_beard, make_hair, make_hat
 from .identity import Identity, body_model, pose_body, sample_identity
@@ -137,7 +137,16 @@ def _build(person: Person, pose: torch.Tensor | None, translation: torch.Tensor 
     below = Obstacle(*_below(topology, cloth, cloth_normals))
     for skirt, look in outfit.skirts:
         pieces.append(
-            make_skirt(topology, rest_fine[topology.cloth.vertices], rest_joints, transforms, below, skirt, looks.add(look), seed)
+            make_skirt(
+                topology,
+                rest_fine[topology.cloth.vertices],
+                rest_joints,
+                transforms,
+                below,
+                skirt,
+                looks.add(look),
+                seed,
+            )
         )
     if outfit.shoes is not None:
         shoe, look = outfit.shoes
@@ -147,9 +156,13 @@ def _build(person: Person, pose: torch.Tensor | None, translation: torch.Tensor 
     head = posed[head_region.vertices]
     to_shape = _head_fit(head_region.template, rest_fine[head_region.vertices])
     head_transform = transforms[JOINT_INDEX["head"]]
-    above = Obstacle(*_above(topology, cloth, cloth_normals, outfit.bulk))
+    above = Obstacle(*_above(topology, cloth, cloth_normals, transforms[JOINT_INDEX["spine3"], :, :3], outfit.bulk))
     style, look = outfit.hair
-    pieces += make_hair(topology, head, head_transform, to_shape, above, style, looks.add(look), seed)
+    stature = float(rest[:, 1].max() - rest[:, 1].min()) / 1.7
+    style = replace(style, hanging=style.hanging * stature, tail=style.tail * stature)
+    pieces += make_hair(
+        topology, head, head_transform, to_shape, above, style, looks.add(look), seed, outfit.hat is not None
+    )
     if outfit.beard is not None:
         length, look = outfit.beard
         pieces.append(make_beard(topology, head, length, looks.add(look), seed))
@@ -183,10 +196,14 @@ def _below(topology: Topology, cloth: torch.Tensor, normals: torch.Tensor) -> tu
 
 
 def _above(
-    topology: Topology, cloth: torch.Tensor, normals: torch.Tensor, bulk: float
+    topology: Topology, cloth: torch.Tensor, normals: torch.Tensor, trunk: torch.Tensor, bulk: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    """What hair lies on; ``trunk`` [3, 3] is the chest's rotation."""
     chosen = ((topology.limb[:, 0] < 0.3) & (topology.limb[:, 1] > -0.05)).nonzero()[:, 0][::4]
-    return cloth[chosen] + normals[chosen] * bulk, normals[chosen]
+    # Shoulders turn hair away to the back rather than up or aside, or it spreads over them like a cape.
+    level = torch.tensor([0.25, 0.25, 1.0], device=cloth.device)
+    turned = torch.nn.functional.normalize(normals[chosen] * level - 0.3 * trunk[:, 2], dim=-1)
+    return cloth[chosen] + normals[chosen] * bulk, turned
 
 
 def _skin_piece(topology: Topology, posed: torch.Tensor, normals: torch.Tensor, kept: torch.Tensor, look: int) -> Piece:
@@ -207,9 +224,16 @@ def _skin_piece(topology: Topology, posed: torch.Tensor, normals: torch.Tensor, 
 
 
 def _bag(
-    person: Person, topology: Topology, cloth: torch.Tensor, cloth_normals: torch.Tensor, rest: torch.Tensor,
-    joints: torch.Tensor, transforms: torch.Tensor, flex: dict[str, float], looks: _Looks,
-) -> list[Piece]:  # fmt: skip
+    person: Person,
+    topology: Topology,
+    cloth: torch.Tensor,
+    cloth_normals: torch.Tensor,
+    rest: torch.Tensor,
+    joints: torch.Tensor,
+    transforms: torch.Tensor,
+    flex: dict[str, float],
+    looks: _Looks,
+) -> list[Piece]:
     kind, look = person.outfit.bag
     number = looks.add(look)
     strap = Fit(person.outfit.bulk + 0.014, 0.0, 0.0, smooth=6, folds=0.0)
@@ -221,12 +245,19 @@ def _bag(
     if kind == "backpack":
         spine = rest[(rest[:, 0].abs() < 0.1) & (rest[:, 1] > 0.1) & (rest[:, 1] < 0.35), 2].min()
         pieces = [
-            bags.bag((0.0, 0.20, float(spine) - 0.075 - person.outfit.bulk), (0.145, 0.20, 0.075), transforms[JOINT_INDEX["spine3"]], number)
+            bags.bag(
+                (0.0, 0.20, float(spine) - 0.075 - person.outfit.bulk),
+                (0.145, 0.20, 0.075),
+                transforms[JOINT_INDEX["spine3"]],
+                number,
+            )
         ]
         cut = Cut(band=(0.095, 0.022, 0.10))
     else:
         side = trunk[(trunk[:, 1].abs() < 0.06), 0].max()
-        pieces = [bags.bag((float(side) + 0.05 + person.outfit.bulk, -0.10, 0.02), (0.045, 0.09, 0.13), transforms[0], number)]
+        pieces = [
+            bags.bag((float(side) + 0.05 + person.outfit.bulk, -0.10, 0.02), (0.045, 0.09, 0.13), transforms[0], number)
+        ]
         cut = Cut(sash=(-1.35, 0.17, 0.018))
     piece, _ = shell(topology, cloth, cloth_normals, cut, strap, flex, 0.0, number)
     return [*pieces, piece]

@@ -103,7 +103,7 @@ class Fit:
 
 def _slack(cut: Cut, fit: Fit, topology: Topology) -> torch.Tensor:
     """[W] metres beyond the thickness."""
-    x, y, z = topology.cloth.template.unbind(1)
+    _x, y, _z = topology.cloth.template.unbind(1)
     arm = topology.limb[:, 0]
     along_arm = ((arm - 0.2) / max(cut.sleeve - 0.2, 0.05)).clamp(0, 1)
     trunk = fit.slack * (0.35 + 0.65 * ((0.42 - y) / 0.35).clamp(0, 1))
@@ -133,22 +133,26 @@ def _folds(
     across = torch.where(
         on_arm,
         torch.stack([(x + slant) * 26, y * 9, z * 9 + 3 * side], -1),
-        torch.stack([x * 8, (y + slant + 0.25 * x.abs()) * 22, z * 8 + 3 * side * (y < -0.1)], -1),
+        torch.stack([x * 10, (y + 1.6 * slant + 0.45 * x.abs()) * 19, z * 10 + 3 * side * (y < -0.1)], -1),
     )
     ridge = 1 - 2 * fractal(across + seed, 2)[:, 0].abs()
     # Hanging: short around, long along.
     hanging = noise(torch.stack([x * 22, y * 4 + 5, z * 22], -1) + seed)[:, 0]
-    strength = 0.45 + 0.0 * x
+    strength = 0.22 + 0.0 * x
     for name, at_x, at_y, reach in (
-        ("elbow", 0.434, None, 0.07), ("shoulder", 0.19, None, 0.06), ("knee", None, -0.461, 0.08),
-        ("hip", None, -0.07, 0.07), ("waist", None, 0.10, 0.08), ("ankle", None, -0.84, 0.07),
-    ):  # fmt: skip
+        ("elbow", 0.434, None, 0.07),
+        ("shoulder", 0.19, None, 0.06),
+        ("knee", None, -0.461, 0.08),
+        ("hip", None, -0.07, 0.07),
+        ("waist", None, 0.10, 0.08),
+        ("ankle", None, -0.84, 0.07),
+    ):
         for sign, prefix in ((1.0, "left_"), (-1.0, "right_")):
             bent = flex.get(prefix + name, flex.get(name, 0.0))
             near = (arm - at_x) if at_x is not None else torch.where(arm > 0.2, torch.ones_like(y), y - at_y)
             strength = strength + bent * torch.exp(-((near / reach) ** 2)) * (side == sign)
     loose = (slack / 0.03).clamp(0, 1.5)
-    height = fit.folds * (strength * ridge + 0.7 * loose * hanging)
+    height = 1.5 * fit.folds * (strength * ridge + 0.5 * loose * hanging)
     return height
 
 
@@ -239,7 +243,12 @@ def shell(
     inner, _ = snap(field, inner, topology.cloth.mesh)
     hem_faces = torch.cat([torch.stack([b, a, a + count], -1), torch.stack([b, a + count, b + count], -1)])
     all_faces = torch.cat([faces[kept], hem_faces])
-    fabric = torch.cat([topology.fabric[kept], topology.fabric[border][rows, (lone + 1) % 3][:, None].expand(-1, 3, -1).repeat(2, 1, 1)])
+    fabric = torch.cat(
+        [
+            topology.fabric[kept],
+            topology.fabric[border][rows, (lone + 1) % 3][:, None].expand(-1, 3, -1).repeat(2, 1, 1),
+        ]
+    )
     template = torch.stack([x, y, z], -1)
     hem = torch.where(inside, field, torch.zeros_like(field))
     piece = Piece(
@@ -249,7 +258,7 @@ def shell(
         position=torch.cat([template, template]),
         fabric=fabric,
         hem=torch.cat([hem, torch.zeros_like(hem)]),
-        spare=torch.zeros(2 * count, device=points.device),
+        spare=(height / max(fit.folds, 1e-4)).clamp(-1.5, 1.5).repeat(2),
         part=torch.cat([topology.cloth_part[kept], topology.cloth_part[border].repeat(2)]),
         two_sided=True,
         look=look,

@@ -51,7 +51,7 @@ def make_shoes(
         back, front = low[2] - 0.008, high[2] + 0.014 + (0.02 if shoe.kind == "leather" else 0.0)
         t = torch.linspace(0, 1, rows, device=device)
         # Profiles along the foot, from heel to toe: half width, height of the upper, middle line.
-        eased = (1 - (2 * t - 1).abs() ** 5).clamp_min(0) ** 0.4
+        eased = (1 - 0.995 * (2 * t - 1).abs() ** 4) ** 0.42
         width = (0.031 + 0.017 * torch.exp(-(((t - 0.72) / 0.24) ** 2))) * eased
         rise = torch.where(t < 0.38, 0.083 - 0.01 * t, 0.038 + 0.041 * torch.exp(-(((t - 0.38) / 0.21) ** 2)))
         rise = rise * (0.35 + 0.65 * eased)
@@ -63,7 +63,7 @@ def make_shoes(
         cos, sin = a.cos(), a.sin()
         # A squarish section: flat sole, rounded upper.
         wide = cos.sign() * cos.abs() ** 0.75
-        tall = torch.where(sin > 0, sin.abs() ** 0.85, -sin.abs() ** 0.35)
+        tall = torch.where(sin > 0, sin.abs() ** 0.85, -(sin.abs() ** 0.35))
         half = 0.5 * (rise * scale)[:, None]
         flare = 1 + 0.10 * (sin < -0.3)[None]
         points = torch.stack(
@@ -79,11 +79,24 @@ def make_shoes(
         blend_ = transforms[ankle] * (1 - share[..., None]) + transforms[toe] * share[..., None]
         posed = (blend_[..., :3] @ points[..., None])[..., 0] + blend_[..., 3]
         local = torch.stack(
-            [(points[..., 0] - x[:, None]) / scale, (points[..., 1] - ground) / scale, (t[:, None] * 0.27).expand(-1, columns)], -1
+            [
+                (points[..., 0] - x[:, None]) / scale,
+                (points[..., 1] - ground) / scale,
+                (t[:, None] * 0.27).expand(-1, columns),
+            ],
+            -1,
         )
         turn = torch.arange(columns + 1, device=device) * (2 * math.pi / columns)
         piece = grid_piece(
-            posed, closed=True, around=turn * 0.04, along=t * 0.27, part=PART_INDEX["feet"], look=look, position=local, two_sided=True
+            posed,
+            closed=True,
+            around=turn * 0.04,
+            along=t * 0.27,
+            part=PART_INDEX["feet"],
+            look=look,
+            position=local,
+            two_sided=False,
+            caps=True,
         )
         pieces.append(piece)
     return pieces
@@ -101,7 +114,9 @@ def shoe_look(shoe: Shoe) -> Look:
         if shoe.kind == "sneaker":
             base = blend(base, trim, 1 - ramp(along, 0.035, 0.037))
             base = blend(base, trim, ramp(along - 0.4 * up, 0.225, 0.227))
-            swoosh = line(up - 0.030 - 0.12 * (along - 0.12), 0.006) * (along > 0.08) * (along < 0.2) * (x.abs() > 0.018)
+            swoosh = (
+                line(up - 0.030 - 0.12 * (along - 0.12), 0.006) * (along > 0.08) * (along < 0.2) * (x.abs() > 0.018)
+            )
             base = blend(base, trim, swoosh)
         laces = (x.abs() < 0.014) * (along > 0.115) * (along < 0.185) * (up > 0.04)
         if shoe.kind in ("sneaker", "leather", "boot"):

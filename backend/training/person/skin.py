@@ -80,19 +80,27 @@ def skin_look(face: Face) -> Look:
             base = blend(base, base * 0.6, face.freckles * spot * front)
         # Hollows that the geometry has, deepened: eye sockets, beside the nose, under the lip, around the ear.
         socket = torch.exp(-(((side - 0.030) / 0.019) ** 2) - ((y - 0.616) / 0.012) ** 2)
-        fold = torch.exp(-(((side - 0.017 - 0.35 * (0.58 - y)) / 0.003) ** 2)) * ramp(y, 0.548, 0.556) * ramp(-y, -0.582, -0.575)
+        fold = (
+            torch.exp(-(((side - 0.017 - 0.35 * (0.58 - y)) / 0.003) ** 2))
+            * ramp(y, 0.548, 0.556)
+            * ramp(-y, -0.582, -0.575)
+        )
         chin = torch.exp(-((x / 0.014) ** 2) - ((y - 0.527) / 0.0045) ** 2)
         dark = 0.16 * socket + (0.10 + 0.25 * face.age) * fold + 0.14 * chin
         bag = torch.exp(-(((side - 0.030) / 0.013) ** 2) - ((y - 0.602) / 0.0035) ** 2)
         dark = dark + (0.06 + 0.18 * face.age) * bag
         if face.age > 0:
             for level in (0.652, 0.661, 0.670):
-                dark = dark + 0.18 * face.age * line(y - level - 0.002 * torch.sin(x * 90), 0.0008, 0.0012) * (side < 0.035)
+                dark = dark + 0.18 * face.age * line(y - level - 0.002 * torch.sin(x * 90), 0.0008, 0.0012) * (
+                    side < 0.035
+                )
         base = base * (1 - front * dark.clamp(0, 0.6))[:, None]
         if face.stubble > 0:
             jaw = ramp(-y, -0.567, -0.553) * ramp(y, 0.468, 0.49) * ramp(z, 0.04, 0.06)
             jaw = torch.maximum(jaw, line(x, 0.022, 0.006) * line(y - 0.559, 0.006, 0.004) * front)
-            jaw = torch.maximum(jaw, ramp(-y, -0.60, -0.58) * ramp(z, 0.035, 0.05) * ramp(-z, -0.085, -0.07) * (side > 0.05))
+            jaw = torch.maximum(
+                jaw, ramp(-y, -0.60, -0.58) * ramp(z, 0.035, 0.05) * ramp(-z, -0.085, -0.07) * (side > 0.05)
+            )
             grain = 0.75 + 0.25 * noise(place * 900)[:, 0]
             shade = base * 0.25 + 0.75 * linear(face.brows, device)
             base = blend(base, shade, (0.55 * face.stubble * jaw * grain * (y > 0.47)).clamp(0, 1))
@@ -104,7 +112,9 @@ def skin_look(face: Face) -> Look:
         upper = face.lip_fullness * 0.85 * (1 - across**2).clamp_min(0) + bow
         lower = face.lip_fullness * 1.1 * (1 - across**2).clamp_min(0).sqrt()
         above = y - middle
-        lips = torch.where(above > 0, 1 - ramp(above - upper, -0.0012, 0.0008), 1 - ramp(-above - lower, -0.0015, 0.001))
+        lips = torch.where(
+            above > 0, 1 - ramp(above - upper, -0.0012, 0.0008), 1 - ramp(-above - lower, -0.0015, 0.001)
+        )
         lips = lips * (side < half) * front * (z > 0.09)
         lip = linear(face.lips, device) * (0.9 + 0.2 * noise(torch.stack([x * 700, y * 60, z], -1))[:, :1])
         base = blend(base, lip, lips * (0.35 + 0.65 * face.lip_strength))
@@ -117,7 +127,11 @@ def skin_look(face: Face) -> Look:
         arch = _BROW_Y + face.brow_tilt * torch.sin(along.clamp(0, 1) * 2.2) - 0.003 * (along - 0.75).clamp_min(0)
         height = face.brow_weight * (1.0 - 0.65 * along.clamp(0, 1))
         stroke = 0.75 + 0.35 * noise(torch.stack([x * 900, (y - side * 0.5) * 260, z * 10 + face.seed], -1))[:, 0]
-        brow = (1 - ramp((y - arch).abs() - height, -0.0016, 0.0010)) * ramp(along, -0.08, 0.08) * (1 - ramp(along, 0.92, 1.1))
+        brow = (
+            (1 - ramp((y - arch).abs() - height, -0.0016, 0.0010))
+            * ramp(along, -0.08, 0.08)
+            * (1 - ramp(along, 0.92, 1.1))
+        )
         base = blend(base, linear(face.brows, device), (brow * stroke * front).clamp(0, 0.95))
         # Lid line and lashes around the eye's opening.
         dx, dy = (side - EYE[0]) / 0.0150, (y - EYE[1]) / 0.0068
@@ -148,7 +162,11 @@ def eye_look(iris: Colour, gaze: tuple[float, float]) -> Look:
         base = base * (1 - 0.45 * ramp(y - EYE[1], 0.002, 0.007))[:, None]  # the lid's shadow
         angle = torch.atan2(up, across)
         colour = linear(iris, device) * (0.8 + 0.3 * noise(torch.stack([angle * 6, radius * 300, x * 0], -1))[:, :1])
-        base = blend(base, colour * (1 - 0.6 * ramp(radius, 0.75 * _IRIS, _IRIS))[:, None], (1 - ramp(radius, _IRIS - 4e-4, _IRIS + 4e-4)) * front)
+        base = blend(
+            base,
+            colour * (1 - 0.6 * ramp(radius, 0.75 * _IRIS, _IRIS))[:, None],
+            (1 - ramp(radius, _IRIS - 4e-4, _IRIS + 4e-4)) * front,
+        )
         base = blend(base, linear((0.02, 0.02, 0.02), device), (1 - ramp(radius, _PUPIL - 3e-4, _PUPIL + 3e-4)) * front)
         glint = ((across - 0.002) ** 2 + (up - 0.0025) ** 2).sqrt()
         base = blend(base, linear((0.95, 0.95, 0.95), device), (1 - ramp(glint, 0.0006, 0.0014)) * front)

@@ -35,9 +35,11 @@ class Mesh:
 
     def smooth(self, values: torch.Tensor, amount: float | torch.Tensor = 0.5) -> torch.Tensor:
         """One Laplacian step on ``values`` [V, C]."""
-        return torch.lerp(values, values[self.neighbours].mean(1), amount) if isinstance(amount, float) else (
-            values + amount * (values[self.neighbours].mean(1) - values)
-        )  # fmt: skip
+        return (
+            torch.lerp(values, values[self.neighbours].mean(1), amount)
+            if isinstance(amount, float)
+            else (values + amount * (values[self.neighbours].mean(1) - values))
+        )
 
     def normals(self, vertices: torch.Tensor) -> torch.Tensor:
         """Area-weighted unit normals [V, 3]."""
@@ -196,10 +198,18 @@ def _labels(weights: np.ndarray, template: np.ndarray, faces: np.ndarray) -> np.
     label = np.full(len(faces), PART_INDEX["torso"])
     for name, number in JOINT_INDEX.items():
         part = (
-            "hands" if "wrist" in name or "hand" in name else "arms" if "shoulder" in name or "elbow" in name
-            else "feet" if "ankle" in name or "foot" in name else "legs" if "hip" in name or "knee" in name
-            else "head" if name == "head" else "torso"
-        )  # fmt: skip
+            "hands"
+            if "wrist" in name or "hand" in name
+            else "arms"
+            if "shoulder" in name or "elbow" in name
+            else "feet"
+            if "ankle" in name or "foot" in name
+            else "legs"
+            if "hip" in name or "knee" in name
+            else "head"
+            if name == "head"
+            else "torso"
+        )
         label[joint == number] = PART_INDEX[part]
     label[(joint == JOINT_INDEX["neck"]) & (height > 0.475)] = PART_INDEX["head"]
     return label
@@ -213,13 +223,17 @@ def load_topology(device: str = "cpu") -> Topology:
     body = load_body("neutral")
     template, faces, weights = body.template.numpy(), body.faces.numpy(), body.weights.numpy()
     keypoints = dict(zip(body.keypoint_names, body.keypoint_regressor.numpy() @ template))
-    fine = {JOINT_INDEX[n] for n in ("head", "left_wrist", "right_wrist", "left_hand", "right_hand",
-                                     "left_foot", "right_foot")}  # fmt: skip
+    fine = {
+        JOINT_INDEX[n]
+        for n in ("head", "left_wrist", "right_wrist", "left_hand", "right_hand", "left_foot", "right_foot")
+    }
     parents = []
     for _ in range(2):
         coarse = ~np.isin(weights.argmax(1), list(fine))
         edges = np.unique(np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1), axis=0)
-        long = (np.linalg.norm(template[edges[:, 0]] - template[edges[:, 1]], axis=1) > EDGE_LENGTH) & coarse[edges].all(1)
+        long = (np.linalg.norm(template[edges[:, 0]] - template[edges[:, 1]], axis=1) > EDGE_LENGTH) & coarse[
+            edges
+        ].all(1)
         pair = edges[long]
         faces = _split(faces, long, edges, len(template))
         template, weights = (np.concatenate([v, v[pair].mean(1)]) for v in (template, weights))
@@ -231,8 +245,10 @@ def load_topology(device: str = "cpu") -> Topology:
     part = _labels(weights, template, faces)
 
     joint = weights.argmax(1)
-    outside = {JOINT_INDEX[n] for n in ("head", "left_hand", "right_hand", "left_foot", "right_foot",
-                                        "left_wrist", "right_wrist")}  # fmt: skip
+    outside = {
+        JOINT_INDEX[n]
+        for n in ("head", "left_hand", "right_hand", "left_foot", "right_foot", "left_wrist", "right_wrist")
+    }
     inside = ~np.isin(joint, list(outside)) & ~is_eye
     # Cuffs reach onto the hand and the ankle.
     inside |= np.isin(joint, [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]) & (np.abs(template[:, 0]) < 0.70)

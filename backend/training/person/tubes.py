@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+_LONGEST_PUSH = 0.03
+
 
 @dataclass(frozen=True)
 class Obstacle:
@@ -23,11 +25,14 @@ class Obstacle:
     normals: torch.Tensor
 
     def push(self, at: torch.Tensor, margin: float | torch.Tensor) -> torch.Tensor:
-        """Points [n, 3] moved to at least ``margin`` metres in front of the nearest obstacle point's tangent plane."""
+        """Points [n, 3] moved to ``margin`` metres in front of the nearest obstacle point's tangent plane.
+
+        By no more than 3 cm at once: far from its point a tangent plane says nothing of the surface.
+        """
         nearest = torch.cdist(at, self.points).argmin(1)
         normal = self.normals[nearest]
         ahead = ((at - self.points[nearest]) * normal).sum(1)
-        return at + normal * (margin - ahead).clamp_min(0)[:, None]
+        return at + normal * (margin - ahead).clamp(0, _LONGEST_PUSH)[:, None]
 
 
 def _lengths(points: torch.Tensor, closed: bool) -> tuple[torch.Tensor, torch.Tensor]:
