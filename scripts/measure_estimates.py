@@ -4,7 +4,7 @@
     python scripts/measure_estimates.py [--count 160] [--output backend/training/fit_errors.npz]
 
 The errors are what ``backend.training.estimate`` gives to networks in training instead of running the fit each time.
-Photos are augmented as in training; the seeds are of the validation split. Those in which nobody is found are left out.
+Photos are augmented as in training; the seeds are of the training split. Those in which nobody is found are left out.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> int:
     arguments = parser.parse_args()
     rows, started = [], time.perf_counter()
     with torch.no_grad():
-        for seed in split_seeds("validation")[: arguments.count]:
+        for seed in split_seeds("train")[: arguments.count]:
             row = measure(seed)
             rows += [] if row is None else [row]
     stacked = {k: np.concatenate([getattr(r, k) for r in rows]) for k in ("pose", "betas", "true_betas", "place")}

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 ERRORS_FILE = Path(__file__).parent / "fit_errors.npz"
 _MIRRORED = [0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22]
 """The joint on the other side."""
+_CHILD = [3, 4, 5, 6, 7, 8, 9, 10, 11, 12, -1, -1, 15, 16, 17, -1, 18, 19, 20, 21, 22, 23, -1, -1]
+"""The joint that a joint's bone leads to, -1 at the ends."""
+_ASTRAY = 0.25
+"""Share of its error across the picture that a bone keeps: fits see where limbs are, but not how far away."""
 _STREAM = 0x4D
 
 
@@ -38,9 +42,8 @@ class FitErrors:
             applied after it (in the parent's axes; the pelvis' in camera axes).
         betas: [n, 10] estimated shape.
         true_betas: [n, 10] the shape that it should have been, as near as the neutral body comes to it.
-        place: [n, 3] the pelvis' displacement in x and y, in shares of its depth, and the logarithm of how much too
-            large the body appears (its size over its depth, over the true quotient; it stands too far away by as much
-            as it is too large).
+        place: [n, 3] the displacement of the joints' middle in the picture, x and y in focal lengths, and the
+            logarithm of how much too large the body appears (its size over its depth, over the true quotient).
     """
 
     pose: np.ndarray
@@ -158,9 +161,9 @@ def fit_errors(truth: TrueBody, estimate: TrueBody, camera: Camera) -> FitErrors
     true_rotations, found = rotation_matrices(truth.pose), rotation_matrices(estimate.pose)
     true_rotations[0], found[0] = rotation @ true_rotations[0], rotation @ found[0]
     pose = rotation_vectors(found @ true_rotations.transpose(1, 2))
-    there, here = (rotation @ b.joints[0] + shift for b in (estimate, truth))
-    lateral = there[:2] / there[2] - here[:2] / here[2]
-    sizes = [_stature(b.name, b.betas) / float(p[2]) for b, p in ((estimate, there), (truth, here))]
+    there, here = (b.joints @ rotation.T + shift for b in (estimate, truth))
+    lateral = (there[:, :2] / there[:, 2:]).mean(0) - (here[:, :2] / here[:, 2:]).mean(0)
+    sizes = [_stature(b.name, b.betas) / float(p[0, 2]) for b, p in ((estimate, there), (truth, here))]
     place = torch.cat([lateral, torch.tensor([np.log(sizes[0] / sizes[1])], dtype=torch.float64)])
     return FitErrors(*(v.numpy()[None] for v in (pose, estimate.betas, neutral_betas(truth), place)))
 
@@ -191,11 +194,47 @@ def noisy_body(truth: TrueBody, camera: Camera, seed: int, errors: FitErrors | N
     betas = torch.as_tensor(gain) * neutral_betas(truth) + torch.as_tensor(rest)
     rotation, shift = _axes(camera)
     turned = rotation_matrices(torch.as_tensor(pose)) @ _in_camera(truth.pose, rotation)
+    turned = _keep_in_picture(turned, betas, truth, rotation)
     turned[0] = rotation.T @ turned[0]
-    here = rotation @ truth.joints[0] + shift
-    depth = here[2] * _stature("neutral", betas) / _stature(truth.name, truth.betas) / np.exp(place[2])
-    there = torch.cat([(here[:2] / here[2] + torch.as_tensor(place[:2])) * depth, depth[None]])
-    return _placed("neutral", betas, rotation_vectors(turned), rotation.T @ (there - shift))
+    found = _placed("neutral", betas, rotation_vectors(turned), torch.zeros(3, dtype=torch.float64))
+    here = truth.joints @ rotation.T + shift
+    depth = here[0, 2] * _stature("neutral", betas) / _stature(truth.name, truth.betas) / np.exp(place[2])
+    # Where the pelvis must be for the joints' middle to appear where it is wanted.
+    wanted = (here[:, :2] / here[:, 2:]).mean(0) + torch.as_tensor(place[:2])
+    aside = found.joints @ rotation.T
+    inverse = 1 / (aside[:, 2:] + depth)
+    pelvis = torch.cat([(wanted - (aside[:, :2] * inverse).mean(0)) / inverse.mean(), depth[None]])
+    moved = rotation.T @ (pelvis - shift)
+    return TrueBody("neutral", betas, found.pose, found.translation + moved, found.joints + moved)
+
+
+def _keep_in_picture(
+    turned: torch.Tensor, betas: torch.Tensor, truth: TrueBody, rotation: torch.Tensor
+) -> torch.Tensor:
+    """Rotations [24, 3, 3] of the neutral body, the pelvis' in camera axes, that lead bones where the photo shows them.
+
+    Each bone is swung until its direction across the picture is nearly the true one; its direction in depth stays.
+    """
+    body = _body("neutral")
+    rest = body.shaped(betas)[1]
+    true_joints = truth.joints @ rotation.T
+    globals_: list[torch.Tensor] = []
+    out = turned.clone()
+    for joint, parent in enumerate(body.parents):
+        above = torch.eye(3, dtype=turned.dtype) if parent < 0 else globals_[parent]
+        whole = above @ turned[joint]
+        child = _CHILD[joint]
+        if child >= 0:
+            bone = torch.nn.functional.normalize(whole @ (rest[child] - rest[joint]), dim=0)
+            wanted = torch.nn.functional.normalize(true_joints[child] - true_joints[joint], dim=0)
+            wanted = torch.cat([wanted[:2] + _ASTRAY * (bone[:2] - wanted[:2]), bone[2:]])
+            wanted = torch.nn.functional.normalize(wanted, dim=0)
+            axis = torch.linalg.cross(bone, wanted)
+            angle = torch.atan2(axis.norm(), bone @ wanted)
+            whole = rotation_matrices(torch.nn.functional.normalize(axis, dim=0) * angle) @ whole
+        globals_.append(whole)
+        out[joint] = above.T @ whole
+    return out
 
 
 def _in_camera(pose: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ _SLACK = 1e-3
 _EMPTY = torch.iinfo(torch.int64).max
 _CPU_FACES, _CPU_PAIRS = 1 << 16, 1 << 17
 """Work on a processor goes in pieces that its cache holds."""
-_GPU_FACES, _GPU_PAIRS = 1 << 24, 1 << 26
+_GPU_FACES, _GPU_PAIRS = 1 << 22, 1 << 24
 
 
 @dataclass(frozen=True)

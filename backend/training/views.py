@@ -152,13 +152,8 @@ def _render_batch(
 
 def _towards(camera: Camera, view: torch.Tensor, row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
     """Unit directions [n, 3] from what samples see towards the camera."""
-    ray = torch.stack([column + 0.5, row + 0.5], 1)
-    if len(camera) == 1:
-        rotation, centre, focal = camera.world_to_camera[0, :3, :3], camera.centre[0], camera.focal[0]
-        ray = torch.nn.functional.pad((ray - centre) / focal, (0, 1), value=1.0)
-        turned = ray @ rotation
-    else:
-        ray = (ray - camera.centre[view]) / camera.focal[view, None]
-        ray = torch.nn.functional.pad(ray, (0, 1), value=1.0)
-        turned = (ray[:, None] @ camera.world_to_camera[view, :3, :3])[:, 0]
-    return -turned / (ray * ray).sum(1, keepdim=True).sqrt()
+    pixel = torch.stack([column + 0.5, row + 0.5], 1)
+    ray = (pixel - camera.centre.index_select(0, view)) / camera.focal.index_select(0, view)[:, None]
+    axes = [camera.world_to_camera[:, k, :3].index_select(0, view) for k in range(3)]
+    turned = axes[2].addcmul_(axes[0], ray[:, :1]).addcmul_(axes[1], ray[:, 1:])
+    return -turned / (ray.square().sum(1, keepdim=True) + 1).sqrt()
