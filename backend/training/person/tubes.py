@@ -78,12 +78,6 @@ def drape(
         before = points
         points = points + free * (0.85 * velocity + fall)
         for _inner in range(2):
-            down = points[1:] - points[:-1]
-            length = down.norm(dim=-1, keepdim=True).clamp_min(1e-6)
-            excess = down * (1 - along_rest / length)
-            upper = free[:-1] / (free[:-1] + free[1:]).clamp_min(1)
-            points = points + torch.cat([excess * upper, torch.zeros_like(points[:1])])
-            points = points - torch.cat([torch.zeros_like(points[:1]), excess * (1 - upper) * free[1:]])
             if closed:
                 across = points.roll(-1, 1) - points
             else:
@@ -108,6 +102,11 @@ def drape(
             mean = points.clone()
             mean[1:-1] = 0.5 * (points[:-2] + points[2:])
             points = points + free * stiffness * (mean - points)
+        # Cloth does not stretch along its threads: each row hangs at its length below the one above.
+        down = (
+            torch.nn.functional.normalize(points[pinned:] - points[pinned - 1 : -1], dim=-1) * along_rest[pinned - 1 :]
+        )
+        points = torch.cat([points[:pinned], points[pinned - 1] + down.cumsum(0)])
         pushed = obstacle.push(points.reshape(-1, 3), margin).reshape(points.shape)
         points = torch.where(free > 0, pushed, points)
         velocity = points - before
