@@ -12,7 +12,7 @@ from .noise import fractal, noise
 from .parts import Piece, grid_piece
 from .shells import snap
 from .topology import Topology
-from .tubes import Obstacle, drape
+from .tubes import Obstacle
 
 HEAD_CENTRE = (0.0, 0.63, 0.055)
 HEAD_RADII = (0.072, 0.093, 0.098)
@@ -275,10 +275,15 @@ def _sheet(place: _Placer, obstacle: Obstacle, style: HairStyle, look: int, seed
         )
         start.append(start[-1] + lengths * torch.nn.functional.normalize(down + lean, dim=-1))
     hanging = torch.stack(start)
-    fallen = drape(
-        hanging, hanging, obstacle, closed=False, pinned=2, steps=14, margin=0.012, gravity=0.004, stiffness=0.15
-    )
-    points = torch.cat([head[:-1], fallen])
+    # Hair is limp: it lies where it falls. Evening it out keeps strands together.
+    for _ in range(6):
+        pushed = obstacle.push(hanging[1:].reshape(-1, 3), 0.012).reshape(hanging[1:].shape)
+        mean = pushed.clone()
+        mean[:, 1:-1] = 0.25 * pushed[:, :-2] + 0.5 * pushed[:, 1:-1] + 0.25 * pushed[:, 2:]
+        even = mean.clone()
+        even[1:-1] = 0.25 * mean[:-2] + 0.5 * mean[1:-1] + 0.25 * mean[2:]
+        hanging = torch.cat([hanging[:1], even])
+    points = torch.cat([head[:-1], hanging])
     total = len(points)
     down_share = torch.arange(total, device=device) / (total - 1)
     grid_u = across * 0.30
