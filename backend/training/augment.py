@@ -116,17 +116,22 @@ def _occluder(size: int, alpha: torch.Tensor, chance: _Chance) -> tuple[torch.Te
     return colour.expand(3, size, size), cover
 
 
+def _power(values: torch.Tensor, exponent: float) -> torch.Tensor:
+    """By way of the logarithm: the bytes of ``pow`` depend on how many threads share the work."""
+    return (values.clamp(min=1e-6).log() * exponent).exp()
+
+
 def _develop(image: torch.Tensor, chance: _Chance) -> torch.Tensor:
     """Exposure, white balance, contrast, saturation and gamma of another camera."""
     gain = 2 ** (0.28 * chance.normal(1, 1, 1)) * torch.exp(0.05 * chance.normal(3, 1, 1))
-    image = (image.clamp(0, 1) ** 2.2 * gain) ** (1 / 2.2)
+    image = _power(_power(image.clamp(max=1), 2.2) * gain, 1 / 2.2)
     grey = (image * image.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0, keepdim=True)
     image = grey + (image - grey) * math.exp(0.2 * float(chance.normal(1)))
     contrast, lift = math.exp(0.12 * float(chance.normal(1))), 0.02 * float(chance.normal(1))
     image = (0.5 + (image - 0.5) * contrast + lift).clamp(0, 1)
     if chance.happens(0.02):
         image = grey.expand_as(image).clamp(0, 1)
-    return image ** math.exp(0.1 * float(chance.normal(1)))
+    return _power(image, math.exp(0.1 * float(chance.normal(1))))
 
 
 def _spoil_matte(alpha: torch.Tensor, chance: _Chance) -> torch.Tensor:

@@ -106,7 +106,7 @@ def sample_light(seed: int, device: torch.device | str = "cpu", facing: float = 
         softness=float(rng.uniform(0.04, 0.22)),
         fill_direction=_direction(fill_azimuth, math.radians(rng.uniform(0, 30))).to(device),
         fill=tensor(fill),
-        exposure=1.18 * level,
+        exposure=1.14 * level,
     )
 
 
@@ -200,7 +200,7 @@ def bake_light(figure: Figure, light: Light) -> BakedLight:
     ambient = ambient + (seen[_SKY_DIRECTIONS:].T @ radiance[_SKY_DIRECTIONS:]) * lit
     # What is hidden from sky and ground is lit by its neighbours: cloth and skin are not black.
     hidden = 1 - seen.sum(0)
-    ambient = ambient + 0.16 * hidden[:, None] * (light.top + light.bottom) / 2
+    ambient = ambient + 0.12 * hidden[:, None] * (light.top + light.bottom) / 2
     rays = _cone(light.key_direction, light.softness, _KEY_DIRECTIONS)
     return BakedLight(ambient, visibility(figure, rays, _KEY_SIZE).mean(0))
 
@@ -250,11 +250,14 @@ def _diffuse(light: Light, points: _Points) -> torch.Tensor:
 
 
 def _film(light: Light, radiance: torch.Tensor) -> torch.Tensor:
-    """Exposure, a soft shoulder into white, and the sRGB curve (IEC 61966-2-1)."""
+    """Exposure, a soft shoulder into white, and the sRGB curve (IEC 61966-2-1).
+
+    Powers go by way of the logarithm: the bytes of ``pow`` depend on how many threads share the work.
+    """
     x = radiance * light.exposure
     knee = 0.8
     x = torch.where(x > knee, knee + (1 - knee) * torch.tanh((x - knee) / (1 - knee)), x).clamp(min=0)
-    return torch.where(x <= 0.0031308, 12.92 * x, 1.055 * x.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)
+    return torch.where(x <= 0.0031308, 12.92 * x, 1.055 * (x.clamp(min=0.0031308).log() / 2.4).exp() - 0.055)
 
 
 def shade(
@@ -283,7 +286,7 @@ def shade(
     gloss = points.surface.gloss[:, None]
     # Blinn's highlight, sharper the glossier; at grazing angles surfaces mirror the sky (Schlick).
     half = torch.nn.functional.normalize(light.key_direction + view_direction, dim=1)
-    shine = (points.normal * half).sum(1, keepdim=True).clamp(min=0) ** (10 + 60 * gloss)
+    shine = ((points.normal * half).sum(1, keepdim=True).clamp(min=1e-3).log() * (10 + 60 * gloss)).exp()
     facing = (points.normal * view_direction).sum(1, keepdim=True).clamp(0, 1)
     lit = (points.normal @ light.key_direction > 0)[:, None] * points.seen
     graze = (1 - facing) ** 4
