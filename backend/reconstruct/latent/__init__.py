@@ -1,0 +1,17 @@
+"""The latent reconstruction transformer."""
+
+from .config import CONFIGS, LatentConfig
+from .model import LatentInput, LatentTransformer, PixelSplats
+from .views import BodyMaps, ViewCameras, draw_body, pluecker
+
+__all__ = [
+    "CONFIGS",
+    "BodyMaps",
+    "LatentConfig",
+    "LatentInput",
+    "LatentTransformer",
+    "PixelSplats",
+    "ViewCameras",
+    "draw_body",
+    "pluecker",
+]

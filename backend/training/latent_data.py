@@ -1,0 +1,143 @@
+"""From samples of the factory (or of scans) to what the reconstruction transformer takes and is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ..body.model import BodyModel, load_body
+from ..reconstruct.latent import LatentConfig, LatentInput, ViewCameras, draw_body
+from ..reconstruct.latent.codec import DiffusersCodec, LatentCodec
+from ..reconstruct.latent.views import spread_points
+from .cameras import Camera
+from .figure import TrueBody
+from .samples import Sample
+
+ORBIT = (0.0, 90.0, 180.0, 270.0)
+"""Azimuths of the views that go in."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The network's world: the sample's, moved to the pelvis and divided by half a picture's width there.
+
+    Attributes:
+        origin: [3].
+        unit: metres to one.
+    """
+
+    origin: torch.Tensor
+    unit: float
+
+    def points(self, world: torch.Tensor) -> torch.Tensor:
+        """World points [N, 3] in the network's world."""
+        return (world - self.origin) / self.unit
+
+    def cameras(self, cameras: Camera) -> ViewCameras:
+        """The sample's cameras in the network's world."""
+        matrix = cameras.world_to_camera.clone()
+        moved = torch.einsum("vij,j->vi", matrix[:, :3, :3], self.origin) + matrix[:, :3, 3]
+        matrix[:, :3, 3] = moved / self.unit
+        return ViewCameras(matrix, cameras.focal / cameras.size, cameras.centre / cameras.size)
+
+
+def frame_of(body_pelvis: torch.Tensor, photo: Camera) -> Frame:
+    """The frame of a body whose pelvis lies at ``body_pelvis`` [3] before the first of ``photo``'s cameras."""
+    matrix = photo.world_to_camera[0]
+    distance = float((matrix[2, :3] * body_pelvis).sum() + matrix[2, 3])
+    return Frame(body_pelvis, distance * photo.size / (2 * float(photo.focal[0])))
+
+
+def body_surface(body: BodyModel, state: TrueBody, scale: float, camera: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Posed vertices [V, 3], unit normals [V, 3] and pelvis [3] of a body, scaled about ``camera`` [3]."""
+    vertices, joints = body.pose(state.pose.to(body.template.dtype), state.betas.to(body.template.dtype))
+    shift = state.translation.to(vertices)
+    vertices, joints = (camera + scale * (v + shift - camera) for v in (vertices, joints))
+    a, b, c = vertices[body.faces].unbind(1)
+    face_normals = torch.linalg.cross(b - a, c - a)
+    normals = torch.zeros_like(vertices)
+    for k in range(3):
+        normals.index_add_(0, body.faces[:, k], face_normals)
+    return vertices, functional.normalize(normals, dim=1), joints[0]
+
+
+def distort(pictures: torch.Tensor, rng: np.random.Generator, strength: float) -> torch.Tensor:
+    """Pictures [V, 3, S, S] bent by a smooth random displacement: what synthesized views get wrong (after LGM)."""
+    views, _, size, _ = pictures.shape
+    knots = torch.as_tensor(rng.normal(size=(views, 2, 8, 8)) * strength, dtype=pictures.dtype, device=pictures.device)
+    shift = functional.interpolate(knots, size=(size, size), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+    identity = functional.affine_grid(torch.eye(2, 3).repeat(views, 1, 1).to(pictures), list(pictures.shape), False)
+    return functional.grid_sample(pictures, identity + shift, padding_mode="border", align_corners=False)
+
+
+@lru_cache(maxsize=8)
+def _tokens(count: int, device: str) -> torch.Tensor:
+    """The body vertices that become tokens; the shipped bodies share their triangles."""
+    return spread_points(load_body("neutral").template, count).to(device)
+
+
+def latent_input(
+    sample: Sample,
+    config: LatentConfig,
+    codec: LatentCodec | DiffusersCodec,
+    bodies: dict[str, BodyModel],
+    rng: np.random.Generator | None = None,
+    given: TrueBody | None = None,
+) -> tuple[LatentInput, Frame]:
+    """The network's input for a sample whose first ``config.views`` views are those that go in.
+
+    Args:
+        sample: of pictures of ``config.reference`` pixels or more.
+        config: sizes.
+        codec: makes the latents.
+        bodies: by name, float32 on the sample's device.
+        rng: where given, the other views are bent and their colours shifted, as synthesized ones are.
+        given: the body to use; None takes the sample's estimate, or the true one where there is none.
+    """
+    count = config.views
+    cameras = sample.cameras[:count]
+    estimated = given is None and sample.estimate is not None
+    state = given or sample.estimate or sample.body
+    if state is None:
+        raise ValueError("the sample has no body")
+    scale = sample.estimate_scale if estimated else 1.0
+    body = bodies[state.name]
+    vertices, normals, pelvis = body_surface(body, state, scale, cameras.positions()[0])
+    frame = frame_of(pelvis, cameras)
+    seen = frame.cameras(cameras)
+    device = vertices.device
+
+    alpha = sample.photo_alpha[None, None]
+    photo = sample.photo_rgb.permute(2, 0, 1)[None] * alpha + (1 - alpha)
+    pictures = torch.cat([photo, sample.views.rgb[1:count].permute(0, 3, 1, 2)])
+    size = (config.picture, config.picture)
+    colours = functional.interpolate(pictures, size=size, mode="area")
+    if rng is not None and rng.random() < 0.5:
+        bent = distort(colours[1:], rng, 0.012)
+        tint = torch.as_tensor(1 + 0.04 * rng.normal(size=(count - 1, 3, 1, 1)), dtype=bent.dtype, device=device)
+        background = (bent > 0.995).all(1, keepdim=True)
+        colours = torch.cat([colours[:1], torch.where(background, bent, (bent * tint).clamp(0, 1))])
+    with torch.no_grad():
+        latents = codec.encode(colours)
+        decoded = codec.decode(latents[1:]).clamp(0, 1)
+    points = frame.points(vertices)
+    tokens = _tokens(config.body_tokens, str(device))
+    maps = draw_body(points, normals, body.faces, seen, config.output)
+    first = ViewCameras(*(v[:1] for v in vars(seen).values()))
+    fine = draw_body(points, normals, body.faces, first, config.reference)
+    reference = (config.reference, config.reference)
+    return LatentInput(
+        latents=latents,
+        colours=torch.cat([colours[:1], decoded]),
+        photo=functional.interpolate(photo, size=reference, mode="area")[0],
+        photo_alpha=functional.interpolate(alpha, size=reference, mode="area")[0, 0],
+        cameras=seen,
+        body_points=points[tokens],
+        body_normals=normals[tokens],
+        maps=maps,
+        photo_maps=fine,
+    ), frame

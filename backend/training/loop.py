@@ -1,0 +1,111 @@
+"""What all training loops share: checkpoints that a stopped run goes on from, averaged weights, a log."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+
+class Average:
+    """Exponential moving average of a network's weights, with the warm-up min(decay, (1 + n) / (10 + n)).
+
+    Args:
+        network: whose.
+        decay: share of the old average that a step keeps.
+    """
+
+    def __init__(self, network: nn.Module, decay: float = 0.999) -> None:
+        self.decay, self.steps = decay, 0
+        self.values = {k: v.detach().clone().float() for k, v in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Take in the network's present weights."""
+        self.steps += 1
+        keep = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                self.values[name].lerp_(value.float(), 1 - keep)
+            else:
+                self.values[name] = value.clone()
+
+
+@dataclass
+class Run:
+    """A training run's folder: ``state.pt`` to go on from, ``weights.safetensors`` averaged in fp16, ``log.jsonl``.
+
+    Attributes:
+        folder: made if it is not there.
+        network, optimiser, average: what is saved.
+        step: steps done.
+        seconds: spent in all sittings.
+    """
+
+    folder: Path
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    average: Average
+    step: int = 0
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Go on from the folder's state if it has one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._started = time.monotonic()
+        state_file = self.folder / "state.pt"
+        if state_file.is_file():
+            state = torch.load(state_file, map_location="cpu", weights_only=True)
+            self.network.load_state_dict(state["network"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.average.values = {k: v.to(self.average.values[k].device) for k, v in state["average"].items()}
+            self.average.steps = self.step = int(state["step"])
+            self.seconds = float(state["seconds"])
+
+    def elapsed(self) -> float:
+        """Seconds in all sittings."""
+        return self.seconds + time.monotonic() - self._started
+
+    def save(self) -> None:
+        """Write state and weights; a run that is killed meanwhile keeps the files of before."""
+        state = {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "average": self.average.values,
+            "step": self.step,
+            "seconds": self.elapsed(),
+        }
+        torch.save(state, self.folder / "state.tmp")
+        os.replace(self.folder / "state.tmp", self.folder / "state.pt")
+        save_weights(self.average.values, self.folder / "weights.safetensors")
+
+    def log(self, **values: Any) -> str:
+        """Add a line to the log; returns it for printing."""
+        entry = {"step": self.step, "seconds": round(self.elapsed(), 1), **values}
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+        return "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in entry.items())
+
+
+def save_weights(values: dict[str, torch.Tensor], path: Path) -> None:
+    """Floating-point tensors as fp16, others as they are; replaces the file at once."""
+    packed = {k: (v.half() if v.is_floating_point() else v).contiguous().cpu() for k, v in values.items()}
+    temporary = path.with_suffix(".tmp")
+    save_file(packed, str(temporary))
+    os.replace(temporary, path)
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load what :func:`save_weights` wrote.
+
+    Raises:
+        OSError, ValueError, RuntimeError: no such file, damaged, or of another network.
+    """
+    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(str(path)).items()})

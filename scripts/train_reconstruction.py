@@ -1,0 +1,215 @@
+#!/usr/bin/env python3
+"""Train the latent reconstruction transformer on people of the factory.
+
+    .venvs/backend/bin/python scripts/train_reconstruction.py --config lite --codec out/codec --out out/lite
+    .venvs/backend/bin/python scripts/train_reconstruction.py --config lite --smoke --out /tmp/lite
+
+Goes on where the folder's last run stopped. Writes weights.safetensors (averaged, fp16), state.pt, log.jsonl and
+sample.png (truth above, ours below). Several GPUs: `accelerate launch scripts/train_reconstruction.py ...`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from backend.reconstruct.latent import CONFIGS, LatentConfig, LatentTransformer
+from backend.reconstruct.latent.codec import DiffusersCodec, LatentCodec
+from backend.training.latent_data import latent_input
+from backend.training.latent_losses import LossWeights, geometry_loss, picture_losses
+from backend.training.latent_pool import SamplePool
+from backend.training.loop import Average, Run, load_weights
+from backend.training.person.identity import body_model
+from backend.training.samples import Sample, split_seeds
+
+
+def read_codec(arguments: argparse.Namespace, device: str) -> LatentCodec | DiffusersCodec:
+    """The frozen autoencoder."""
+    if arguments.config == "full":
+        codec: LatentCodec | DiffusersCodec = DiffusersCodec(arguments.codec)
+    elif arguments.smoke and arguments.codec is None:
+        codec = LatentCodec(8, 8)
+    else:
+        codec = LatentCodec()
+        load_weights(codec, arguments.codec / "weights.safetensors")
+    return codec.to(device).requires_grad_(False).eval()
+
+
+class Trainer:
+    """One network, one codec, one pool.
+
+    Args:
+        config: sizes.
+        weights: of the losses.
+        network: being trained.
+        codec: frozen.
+        device: of all.
+        render_size: pixels a side of renders that losses compare.
+    """
+
+    def __init__(
+        self,
+        config: LatentConfig,
+        weights: LossWeights,
+        network: torch.nn.Module,
+        codec: LatentCodec | DiffusersCodec,
+        device: str,
+        render_size: int,
+    ) -> None:
+        self.config, self.weights, self.network, self.codec = config, weights, network, codec
+        self.render_size = render_size
+        self.bodies = {name: body_model(name, device) for name in ("neutral", "female", "male", "child")}
+
+    def losses(
+        self, sample: Sample, rng: np.random.Generator, renders: int, body: str
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """Weighted sum and its terms for one person.
+
+        Args:
+            sample: see there.
+            rng: chooses distortions and views.
+            renders: how many views are rendered; 0 leaves geometry alone.
+            body: "true" or "estimated".
+        """
+        given = sample.body if body == "true" else None
+        taken, frame = latent_input(sample, self.config, self.codec, self.bodies, rng, given)
+        splats = self.network(taken)
+        count = self.config.views
+        depth, opacity = geometry_loss(splats, sample.views[:count], frame, self.config)
+        terms = {"depth": depth, "opacity": opacity}
+        if renders:
+            chosen = sorted(rng.choice(len(sample.cameras), renders, replace=False).tolist())
+            cameras = frame.cameras(sample.cameras[chosen])
+            more, _ = picture_losses(splats, cameras, sample.views[chosen], self.codec, self.weights, self.render_size)
+            terms |= more
+        total = sum(getattr(self.weights, name) * value for name, value in terms.items())
+        return total, {name: float(value.detach()) for name, value in terms.items()}
+
+    @torch.no_grad()
+    def sheet(self, sample: Sample, size: int) -> tuple[np.ndarray, float]:
+        """(truth above ours, uint8; mean PSNR over all views in dB)."""
+        taken, frame = latent_input(sample, self.config, self.codec, self.bodies)
+        splats = self.network(taken)
+        weights = replace(self.weights, perceptual=0.0, parts=0.0)
+        _, drawn = picture_losses(splats, frame.cameras(sample.cameras), sample.views, self.codec, weights, size)
+        truth = torch.nn.functional.interpolate(sample.views.rgb.permute(0, 3, 1, 2), size=(size, size), mode="area")
+        error = (drawn.clamp(0, 1) - truth).pow(2).mean((1, 2, 3))
+        picture = torch.cat([torch.cat(list(truth), 2), torch.cat(list(drawn.clamp(0, 1)), 2)], 1)
+        pixels = (picture.permute(1, 2, 0).cpu().numpy() * 255).astype(np.uint8)
+        return pixels, float((-10 * error.clamp(min=1e-9).log10()).mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", choices=[c for c in CONFIGS if c != "smoke"], default="lite")
+    parser.add_argument("--codec", type=Path, help="folder of the trained autoencoder (full: of an SD VAE)")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=60.0, help="of this sitting")
+    parser.add_argument("--steps", type=int, default=30000, help="in all; the learning rate falls to zero there")
+    parser.add_argument("--batch", type=int, default=1, help="people a step")
+    parser.add_argument("--rate", type=float, default=4e-4)
+    parser.add_argument("--people", type=int, default=300, help="kept in the pool")
+    parser.add_argument("--people-per-step", type=float, default=0.2)
+    parser.add_argument("--renders", type=int, default=2, help="views rendered a step")
+    parser.add_argument("--render-from", type=float, default=0.1, help="share of the steps with geometry alone")
+    parser.add_argument("--render-size", type=int, default=128)
+    parser.add_argument("--estimate", choices=("noise", "fit", "none"), default="noise")
+    parser.add_argument("--reference", type=int, help="pixels of the photo's own splat map")
+    parser.add_argument("--window", type=int, help="in tokens; -1 looks everywhere")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--smoke", action="store_true", help="a few steps of a tiny network, under two minutes")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    with contextlib.suppress(ImportError):
+        from accelerate import Accelerator
+
+        accelerator = Accelerator()
+    if "accelerator" not in locals():
+        accelerator = None
+    device = str(accelerator.device) if accelerator else "cuda" if torch.cuda.is_available() else "cpu"
+    rank = accelerator.process_index if accelerator else 0
+
+    config = CONFIGS["smoke" if arguments.smoke else arguments.config]()
+    if arguments.smoke:
+        arguments.steps, arguments.people_per_step = 4, 0.25
+        arguments.render_size, arguments.renders, arguments.render_from = 48, 1, 0.5
+    if arguments.reference:
+        config = replace(config, reference=arguments.reference)
+    if arguments.window is not None:
+        config = replace(config, window=None if arguments.window < 0 else arguments.window)
+    torch.manual_seed(0)
+    network: torch.nn.Module = LatentTransformer(config).to(device)
+    codec = read_codec(arguments, device)
+    weights = LossWeights()
+    if not isinstance(codec, LatentCodec):
+        weights = replace(weights, perceptual=0.0)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=arguments.rate, betas=(0.9, 0.95), weight_decay=0.05)
+    run = Run(arguments.out, network, optimiser, Average(network))
+    print(f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters; {asdict(config)}; {asdict(weights)}")
+    bare = network
+    if accelerator:
+        network, optimiser = accelerator.prepare(network, optimiser)
+    trainer = Trainer(config, weights, network, codec, device, arguments.render_size)
+    rng = np.random.default_rng([run.step, rank])
+    estimate = None if arguments.estimate == "none" else arguments.estimate
+    pool = SamplePool(config.reference, 1 if arguments.smoke else 4, arguments.people, estimate, device)
+    first_seed = split_seeds("train").start + 1_000_000 * rank + run.step
+    for _ in range(1 if arguments.smoke else 8):
+        pool.add(first_seed + pool.made)
+    held_out = pool.make(split_seeds("validation").start, augment=False)
+    owed, start, last = 0.0, time.monotonic(), time.monotonic()
+    while run.step < arguments.steps and time.monotonic() - start < 60 * arguments.minutes:
+        owed += arguments.people_per_step
+        while owed >= 1:
+            pool.add(first_seed + pool.made)
+            owed -= 1
+        share = run.step / arguments.steps
+        for group in optimiser.param_groups:
+            group["lr"] = arguments.rate * min(1.0, (run.step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * share))
+        optimiser.zero_grad(set_to_none=True)
+        sums: dict[str, float] = {}
+        for _ in range(arguments.batch):
+            renders = arguments.renders if share >= arguments.render_from else 0
+            body = "true" if rng.random() < 0.3 else "estimated"
+            loss, terms = trainer.losses(pool.draw(rng), rng, renders, body)
+            if accelerator:
+                accelerator.backward(loss / arguments.batch)
+            else:
+                (loss / arguments.batch).backward()
+            sums = {k: sums.get(k, 0.0) + v / arguments.batch for k, v in terms.items()}
+        torch.nn.utils.clip_grad_norm_(bare.parameters(), 1.0)
+        optimiser.step()
+        run.step += 1
+        run.average.update(bare)
+        if rank == 0 and (run.step % 20 == 0 or run.step == arguments.steps):
+            print(run.log(**sums, people=pool.made), flush=True)
+        if rank == 0 and time.monotonic() - last > 180:
+            last = time.monotonic()
+            finish(run, trainer, held_out)
+    if rank == 0:
+        finish(run, trainer, held_out)
+
+
+def finish(run: Run, trainer: Trainer, held_out: Sample) -> None:
+    """Save, and draw the person that is held out."""
+    from PIL import Image
+
+    run.save()
+    pixels, psnr = trainer.sheet(held_out, trainer.render_size)
+    Image.fromarray(pixels).save(run.folder / "sample.png")
+    print(run.log(held_out_psnr=psnr), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,285 @@
+"""The latent reconstruction transformer: rays, body maps, windows, splats on the body, training that learns."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import distance_transform_edt
+from scipy.spatial.transform import Rotation
+
+from backend.body.model import load_body
+from backend.reconstruct.latent import CONFIGS, LatentInput, LatentTransformer, ViewCameras, draw_body, pluecker
+from backend.reconstruct.latent.codec import LatentCodec
+from backend.reconstruct.latent.layers import body_window
+from backend.reconstruct.latent.model import _multiply, _quaternion
+from backend.reconstruct.latent.views import spread_points
+from backend.rendering.mesh import rasterize_mesh, vertex_normals
+from backend.training.latent_data import ORBIT, body_surface, distort, frame_of, latent_input
+from backend.training.latent_losses import LossWeights, crop, geometry_loss, part_crops, picture_losses, to_gaussians
+from backend.training.latent_pool import pack, unpack
+from backend.training.person.identity import body_model
+from backend.training.samples import Sample, make_sample
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def orbit_cameras(count: int = 4, distance: float = 2.8) -> ViewCameras:
+    angles = np.arange(count) * 2 * np.pi / count
+    matrices = np.tile(np.eye(4), (count, 1, 1))
+    for matrix, angle in zip(matrices, angles):
+        matrix[:3, :3] = np.diag([1.0, -1.0, -1.0]) @ Rotation.from_euler("y", -angle).as_matrix()
+        matrix[2, 3] = distance
+    focal = 0.5 / math.tan(math.radians(39.6) / 2)
+    return ViewCameras(
+        torch.as_tensor(matrices, dtype=torch.float32), torch.full((count,), focal), torch.full((count, 2), 0.5)
+    )
+
+
+@pytest.fixture(scope="module")
+def sample() -> Sample:
+    return make_sample(4, [*ORBIT, 45.0], 128, augment=False)
+
+
+@pytest.fixture(scope="module")
+def taken(sample: Sample) -> tuple[LatentInput, LatentCodec]:
+    torch.manual_seed(0)
+    codec = LatentCodec(8, 8).requires_grad_(False)
+    bodies = {name: body_model(name) for name in ("neutral", "female", "male", "child")}
+    return latent_input(sample, CONFIGS["smoke"](), codec, bodies)[0], codec
+
+
+def test_pluecker_rays_pass_through_their_pixels() -> None:
+    cameras = orbit_cameras()
+    coordinates = pluecker(cameras, 16)
+    point = torch.tensor([[0.2, -0.3, 0.1]])
+    place = cameras.project(point)
+    for view in range(4):
+        column, row = (int(v * 16) for v in place[view, 0, :2])
+        moment, direction = coordinates[view, :3, row, column], coordinates[view, 3:, row, column]
+        assert direction.norm() == pytest.approx(1, abs=1e-5)
+        assert (moment * direction).sum() == pytest.approx(0, abs=1e-5)
+        # Distance of the point from the ray: |p x d - m|; less than a pixel there.
+        gap = (torch.linalg.cross(point[0], direction) - moment).norm()
+        assert gap < float(place[view, 0, 2]) / (float(cameras.focal[view]) * 16)
+
+
+def test_body_maps_agree_with_the_plain_rasteriser() -> None:
+    body = load_body("neutral")
+    vertices = body.template.float()
+    faces = body.faces
+    normals = torch.as_tensor(vertex_normals(vertices.numpy(), faces.numpy())).float()
+    cameras = orbit_cameras(2)
+    size = 48
+    maps = draw_body(vertices, normals, faces, cameras, size)
+    for view in range(2):
+        matrix = cameras.world_to_camera[view].numpy()
+        seen = vertices.numpy() @ matrix[:3, :3].T + matrix[:3, 3]
+        hits = rasterize_mesh(seen, faces.numpy(), float(cameras.focal[view]) * size, (size, size))
+        mask = hits.face >= 0
+        assert (maps.mask[view].numpy() > 0).sum() == pytest.approx(mask.sum(), rel=0.01)
+        both = mask & (maps.mask[view].numpy() > 0)
+        assert np.abs(maps.depth[view].numpy() - hits.depth)[both].max() < 1e-2
+        assert np.median(np.abs(maps.depth[view].numpy() - hits.depth)[both]) < 1e-5
+        # Beside the body: the nearest pixel's.
+        inside = maps.mask[view].numpy() > 0
+        distance, (rows, columns) = distance_transform_edt(~inside, return_indices=True)
+        nearest = maps.depth[view].numpy()[rows, columns]
+        close = distance < 8
+        same = np.isclose(nearest, maps.depth[view].numpy(), atol=1e-6)[close & ~inside]
+        assert same.mean() > 0.85  # pixels with two nearest ones may choose either
+
+
+def test_body_window_agrees_with_brute_force() -> None:
+    place = torch.rand(1, 2, 9, 2, generator=torch.Generator().manual_seed(3)) * 1.2 - 0.1
+    for window in (0, 1, 2):
+        mask = body_window(place, 4, window)
+        for view in range(2):
+            for row in range(4):
+                for column in range(4):
+                    for token in range(9):
+                        x, y = (math.floor(float(v) * 4) for v in place[0, view, token])
+                        expected = abs(x - column) <= window and abs(y - row) <= window
+                        assert bool(mask[0, view * 16 + row * 4 + column, token]) == expected
+    assert body_window(place, 4, None).all()
+
+
+def test_spread_points_are_far_apart() -> None:
+    points = torch.rand(500, 3, generator=torch.Generator().manual_seed(2))
+    chosen = spread_points(points, 40)
+    assert len(chosen.unique()) == 40
+    among = torch.cdist(points[chosen], points[chosen]) + 9 * torch.eye(40)
+    cover = torch.cdist(points, points[chosen]).min(1).values.max()
+    assert among.min() >= cover - 1e-6  # what farthest point sampling guarantees
+
+
+def test_quaternions() -> None:
+    matrices = Rotation.random(20, random_state=1).as_matrix()
+    q = _quaternion(torch.as_tensor(matrices)).numpy()
+    back = Rotation.from_quat(q[:, [1, 2, 3, 0]]).as_matrix()
+    assert np.allclose(back, matrices, atol=1e-6)
+    a, b = torch.as_tensor(q[:10]), torch.as_tensor(q[10:])
+    product = Rotation.from_quat(_multiply(a, b).numpy()[:, [1, 2, 3, 0]]).as_matrix()
+    assert np.allclose(product, matrices[:10] @ matrices[10:], atol=1e-6)
+
+
+def test_untrained_splats_lie_on_the_body_and_in_their_pixels(
+    sample: Sample, taken: tuple[LatentInput, LatentCodec]
+) -> None:
+    config = CONFIGS["smoke"]()
+    given = taken[0]
+    splats = LatentTransformer(config)(given)
+    assert len(splats.position) == config.reference**2 + 3 * config.output**2
+    place = given.cameras.project(splats.position.detach())
+    for view, size in ((0, config.reference), (2, config.output)):
+        chosen = splats.view == view
+        at = place[view, chosen, :2] * size
+        pixel = splats.pixel[chosen]
+        expected = torch.stack([pixel % size + 0.5, pixel // size + 0.5], 1)
+        assert (at - expected).abs().max() < 1e-2
+    solid = (splats.opacity > 0.9) & (splats.view == 2)
+    assert solid.sum() > 50
+    vertices, _, pelvis = body_surface(body_model(sample.body.name), sample.body, 1.0, torch.zeros(3))
+    points = frame_of(pelvis, sample.cameras[:1]).points(vertices)
+    gap = torch.cdist(splats.position[solid].detach(), points).min(1).values
+    assert gap.max() < 0.03
+    assert torch.allclose(splats.rotation.norm(dim=1), torch.ones(()), atol=1e-5)
+
+
+def test_windows_and_no_body_all_run(taken: tuple[LatentInput, LatentCodec]) -> None:
+    given, outputs = taken[0], []
+    for change in ({"window": 0}, {"window": 1}, {"window": 2}, {"window": None}, {"body_tokens": 0}):
+        torch.manual_seed(0)
+        network = LatentTransformer(replace(CONFIGS["smoke"](), **change))
+        torch.nn.init.normal_(network.refine.leave.weight, std=0.05)
+        outputs.append(network(given).depth)
+        assert torch.isfinite(outputs[-1]).all()
+    assert not torch.allclose(outputs[0], outputs[2])
+    assert not torch.allclose(outputs[2], outputs[3])
+
+
+def test_full_configuration_has_the_published_shape() -> None:
+    config = CONFIGS["full"]()
+    assert (config.grid, config.channels, config.views, config.width) == (64, 4, 4, 512)
+    assert config.views * config.output**2 == 65_536
+    small = replace(config, picture=128, output=32, reference=32)  # the same network on fewer tokens
+    network = LatentTransformer(small)
+    body = load_body("neutral")
+    points = body.template.float()
+    normals = torch.as_tensor(vertex_normals(points.numpy(), body.faces.numpy())).float()
+    cameras = orbit_cameras()
+    maps = draw_body(points, normals, body.faces, cameras, 32)
+    given = LatentInput(
+        torch.randn(4, 4, 16, 16), torch.rand(4, 3, 128, 128), torch.rand(3, 32, 32), torch.ones(32, 32), cameras,
+        points[:6890], normals[:6890], maps, maps,
+    )  # fmt: skip
+    with torch.no_grad():
+        splats = network(given)
+    assert splats.position.shape == (4 * 32 * 32, 3)
+
+
+def test_true_depth_makes_no_geometry_loss(sample: Sample, taken: tuple[LatentInput, LatentCodec]) -> None:
+    config = CONFIGS["smoke"]()
+    bodies = {name: body_model(name) for name in ("neutral", "female", "male", "child")}
+    _, frame = latent_input(sample, config, taken[1], bodies)
+    splats = LatentTransformer(config)(taken[0])
+    before, _ = geometry_loss(splats, sample.views[:4], frame, config)
+    true = []
+    for view in range(4):
+        size = round(float((splats.view == view).sum()) ** 0.5)
+        depth = torch.nn.functional.interpolate(
+            sample.views.depth[view][None, None], size=(size, size), mode="nearest-exact"
+        )
+        true.append(depth.reshape(-1) / frame.unit)
+    after, _ = geometry_loss(replace(splats, depth=torch.cat(true)), sample.views[:4], frame, config)
+    assert before > 0.005
+    assert after == pytest.approx(0, abs=1e-6)
+    # The body inside and the pictures share one world: bare skin lies where the pictures see it.
+    assert before < 0.06
+
+
+def test_frame_puts_the_pelvis_at_the_origin(sample: Sample) -> None:
+    pelvis = sample.body.joints[0].float()
+    frame = frame_of(pelvis, sample.cameras[:1])
+    assert torch.allclose(frame.points(pelvis[None]), torch.zeros(1, 3), atol=1e-6)
+    old = sample.cameras.project(sample.body.joints.float())[..., :2] / sample.cameras.size
+    new = frame.cameras(sample.cameras).project(frame.points(sample.body.joints.float()))[..., :2]
+    assert torch.allclose(old, new, atol=1e-5)
+    # The picture is two wide at the pelvis.
+    matrix = frame.cameras(sample.cameras[:1]).world_to_camera[0]
+    assert float(matrix[2, 3] / frame.cameras(sample.cameras[:1]).focal[0]) == pytest.approx(2, rel=1e-5)
+
+
+def test_crops_and_parts() -> None:
+    ramp = torch.arange(64.0)[None, None].expand(1, 64, 64)
+    part = crop(ramp, torch.tensor([0.25, 0.25, 0.5]), 8)
+    assert torch.allclose(part[0, 3], 16 + 4 * torch.arange(8.0) + 1.5, atol=0.6)
+    label = torch.zeros(64, 64, dtype=torch.uint8)
+    label[10:20, 30:40] = 1
+    box = part_crops(label)["head"] * 64
+    assert box[2] == pytest.approx(11.5)
+    assert box[:2].tolist() == pytest.approx([29.25, 9.25])
+
+
+def test_packing_keeps_the_pictures(sample: Sample) -> None:
+    back = unpack(pack(sample))
+    assert (back.views.rgb - sample.views.rgb).abs().max() <= 0.5 / 255 + 1e-6
+    assert torch.equal(back.views.label, sample.views.label)
+    seen = torch.isfinite(sample.views.depth)
+    assert torch.equal(torch.isfinite(back.views.depth), seen)
+    assert (back.views.depth - sample.views.depth)[seen].abs().max() < 2e-3
+
+
+def test_distortion_is_small_and_repeatable() -> None:
+    pictures = torch.rand(3, 3, 32, 32)
+    first = distort(pictures, np.random.default_rng(1), 0.01)
+    assert torch.equal(first, distort(pictures, np.random.default_rng(1), 0.01))
+    assert not torch.allclose(first, pictures)
+    still = distort(pictures, np.random.default_rng(1), 0.0)
+    assert torch.allclose(still, pictures, atol=1e-4)
+
+
+def test_training_on_one_person_learns_it(sample: Sample, taken: tuple[LatentInput, LatentCodec]) -> None:
+    torch.manual_seed(0)
+    config = CONFIGS["smoke"]()
+    given, codec = taken
+    bodies = {name: body_model(name) for name in ("neutral", "female", "male", "child")}
+    _, frame = latent_input(sample, config, codec, bodies)
+    # The untrained codec's colours are no use; the views' own pixels are.
+    size = (config.picture, config.picture)
+    colours = torch.nn.functional.interpolate(sample.views.rgb[:4].permute(0, 3, 1, 2), size=size, mode="area")
+    given = replace(given, colours=colours)
+    network = LatentTransformer(config)
+    optimiser = torch.optim.Adam(network.parameters(), 2e-3)
+    weights = replace(LossWeights(), perceptual=0.0, parts=0.0)
+    cameras = frame.cameras(sample.cameras)
+    history = []
+    for _ in range(30):
+        splats = network(given)
+        terms, _ = picture_losses(splats, cameras, sample.views, codec, weights, 48)
+        depth, opacity = geometry_loss(splats, sample.views[:4], frame, config)
+        loss = terms["colour"] + terms["mask"] + 2 * depth + opacity
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        history.append((float(terms["colour"]), float(depth)))
+    assert history[-1][0] < 0.35 * history[0][0]
+    assert history[-1][1] < 0.8 * history[0][1]
+    assert len(to_gaussians(network(given))) > 500
+
+
+def test_smoke_training_stops_and_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts/train_reconstruction.py"), "--smoke", "--out", str(tmp_path)]
+    first = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert first.returncode == 0, first.stderr[-800:]
+    for name in ("weights.safetensors", "state.pt", "log.jsonl", "sample.png"):
+        assert (tmp_path / name).stat().st_size > 0
+    again = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert again.returncode == 0, again.stderr[-800:]
+    assert (tmp_path / "log.jsonl").read_text().splitlines()[-1].startswith('{"step": 4,')
