@@ -73,6 +73,11 @@ def flip_map(truth: np.ndarray, ours: np.ndarray) -> np.ndarray:
     return np.asarray(error, dtype=np.float64).reshape(truth.shape[:2])
 
 
+def require_flip() -> None:
+    """Raise now rather than after minutes of work where FLIP is missing; see :func:`flip_map`."""
+    _flip_evaluator()
+
+
 @cache
 def _flip_evaluator() -> Any:
     try:
