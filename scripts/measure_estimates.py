@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Fit the product's body to photos of the factory's people and write down how far the fits are off.
 
-    python scripts/measure_estimates.py [--count 160] [--output backend/training/fit_errors.npz]
+    python scripts/measure_estimates.py [--count 130] [--output backend/training/fit_errors.npz]
 
 The errors are what ``backend.training.estimate`` gives to networks in training instead of running the fit each time.
-Photos are augmented as in training; the seeds are of the training split. Those in which nobody is found are left out.
+Photos are augmented as in training; the seeds are of the training split. Those in which nobody is found, or
+something else than the person is, or whose feet are cut off or hidden, are left out.
 """
 
 from __future__ import annotations
@@ -26,24 +27,37 @@ from backend.training.samples import cut_rows, make_scene, split_seeds
 from backend.training.views import render_views
 
 
+ELSEWHERE = 0.1
+"""Focal lengths between a body and its person at which the fit is to something else in the picture."""
+
+
+def shows_feet(clean: torch.Tensor, matte: torch.Tensor) -> bool:
+    """Whether a spoilt ``matte`` [S, S] reaches as far down as the clean one."""
+    lowest = [int(torch.nonzero((alpha > 0.5).any(1)).max()) if (alpha > 0.5).any() else 0 for alpha in (clean, matte)]
+    return lowest[1] > lowest[0] - 0.04 * len(clean)
+
+
 def measure(seed: int, size: int = 512) -> FitErrors | None:
-    """Errors of the fit to one person's photo, None where nobody was found."""
+    """Errors of the fit to one person's photo, None where it is left out."""
     scene = make_scene(seed)
     camera = scene.camera(size=size)
     view = render_views([scene.figure], [scene.light], [camera], size, baked=[scene.baked])
     generator = torch.Generator().manual_seed(seed)
-    rgb, _ = augment_photo(view.rgb[0], view.alpha[0], cut_rows(scene, camera), generator)
+    rgb, matte = augment_photo(view.rgb[0], view.alpha[0], cut_rows(scene, camera), generator)
+    if not shows_feet(view.alpha[0], matte):
+        return None
     try:
         estimate = fitted_body(rgb, None, camera)
     except BackendError:
         return None
-    return fit_errors(scene.figure.body, estimate, camera)
+    errors = fit_errors(scene.figure.body, estimate, camera)
+    return errors if np.abs(errors.place[0, :2]).max() < ELSEWHERE else None
 
 
 def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=160)
+    parser.add_argument("--count", type=int, default=130)
     parser.add_argument("--output", type=Path, default=ERRORS_FILE)
     arguments = parser.parse_args()
     rows, started = [], time.perf_counter()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +32,8 @@ from backend.training.estimate import (  # noqa: E402
 from backend.training.figure import Figure, TrueBody  # noqa: E402
 from backend.training.jpeg import jpeg  # noqa: E402
 from backend.training.samples import Sample, cut_rows, facing, make_sample, make_scene, split_seeds  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def people(seed: int) -> Figure:
@@ -71,6 +76,18 @@ def test_same_seed_same_bytes_another_seed_another_sample(sample: Sample) -> Non
         assert value.numpy().tobytes() == again[name].numpy().tobytes(), name
     assert not torch.equal(first[".photo_rgb"], other[".photo_rgb"])
     assert not torch.equal(first[".azimuths"], other[".azimuths"])
+
+
+def test_bytes_do_not_depend_on_the_number_of_threads() -> None:
+    threads, made = torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            made.append(tensors(make_sample(7, 1, 256, source=people)))
+    finally:
+        torch.set_num_threads(threads)
+    for name, value in made[0].items():
+        assert torch.equal(value, made[1][name]), name
 
 
 def test_sizes_and_halves(sample: Sample) -> None:
@@ -195,13 +212,18 @@ def test_errors_that_were_measured_come_back(sample: Sample) -> None:
         found = fit_errors(truth, noisy, camera)
         # Strength varies from photo to photo; the direction of the error does not, but for a mirror.
         share = found.place[0] / made.place[0]
-        assert abs(share[0]) == pytest.approx(share[1], rel=1e-6) and share[1] == pytest.approx(share[2], rel=1e-6)
+        assert abs(share[0]) == pytest.approx(share[1], rel=1e-4)
+        assert share[1] == pytest.approx(share[2], rel=1e-4)
         assert 0.6 <= share[1] <= 1.3
         np.testing.assert_allclose(found.betas, made.betas, atol=1e-9)
         distances.append(np.linalg.norm(found.pose, axis=-1).mean() / share[1])
         joints = load_body("neutral").pose(noisy.pose, noisy.betas)[1] + noisy.translation
         torch.testing.assert_close(joints, noisy.joints)
-    assert np.mean(distances) == pytest.approx(np.linalg.norm(made.pose, axis=-1).mean(), rel=0.15)
+        # Bones keep a part of their error alone across the picture: what a fit gets wrong is depth.
+        offset = (camera.project(noisy.joints.float()) - camera.project(truth.joints.float()))[0, :, :2]
+        offset = offset - offset.mean(0)
+        assert offset.norm(dim=1).mean() < 0.02 * camera.size
+    assert 0.5 < np.mean(distances) / np.linalg.norm(made.pose, axis=-1).mean() < 1.1
 
 
 def test_a_fit_is_carried_into_the_world_of_the_photo() -> None:
@@ -232,3 +254,21 @@ def test_a_fit_is_carried_into_the_world_of_the_photo() -> None:
     a, b = (camera.project(body.joints.float())[0, 0, :2] for body in (moved, truth))
     expected = (b - 256) * 1.5 + torch.tensor([276.0, 246.0])
     torch.testing.assert_close(a, expected, rtol=1e-4, atol=1e-2)
+
+
+def test_the_factory_needs_pytorch_and_numpy_alone() -> None:
+    """A training machine may have no scipy, OpenCV or Pillow: a sample is made where they cannot be imported."""
+    program = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("scipy", "cv2", "PIL", "trimesh", "skimage", "mediapipe"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Missing())
+import backend.training.estimate, backend.training.scans
+from backend.training.samples import make_sample
+print(tuple(make_sample(10_000, 2, 64, estimate="noise").views.rgb.shape))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "(2, 64, 64, 3)"
