@@ -15,15 +15,19 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial.transform import Rotation
 
 from backend.body.model import load_body
+from backend.errors import BackendError
 from backend.reconstruct.latent import CONFIGS, LatentInput, LatentTransformer, ViewCameras, draw_body, pluecker
 from backend.reconstruct.latent.codec import LatentCodec
 from backend.reconstruct.latent.layers import body_window
 from backend.reconstruct.latent.model import _multiply, _quaternion
+from backend.reconstruct.latent.stage import orbit_views, read_network
 from backend.reconstruct.latent.views import spread_points
 from backend.rendering.mesh import rasterize_mesh, vertex_normals
+from backend.training.cameras import orbit
 from backend.training.latent_data import ORBIT, body_surface, distort, frame_of, latent_input
 from backend.training.latent_losses import LossWeights, crop, geometry_loss, part_crops, picture_losses, to_gaussians
 from backend.training.latent_pool import pack, unpack
+from backend.training.loop import save_weights
 from backend.training.person.identity import body_model
 from backend.training.samples import Sample, make_sample
 
@@ -272,6 +276,36 @@ def test_training_on_one_person_learns_it(sample: Sample, taken: tuple[LatentInp
     assert history[-1][0] < 0.35 * history[0][0]
     assert history[-1][1] < 0.8 * history[0][1]
     assert len(to_gaussians(network(given))) > 500
+
+
+def test_orbit_at_use_is_the_orbit_of_training() -> None:
+    focal = 0.5 / math.tan(math.radians(39.6) / 2)
+    pelvis = np.array([0.0, 0.0, 3.0])
+    ours = orbit_views(pelvis, focal)
+    theirs = orbit([0.0, 90.0, 180.0, 270.0], 0.0, [0.0, 0.0, 0.0], 3.0, 256)
+    points = torch.randn(20, 3, generator=torch.Generator().manual_seed(5)) * 0.4
+    # The photo's camera axes are the world's with y and z turned round.
+    camera = points * torch.tensor([1.0, -1.0, -1.0])
+    unit = 3.0 / (2 * focal)
+    assert torch.allclose(ours.project(camera / unit)[..., :2], theirs.project(points)[..., :2] / 256, atol=1e-5)
+
+
+def test_missing_and_damaged_weights_are_told(tmp_path: Path) -> None:
+    network = LatentTransformer(CONFIGS["smoke"]())
+    path = tmp_path / "reconstruction.safetensors"
+    with pytest.raises(BackendError, match="not installed") as missing:
+        read_network(network, path)
+    assert missing.value.kind == "weights_missing"
+    path.write_bytes(b"not weights at all")
+    with pytest.raises(BackendError, match="damaged"):
+        read_network(network, path)
+    save_weights(LatentCodec(8, 8).state_dict(), path)
+    with pytest.raises(BackendError, match="another version"):
+        read_network(network, path)
+    save_weights(network.state_dict(), path)
+    again = read_network(LatentTransformer(CONFIGS["smoke"]()), path)
+    for mine, theirs in zip(network.parameters(), again.parameters()):
+        assert torch.allclose(mine, theirs, atol=2e-3)
 
 
 def test_smoke_training_stops_and_goes_on(tmp_path: Path) -> None:

@@ -1,0 +1,221 @@
+"""The reconstruction stage of the ``lite`` and ``full`` presets: from photo, fitted body and views to splats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional
+
+from ...body.fit import BodyFit
+from ...body.model import BodyModel
+from ...errors import BackendError
+from ...prepare import PreparedPhoto
+from ...rendering import render_gaussians
+from ..types import Reconstruction
+from .codec import LatentCodec
+from .config import LatentConfig
+from .model import LatentInput, LatentTransformer, PixelSplats
+from .views import ViewCameras, draw_body, spread_points
+
+AZIMUTHS = (0.0, 90.0, 180.0, 270.0)
+"""Degrees around the person's pelvis, counted from the photo to the person's left side."""
+_OPACITY = 0.03
+Step = Callable[[float, str], None]
+
+
+def read_network(network: nn.Module, path: Path) -> nn.Module:
+    """Load fp16 safetensors into ``network``.
+
+    Raises:
+        BackendError: kind ``weights_missing`` or ``weights_damaged``.
+    """
+    if not path.is_file():
+        raise BackendError(
+            "weights_missing",
+            f"The weights {path.name} are not installed.",
+            "Choose the preset surface, or train them.",
+        )
+    try:
+        values = load_file(str(path))
+        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in values.items()})
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise BackendError(
+            "weights_damaged",
+            f"The weights {path.name} cannot be read: they are damaged or of another version.",
+            "Install HumanSplat again, or choose the preset surface.",
+        ) from error
+    except Exception as error:  # safetensors raises a class of its own that is no ValueError
+        if type(error).__module__.startswith("safetensors"):
+            raise BackendError(
+                "weights_damaged",
+                f"The weights {path.name} cannot be read: the file is damaged.",
+                "Install HumanSplat again, or choose the preset surface.",
+            ) from error
+        raise
+    return network
+
+
+def orbit_views(pelvis: np.ndarray, focal: float, azimuths: tuple[float, ...] = AZIMUTHS) -> ViewCameras:
+    """Cameras around the pelvis in a world that has it at the origin and the photo's picture two units wide there.
+
+    Args:
+        pelvis: [3] in the photo's camera, metres, OpenCV axes.
+        focal: the photo's focal length in picture widths.
+        azimuths: degrees; 0 is the photo's own camera.
+
+    Returns:
+        World axes are the photo's camera axes. The other cameras are the photo's, turned about the vertical through
+        the pelvis.
+    """
+    unit = float(pelvis[2]) / (2 * focal)
+    matrices = []
+    for azimuth in np.radians(azimuths):
+        # The camera goes to the person's left; seen from it, the world turns the other way about y (down).
+        turn = np.array([[np.cos(azimuth), 0, -np.sin(azimuth)], [0, 1, 0], [np.sin(azimuth), 0, np.cos(azimuth)]])
+        matrix = np.eye(4)
+        matrix[:3, :3] = turn.T
+        matrix[:3, 3] = pelvis / unit
+        matrices.append(matrix)
+    count = len(azimuths)
+    return ViewCameras(
+        torch.as_tensor(np.stack(matrices), dtype=torch.float32),
+        torch.full((count,), float(focal)),
+        torch.full((count, 2), 0.5),
+    )
+
+
+class LatentReconstructor:
+    """Warm networks for one body.
+
+    Args:
+        config: sizes.
+        weights: folder with ``reconstruction.safetensors`` and ``codec.safetensors``.
+        body: the body that fits are of.
+        device: where to compute.
+
+    Raises:
+        BackendError: kinds ``weights_missing``, ``weights_damaged``.
+    """
+
+    def __init__(self, config: LatentConfig, weights: Path, body: BodyModel, device: torch.device) -> None:
+        self.config, self.body, self.device = config, body, device
+        self.codec = read_network(LatentCodec(), weights / "codec.safetensors").to(device).eval()
+        self.network = read_network(LatentTransformer(config), weights / "reconstruction.safetensors").to(device).eval()
+        self.tokens = spread_points(body.template, config.body_tokens).to(device)
+
+    @torch.no_grad()
+    def reconstruct(
+        self,
+        fit: BodyFit,
+        photo: PreparedPhoto,
+        base: Reconstruction,
+        step: Step = lambda fraction, text: None,
+        latents: torch.Tensor | None = None,
+    ) -> Reconstruction:
+        """Splats of the person in the photo's pose.
+
+        Args:
+            fit, photo: of the stages before.
+            base: the ``surface`` preset's avatar: its clothed surface is what splats are bound to, and its pictures
+                stand in for the other views where no synthesizer gives them.
+            step: told of progress.
+            latents: [V - 1, 4, L, L] of the other views from a synthesizer.
+
+        Returns:
+            Splats in camera space, on ``base.surface``.
+        """
+        step(0.0, "Drawing the body")
+        given, origin, unit = self._input(fit, photo, base, latents)
+        step(0.4, "Reconstructing")
+        splats: PixelSplats = self.network(given, threshold=_OPACITY)
+        step(1.0, "Reconstructing")
+
+        def array(values: torch.Tensor) -> np.ndarray:
+            return values.cpu().numpy().astype(np.float64)
+
+        w, x, y, z = array(functional.normalize(splats.rotation, dim=-1)).T
+        rotation = np.stack(
+            [
+                np.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], -1),
+                np.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], -1),
+                np.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], -1),
+            ],
+            1,
+        )
+        return Reconstruction(
+            position=array(splats.position) * unit + origin,
+            rotation=rotation,
+            scale=array(splats.scale) * unit,
+            opacity=array(splats.opacity),
+            rgb=array(splats.rgb),
+            face=splats.face.cpu().numpy(),
+            surface=base.surface,
+        )
+
+    def _input(
+        self, fit: BodyFit, photo: PreparedPhoto, base: Reconstruction, latents: torch.Tensor | None
+    ) -> tuple[LatentInput, np.ndarray, float]:
+        c, device = self.config, self.device
+        side = photo.rgb.shape[0]
+        vertices, joints = self.body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas))
+        vertices, pelvis = vertices.numpy() + fit.translation, joints[0].numpy() + fit.translation
+        cameras = orbit_views(pelvis, fit.focal / side)
+        unit = float(pelvis[2]) / (2 * fit.focal / side)
+        points = torch.as_tensor((vertices - pelvis) / unit, dtype=torch.float32).to(device)
+        cameras = ViewCameras(*(v.to(device) for v in vars(cameras).values()))
+        faces = self.body.faces.to(device)
+        a, b, n = points[faces].unbind(1)
+        face_normals = torch.linalg.cross(b - a, n - a)
+        normals = torch.zeros_like(points)
+        for k in range(3):
+            normals.index_add_(0, faces[:, k], face_normals)
+        normals = functional.normalize(normals, dim=1)
+
+        alpha = torch.as_tensor(photo.alpha, dtype=torch.float32, device=device)[None, None]
+        rgb = torch.as_tensor(photo.rgb, dtype=torch.float32, device=device).permute(2, 0, 1)[None] / 255
+        white = rgb * alpha + (1 - alpha)
+
+        def sized(picture: torch.Tensor, size: int) -> torch.Tensor:
+            return functional.interpolate(picture, size=(size, size), mode="area")
+
+        colours = sized(white, c.picture)
+        photo_latent = self.codec.encode(colours)
+        if latents is None:
+            others = torch.cat([self._picture(base, cameras, view, pelvis, unit) for view in range(1, c.views)])
+            latents = self.codec.encode(others)
+        decoded = self.codec.decode(latents).clamp(0, 1)
+        first = ViewCameras(*(v[:1] for v in vars(cameras).values()))
+        given = LatentInput(
+            latents=torch.cat([photo_latent, latents]),
+            colours=torch.cat([colours, decoded]),
+            photo=sized(white, c.reference)[0],
+            photo_alpha=sized(alpha, c.reference)[0, 0],
+            cameras=cameras,
+            body_points=points[self.tokens],
+            body_normals=normals[self.tokens],
+            maps=draw_body(points, normals, faces, cameras, c.output),
+            photo_maps=draw_body(points, normals, faces, first, c.reference),
+        )
+        return given, pelvis, unit
+
+    def _picture(
+        self, base: Reconstruction, cameras: ViewCameras, view: int, pelvis: np.ndarray, unit: float
+    ) -> torch.Tensor:
+        """[1, 3, S, S] of the ``surface`` avatar over white from one of the cameras."""
+        from ...avatar.quaternion import from_matrix
+
+        matrix = cameras.world_to_camera[view].cpu().numpy().astype(np.float64)
+        matrix[:3, 3] *= unit
+        matrix[:3, 3] -= matrix[:3, :3] @ pelvis
+        size = self.config.picture
+        rgba = render_gaussians(
+            base.position, from_matrix(base.rotation), base.scale, base.opacity, base.rgb,
+            focal=float(cameras.focal[view]) * size, size=(size, size), world_to_camera=matrix, device=self.device,
+        )  # fmt: skip
+        white = rgba[..., :3] + (1 - rgba[..., 3:])
+        return torch.as_tensor(white, device=self.device).permute(2, 0, 1)[None]
