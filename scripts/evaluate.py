@@ -44,6 +44,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--preset", nargs="+", default=[BASELINE], choices=[*PRESETS, *CONTROLS], metavar="NAME",
                         help=f"one or more of {', '.join((*PRESETS, *CONTROLS))}")  # fmt: skip
     parser.add_argument("--source", default="factory", help="factory, or a folder of 3D characters")
+    parser.add_argument("--scan-body", type=Path, metavar="FILE",
+                        help="your SMPL or SMPL-X file that a folder's parameters belong to")  # fmt: skip
     parser.add_argument("--people", type=int, help=f"how many (default {PEOPLE}, at most the test split's)")
     parser.add_argument("--quick", action="store_true", help=f"only {QUICK_PEOPLE} people")
     parser.add_argument("--size", type=int, default=256, help="pixels a side of whole-body views")
@@ -70,7 +72,7 @@ def make_settings(arguments: argparse.Namespace) -> Settings:
         folder = Path(arguments.source)
         if not folder.is_dir():
             raise BackendError("source_missing", f"There is no folder {folder}.", "Give factory or a folder.")
-        source = FolderSource(folder.resolve(), count, device)
+        source = FolderSource(folder.resolve(), count, arguments.scan_body, device)
     return Settings(
         source=source,
         size=arguments.size,
@@ -125,11 +127,9 @@ def main() -> int:
     try:
         require_flip()
         settings = make_settings(arguments)
+        len(settings.source)  # says what is wrong with a folder before anything else happens
     except BackendError as error:
         say(f"Error: {error}")
-        return 2
-    if not len(settings.source):
-        say("Error: there is nobody to measure.")
         return 2
     presets = list(dict.fromkeys([*arguments.preset, BASELINE]))
     jobs = arguments.jobs or (min(2, os.cpu_count() or 1) if settings.device == "cpu" else 1)

@@ -11,8 +11,9 @@ import torch
 
 from ..avatar import rotation_matrices
 from ..body.poses import POSES, axis_angle, pose_from_directions
-from ..training.figure import Figure
+from ..training.person import build_person
 from ..training.samples import Scene, facing, make_scene, split_seeds
+from ..training.scans import ScanFolder
 from .truth import Truth, make_truth
 
 TARGET_POSES = ("walking", "arms_up", "relaxed", "lunge", "a_pose", "waving", "sitting", "arms_out")
@@ -44,15 +45,11 @@ class FactorySource:
 
     def scene(self, index: int) -> Scene:
         """The person of a seed in its own pose."""
-        from ..training.person import build_person
-
         seed = split_seeds("test")[index]
         return make_scene(seed, figure=build_person(seed, device=self.device).figure())
 
     def truth(self, index: int, size: int) -> Truth:
         """What the person is held to."""
-        from ..training.person import build_person
-
         scene = self.scene(index)
         pose = target_pose(index, facing(scene.figure))
         reposed = build_person(scene.seed, device=self.device).figure(torch.as_tensor(pose))
@@ -61,25 +58,28 @@ class FactorySource:
 
 @dataclass(frozen=True)
 class FolderSource:
-    """The 3D characters of a folder, in the order of their names; they cannot be posed."""
+    """The 3D characters of a folder, in the order of their names; they cannot be posed.
+
+    Raises:
+        BackendError: as ``training.scans.ScanFolder``, on first use.
+    """
 
     folder: Path
     limit: int
+    body_file: Path | None = None
     device: str = "cpu"
 
     @cached_property
-    def _scans(self) -> list[Path]:
-        from ..training.scans import find_scans
-
-        return find_scans(self.folder)[: self.limit]
+    def _scans(self) -> ScanFolder:
+        return ScanFolder(self.folder, self.body_file, self.device)
 
     @property
     def key(self) -> str:
         """Tells sources apart."""
-        return str(self.folder)
+        return f"{self.folder} {self.body_file}"
 
     def __len__(self) -> int:
-        return len(self._scans)
+        return min(self.limit, len(self._scans))
 
     def other(self, index: int) -> int:
         """Number of somebody else."""
@@ -87,16 +87,11 @@ class FolderSource:
 
     def name(self, index: int) -> str:
         """For tables and files."""
-        return self._scans[index].stem
-
-    def _figure(self, index: int) -> Figure:
-        from ..training.scans import load_scan
-
-        return load_scan(self._scans[index], self.device)
+        return "_".join(self._scans.paths[index].relative_to(self.folder).with_suffix("").parts)
 
     def scene(self, index: int) -> Scene:
         """The character as it stands, lit and photographed by its number's chance."""
-        return make_scene(index, figure=self._figure(index))
+        return make_scene(index, figure=self._scans(index))
 
     def truth(self, index: int, size: int) -> Truth:
         """What the character is held to."""
