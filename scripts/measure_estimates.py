@@ -26,7 +26,6 @@ from backend.training.estimate import ERRORS_FILE, FitErrors, fit_errors, fitted
 from backend.training.samples import cut_rows, make_scene, split_seeds
 from backend.training.views import render_views
 
-
 ELSEWHERE = 0.1
 """Focal lengths between a body and its person at which the fit is to something else in the picture."""
 

@@ -28,7 +28,7 @@ _MIRRORED = [0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 1
 """The joint on the other side."""
 _CHILD = [3, 4, 5, 6, 7, 8, 9, 10, 11, 12, -1, -1, 15, 16, 17, -1, 18, 19, 20, 21, 22, 23, -1, -1]
 """The joint that a joint's bone leads to, -1 at the ends."""
-_ASTRAY = 0.25
+_ASTRAY = 0.1
 """Share of its error across the picture that a bone keeps: fits see where limbs are, but not how far away."""
 _STREAM = 0x4D
 
