@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BackendError, Cancelled
+from .options import BODIES, PRESETS, ReconstructOptions
 from .progress import Progress
-from .server import BODIES, PRESETS, explain_unexpected, serve_stdio
+from .server import explain_unexpected, serve_stdio
 
 EXIT_INTERNAL = 1
 EXIT_EXPECTED = 2
@@ -139,7 +140,7 @@ def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, stop)
     _say("Loading PyTorch and the networks ...")
-    from .pipeline import Pipeline, ReconstructOptions
+    from .pipeline import Pipeline
 
     options = ReconstructOptions(
         preset=arguments.preset,

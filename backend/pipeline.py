@@ -22,36 +22,17 @@ from .bind import bind
 from .body.fit import BodyFit, BodyFitter
 from .body.model import JOINT_NAMES, BodyModel, load_body
 from .errors import BackendError
+from .options import PRESETS, ReconstructOptions
 from .prepare import BlazePose, PreparedPhoto, load_photo, prepare
 from .progress import CancelCheck, ProgressCallback, Reporter
 from .reconstruct import Reconstruction, SurfaceReconstructor
 from .rendering import render_splats
 
-PRESETS = ("surface",)
 PREVIEW_SIZE = 512
 _MIN_FREE_BYTES = 64 * 1024 * 1024
 _STAGES = {"prepare": 1.0, "body": 1.5, "reconstruct": 4.0, "bind": 0.3, "save": 2.0}
 _CAMERA_TO_WORLD = np.diag([1.0, -1.0, -1.0])
 """OpenCV axes (y down, z away) to the avatar's (y up, z towards the camera): half a turn about x."""
-
-
-@dataclass(frozen=True)
-class ReconstructOptions:
-    """What the user chooses.
-
-    Attributes:
-        preset: "surface".
-        seed: for presets that imagine; the surface preset is the same for every seed.
-        person: 1 is the largest person in the photo; None takes that one.
-        device: "auto", "cpu", "cuda" or "mps".
-        body: "neutral", "female", "male", "child", or the path of a licensed SMPL or SMPL-X file.
-    """
-
-    preset: str = "surface"
-    seed: int = 0
-    person: int | None = None
-    device: str = "auto"
-    body: str = "neutral"
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,10 @@ from typing import Any, BinaryIO, Protocol
 
 from . import __version__
 from .errors import BackendError, Cancelled
+from .options import BODIES, PRESETS, ReconstructOptions
 from .progress import CancelCheck, Progress, ProgressCallback
 
 PROTOCOL_VERSION = 1
-PRESETS = ("surface",)
-BODIES = ("neutral", "female", "male", "child")
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -75,7 +74,7 @@ class PipelineLike(Protocol):
         self,
         image: Path,
         output: Path,
-        options: Any,
+        options: ReconstructOptions,
         progress: ProgressCallback | None = None,
         cancelled: CancelCheck | None = None,
     ) -> ReconstructResultLike:
@@ -89,20 +88,12 @@ class ReconstructParams:
     Attributes:
         image: the photo.
         output: folder of the avatar package to write.
-        preset: one of :data:`PRESETS`.
-        seed: random seed, 0 or more.
-        person: 1-based index of the person, largest first; ``None`` takes the largest.
-        device: ``"auto"`` or a torch device name.
-        body: one of :data:`BODIES`, or the file of a licensed body.
+        options: how.
     """
 
     image: Path
     output: Path
-    preset: str = "surface"
-    seed: int = 0
-    person: int | None = None
-    device: str = "auto"
-    body: str = "neutral"
+    options: ReconstructOptions
 
 
 @dataclass(frozen=True)
@@ -112,12 +103,10 @@ class Backend:
     Attributes:
         describe: answers ``initialize`` (without the protocol and backend version); may import heavy packages.
         make_pipeline: device name -> pipeline; called once per device, the pipeline then stays warm.
-        make_options: :class:`ReconstructParams` -> the options object that the pipeline expects.
     """
 
     describe: Callable[[], dict[str, Any]]
     make_pipeline: Callable[[str], PipelineLike]
-    make_options: Callable[[ReconstructParams], Any]
 
 
 def _describe_installation() -> dict[str, Any]:
@@ -132,15 +121,7 @@ def _make_pipeline(device: str) -> PipelineLike:
     return Pipeline(device=device)
 
 
-def _make_options(params: ReconstructParams) -> Any:
-    from .pipeline import ReconstructOptions
-
-    return ReconstructOptions(
-        preset=params.preset, seed=params.seed, person=params.person, device=params.device, body=params.body
-    )
-
-
-REAL_BACKEND = Backend(_describe_installation, _make_pipeline, _make_options)
+REAL_BACKEND = Backend(_describe_installation, _make_pipeline)
 
 
 class _RequestError(Exception):
@@ -287,15 +268,15 @@ class Server:
         def report(progress: Progress) -> None:
             self._notify("progress", {"id": job.request_id} | asdict(progress))
 
-        if self._pipeline is None or self._pipeline_device != params.device:
+        if self._pipeline is None or self._pipeline_device != params.options.device:
             report(Progress(0.0, "load", 0, 1, 0.0, "Loading the networks"))
             self._pipeline = None  # frees the old device's memory first
-            self._pipeline = self._backend.make_pipeline(params.device)
-            self._pipeline_device = params.device
+            self._pipeline = self._backend.make_pipeline(params.options.device)
+            self._pipeline_device = params.options.device
         if job.stop.is_set():
             raise Cancelled()
         result = self._pipeline.reconstruct(
-            params.image, params.output, self._backend.make_options(params), progress=report, cancelled=job.stop.is_set
+            params.image, params.output, params.options, progress=report, cancelled=job.stop.is_set
         )
         for warning in result.warnings:
             self._notify("log", {"level": "warning", "message": warning})
@@ -387,28 +368,31 @@ def _checked_params(params: dict[str, Any]) -> ReconstructParams:
             raise _RequestError(INVALID_PARAMS, "invalid_params", f"{name!r} must be {what}.")
         return value
 
-    unknown = sorted(set(params) - set(ReconstructParams.__dataclass_fields__))
+    unknown = sorted(set(params) - {"image", "output", *ReconstructOptions.__dataclass_fields__})
     if unknown:
         raise _RequestError(INVALID_PARAMS, "invalid_params", f"There is no parameter {unknown[0]!r}.")
-    checked = ReconstructParams(
-        image=Path(take("image", (str,), "", "the path of the photo")),
-        output=Path(take("output", (str,), "", "the path of the folder to write")),
+    chosen = ReconstructOptions(
         preset=take("preset", (str,), "surface", "the name of a preset"),
         seed=take("seed", (int,), 0, "a whole number"),
         person=take("person", (int,), None, "a whole number from 1 on, or null"),
         device=take("device", (str,), "auto", "the name of a device"),
         body=take("body", (str,), "neutral", "the name of a body type"),
     )
+    checked = ReconstructParams(
+        image=Path(take("image", (str,), "", "the path of the photo")),
+        output=Path(take("output", (str,), "", "the path of the folder to write")),
+        options=chosen,
+    )
     for good, text in (
         (bool(params.get("image")), "'image' must be the path of the photo."),
         (bool(params.get("output")), "'output' must be the path of the folder to write."),
-        (checked.preset in PRESETS, f"'preset' must be one of {', '.join(PRESETS)}."),
+        (chosen.preset in PRESETS, f"'preset' must be one of {', '.join(PRESETS)}."),
         (
-            checked.body in BODIES or Path(checked.body).is_file(),
+            chosen.body in BODIES or Path(chosen.body).is_file(),
             f"'body' must be one of {', '.join(BODIES)}, or the path of a body file.",
         ),
-        (checked.seed >= 0, "'seed' must be 0 or more."),
-        (checked.person is None or checked.person >= 1, "'person' must be 1 or more, or null."),
+        (chosen.seed >= 0, "'seed' must be 0 or more."),
+        (chosen.person is None or chosen.person >= 1, "'person' must be 1 or more, or null."),
     ):
         if not good:
             raise _RequestError(INVALID_PARAMS, "invalid_params", text)

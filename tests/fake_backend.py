@@ -22,8 +22,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.errors import BackendError
+from backend.options import ReconstructOptions
 from backend.progress import CancelCheck, ProgressCallback, Reporter
-from backend.server import Backend, ReconstructParams, serve_stdio
+from backend.server import Backend, serve_stdio
 
 STAGES = {"prepare": 1.0, "body": 1.0, "reconstruct": 2.0, "bind": 0.5, "save": 0.5}
 STEPS_PER_STAGE = 4
@@ -164,7 +165,7 @@ class FakePipeline:
         self,
         image: Path,
         output: Path,
-        options: ReconstructParams,
+        options: ReconstructOptions,
         progress: ProgressCallback | None = None,
         cancelled: CancelCheck | None = None,
     ) -> FakeResult:
@@ -205,4 +206,4 @@ def describe() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    serve_stdio(Backend(describe, lambda _device: FakePipeline(), lambda params: params))
+    serve_stdio(Backend(describe, lambda _device: FakePipeline()))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..errors import BackendError
+from ..options import BODIES
 
 JOINT_NAMES = (
     "pelvis left_hip right_hip spine1 left_knee right_knee spine2 left_ankle right_ankle spine3 left_foot right_foot "
@@ -19,7 +20,6 @@ JOINT_INDEX = {name: i for i, name in enumerate(JOINT_NAMES)}
 JOINT_COUNT = 24
 SHAPE_COMPONENTS = 10
 DATA_FOLDER = Path(__file__).parent / "data"
-BODY_NAMES = ("neutral", "female", "male", "child")
 
 
 def rotation_matrices(axis_angle: torch.Tensor) -> torch.Tensor:
@@ -133,7 +133,7 @@ def load_body(body: str | Path = "neutral") -> BodyModel:
     Raises:
         BackendError: kind ``body_missing`` or ``body_unreadable``.
     """
-    if str(body) in BODY_NAMES:
+    if str(body) in BODIES:
         path = DATA_FOLDER / f"{body}.npz"
         if not path.is_file():
             raise BackendError(

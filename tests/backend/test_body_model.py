@@ -8,9 +8,10 @@ import torch
 
 from backend.body.differential import BETAS, PITCH, POSE, SCALE, TRANSLATION, UNKNOWNS, Points, Skeleton
 from backend.body.landmarks import HAND_LANDMARKS, POSE_LANDMARKS
-from backend.body.model import BODY_NAMES, JOINT_INDEX, JOINT_NAMES, BodyModel, load_body
+from backend.body.model import JOINT_INDEX, JOINT_NAMES, BodyModel, load_body
 from backend.body.priors import joint_limits, relaxed_pose, stiffness
 from backend.errors import BackendError
+from backend.options import BODIES
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_joint_limits_are_mirrored_and_hold_the_relaxed_pose() -> None:
     assert (stiffness().numpy() >= 0).all()
 
 
-@pytest.mark.parametrize("name", BODY_NAMES)
+@pytest.mark.parametrize("name", BODIES)
 def test_shipped_bodies(name: str) -> None:
     body = load_body(name)
     assert np.allclose(body.weights.sum(1), 1, atol=1e-5)

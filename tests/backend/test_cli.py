@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 from backend import __main__ as cli
 from backend import doctor
 from backend.errors import BackendError
+from backend.options import ReconstructOptions
 from backend.progress import CancelCheck, ProgressCallback, Reporter
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,15 +35,6 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-@dataclass(frozen=True)
-class Options:
-    preset: str
-    seed: int
-    person: int | None
-    device: str
-    body: str
-
-
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNamespace]:
     """A made-up ``backend.pipeline``; ``raises`` is raised in the middle, ``seen`` holds the options."""
@@ -57,7 +48,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Simple
             self,
             image: Path,
             output: Path,
-            options: Options,
+            options: ReconstructOptions,
             progress: ProgressCallback | None = None,
             cancelled: CancelCheck | None = None,
         ) -> SimpleNamespace:
@@ -71,7 +62,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Simple
             return SimpleNamespace(package=output, seconds={"prepare": 0.25, "body": 1.5}, warnings=("Feet are cut.",))
 
     module = ModuleType("backend.pipeline")
-    module.Pipeline, module.ReconstructOptions = Pipeline, Options
+    module.Pipeline = Pipeline
     monkeypatch.setitem(sys.modules, "backend.pipeline", module)
     handlers = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
     control.photo = tmp_path / "photo.png"
@@ -101,7 +92,7 @@ def test_reconstruct_reports_on_stderr_and_answers_on_stdout(
         "seconds": {"prepare": 0.25, "body": 1.5},
         "warnings": ["Feet are cut."],
     }
-    assert pipeline.seen == Options("surface", 4, 2, "auto", "child")
+    assert pipeline.seen == ReconstructOptions("surface", 4, 2, "auto", "child")
     assert "prepare" in err and "0.25 s" in err and "1.50 s" in err and "Feet are cut." in err
 
 
@@ -125,9 +116,7 @@ def test_expected_error_is_a_sentence_with_a_fix(
     assert (json.loads(out) if out else None) == (error if as_json else None)
 
 
-@pytest.mark.parametrize(
-    ("error", "kind"), [(ZeroDivisionError("oops"), "internal"), (MemoryError(), "out_of_memory")]
-)
+@pytest.mark.parametrize(("error", "kind"), [(ZeroDivisionError("oops"), "internal"), (MemoryError(), "out_of_memory")])
 def test_unexpected_error_is_a_sentence_too(
     pipeline: SimpleNamespace, capsys: pytest.CaptureFixture[str], error: Exception, kind: str
 ) -> None:

@@ -1,0 +1,27 @@
+"""What the user can choose for a reconstruction; torch-free, as the server and the command line start with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PRESETS = ("surface",)
+BODIES = ("neutral", "female", "male", "child")
+
+
+@dataclass(frozen=True)
+class ReconstructOptions:
+    """What the user chooses.
+
+    Attributes:
+        preset: one of `PRESETS`.
+        seed: for presets that imagine; the surface preset is the same for every seed.
+        person: 1 is the largest person in the photo; None takes that one.
+        device: "auto", "cpu", "cuda" or "mps".
+        body: one of `BODIES`, or the path of a licensed SMPL or SMPL-X file.
+    """
+
+    preset: str = "surface"
+    seed: int = 0
+    person: int | None = None
+    device: str = "auto"
+    body: str = "neutral"
