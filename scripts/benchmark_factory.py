@@ -28,10 +28,10 @@ def make_people(seeds: list[int], views: int, size: int, device: str) -> dict[st
     """Render people, the first one to warm up; the others' seconds by stage, and ``begin`` and ``end`` by the clock."""
     import torch
 
+    from backend.rendering.triangles import rasterize
     from backend.training.cameras import frame_figure, orbit
     from backend.training.lighting import bake_light, sample_light
     from backend.training.person import build_person
-    from backend.training.rasterizer import rasterize
     from backend.training.views import render_views
 
     def now() -> float:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..rendering.triangles import depth_maps, interpolate
 from .figure import Figure, Surface
-from .rasterizer import depth_maps, interpolate
 
 _SKY_DIRECTIONS, _GROUND_DIRECTIONS, _KEY_DIRECTIONS = 22, 10, 8
 _SKY_SIZE, _KEY_SIZE = 112, 224

@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields
 
 import torch
 
+from ..rendering.triangles import interpolate, rasterize
 from .cameras import Camera
 from .figure import Figure
 from .lighting import BakedLight, Light, bake_light, shade
-from .rasterizer import interpolate, rasterize
 
 
 @dataclass(frozen=True)

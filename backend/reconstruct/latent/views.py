@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from ...training.rasterizer import interpolate, rasterize
+from ...rendering.triangles import interpolate, rasterize
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ torch = pytest.importorskip("torch")
 
 from figures import cube, mannequin_figure  # noqa: E402
 
+from backend.rendering import triangles  # noqa: E402
 from backend.rendering.mesh import rasterize_mesh  # noqa: E402
-from backend.training import rasterizer  # noqa: E402
+from backend.rendering.triangles import depth_maps, rasterize  # noqa: E402
 from backend.training.cameras import orbit  # noqa: E402
-from backend.training.rasterizer import depth_maps, rasterize  # noqa: E402
 
 
 def _random_scene(seed: int, faces: int = 300) -> tuple[np.ndarray, np.ndarray]:
@@ -87,8 +87,8 @@ def test_pieces_and_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     camera = orbit([0.0, 120.0, 260.0], 5.0, (0.0, 0.9, 0.0), 3.0, 80)
     screen = camera.project(figure.vertices)
     whole = rasterize(screen, figure.faces, (80, 80), figure.two_sided)
-    monkeypatch.setattr(rasterizer, "_CPU_FACES", 1000)
-    monkeypatch.setattr(rasterizer, "_CPU_PAIRS", 700)
+    monkeypatch.setattr(triangles, "_CPU_FACES", 1000)
+    monkeypatch.setattr(triangles, "_CPU_PAIRS", 700)
     pieces = rasterize(screen, figure.faces, (80, 80), figure.two_sided)
     single = rasterize(screen[1:2], figure.faces, (80, 80), figure.two_sided)
     for name in ("sample", "face", "barycentric", "depth"):
