@@ -144,8 +144,6 @@ class HUMANSPLAT_PT_display(_SidebarPanel, bpy.types.Panel):
         modifier = scene.display_modifier(avatar.splats)
         assert modifier is not None
         column = self.layout.column()
-        column.use_property_split = True
-        column.use_property_decorate = False
         for name in scene.DISPLAY_INPUTS:
             owner, path = scene.display_property(modifier, name)
             column.prop(owner, path, text=name)

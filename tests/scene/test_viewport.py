@@ -32,8 +32,8 @@ def test_fewer_splats_without_a_graphics_card(package: Path, monkeypatch: pytest
     assert scene.suit_viewport(splats) == ""  # no window, so nobody has to wait for it
     assert get_input(modifier, VIEWPORT_AMOUNT) == 100.0
     monkeypatch.setattr(viewport, "has_software_graphics", lambda: True)
-    assert "10 %" in scene.suit_viewport(splats)
-    assert get_input(modifier, VIEWPORT_AMOUNT) == 10.0
+    assert "20 %" in scene.suit_viewport(splats)
+    assert get_input(modifier, VIEWPORT_AMOUNT) == 20.0
 
 
 def test_every_display_input_can_be_shown_and_set(package: Path) -> None:
