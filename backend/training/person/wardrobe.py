@@ -448,7 +448,7 @@ class _Dresser:
             seams=0.6,
         )
         look = fabric(pattern, details)
-        cut = Cut(self.between(0.64, 0.67), 0.03, neck=0.475, neck_front=0.03, opening=opening)
+        cut = Cut(self.between(0.64, 0.67), 0.0, neck=0.475, neck_front=0.03, opening=opening)
         fit = Fit(
             0.018,
             self.between(0.012, 0.022),
@@ -462,7 +462,7 @@ class _Dresser:
         tail = Skirt(
             top=0.075,
             hem=self.between(-0.62, -0.28),
-            ease=0.026,
+            ease=0.03,
             flare=self.between(0.03, 0.07),
             pleats=int(self.rng.integers(4, 8)),
             depth=0.008,
