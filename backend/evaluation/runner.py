@@ -6,6 +6,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import sys
 import tempfile
 import time
 import traceback
@@ -29,7 +30,7 @@ from .sources import Source
 from .truth import Truth, render_photo
 
 BACKEND = Path(__file__).resolve().parents[1]
-_COSMETIC = ("evaluation/report.py", "server.py", "doctor.py")
+_COSMETIC = ("evaluation/report.py", "server.py", "doctor.py", "__main__.py")
 """Code that changes no number."""
 
 
@@ -80,17 +81,21 @@ class Row:
 
 
 def code_digest() -> str:
-    """Changes when the backend's code or the files beside it (bodies, weights) change."""
+    """Changes when the backend's code or the files beside it (bodies, weights) change.
+
+    Of ``training`` only what is loaded counts: the factory's people, not the training loops.
+    """
+    loaded = {
+        Path(file).resolve() for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))
+    }
     total = hashlib.sha256()
     for path in sorted(BACKEND.rglob("*")):
         name = path.relative_to(BACKEND).as_posix()
         if not path.is_file() or "__pycache__" in name or name in _COSMETIC:
             continue
-        total.update(name.encode())
-        if path.suffix == ".py":
-            total.update(path.read_bytes())
-        else:
-            total.update(repr((path.stat().st_size, path.stat().st_mtime_ns)).encode())
+        if name.startswith("training/") and path not in loaded:
+            continue
+        total.update(name.encode() + path.read_bytes())
     return total.hexdigest()
 
 

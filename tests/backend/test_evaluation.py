@@ -240,6 +240,19 @@ def test_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert sheet is not None and sheet.height < 1000
 
 
+def test_results_are_of_the_code_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "BACKEND", tmp_path)
+    for name in ("pipeline.py", "server.py", "body.npz"):
+        (tmp_path / name).write_text("1")
+    first = runner.code_digest()
+    (tmp_path / "server.py").write_text("2")  # changes no number
+    assert runner.code_digest() == first
+    (tmp_path / "body.npz").write_text("2")
+    second = runner.code_digest()
+    (tmp_path / "pipeline.py").write_text("2")
+    assert len({first, second, runner.code_digest()}) == 3
+
+
 def test_summary_is_the_mean_and_memory_the_peak() -> None:
     rows = [
         runner.Row("a", {"orbit.psnr": 20.0, "memory.peak": 1.0, "hands.psnr": 10.0}, None, None),
