@@ -89,7 +89,7 @@ def align(candidate: Candidate, truth: Truth, photo_size: int) -> tuple[Similari
     depth = float(np.median(candidate.splats.position[:, 2]))
     turned = into_true_camera(candidate.camera, float(photo.focal[0]), photo.centre[0].double().cpu().numpy(), depth)
     to_world = rigid(np.linalg.inv(camera.world_to_camera[0].double().cpu().numpy()))
-    ours = median_depth(turned.then(to_world).splats(candidate.splats), camera)[0]
+    ours = median_depth(turned.then(to_world).splats(candidate.splats), camera, _SAMPLES)[0]
     theirs = truth.depth[0]
     scale = scale_of_depths(theirs, ours, np.isfinite(theirs) & np.isfinite(ours))
     return turned.scaled(scale).then(to_world), scale
@@ -113,14 +113,22 @@ def _camera_tensors(cameras: Camera, index: int) -> CameraTensors:
 
 
 @torch.no_grad()
-def median_depth(splats: Gaussians, cameras: Camera) -> np.ndarray:
+def median_depth(splats: Gaussians, cameras: Camera, samples: int = 1) -> np.ndarray:
     """Metres [B, S, S] along each camera's axis at which half of the light that splats stop is stopped.
 
     Infinite where they let more than half through. The mean depth would be drawn backwards by the little that a
     solid front lets through to the far side.
+
+    Args:
+        splats: in world space.
+        cameras: B of them.
+        samples: odd; the picture is rendered so many times finer, and each pixel takes its middle. Where a surface
+            slopes, the blur of a splat renderer lets the nearer neighbours win: finer pixels keep that small.
     """
     tensors = GaussianTensors.from_gaussians(splats, cameras.focal.device)
-    return np.stack([_median_depth(tensors, _camera_tensors(cameras, k)).cpu().numpy() for k in range(len(cameras))])
+    fine, middle = cameras.resized(cameras.size * samples), slice(samples // 2, None, samples)
+    maps = [_median_depth(tensors, _camera_tensors(fine, k))[middle, middle] for k in range(len(cameras))]
+    return torch.stack(maps).cpu().numpy()
 
 
 def _median_depth(splats: GaussianTensors, camera: CameraTensors) -> torch.Tensor:
