@@ -40,7 +40,7 @@ def look() -> float | None:
                 area.tag_redraw()
             return 0.5
         if stage == 60:
-            (WORK / "screenshot").write_text("10_reopened")
+            (WORK / "screenshot").write_text("14_reopened")
             return 0.5
         if (WORK / "screenshot").exists():
             return 0.5

@@ -20,10 +20,9 @@ _ENOUGH_SCORE = 0.5
 _LOWNESS, _DRIFT, _SPREAD, _OFF_CENTRE = 4.0, 1.0, 1.5, 0.4
 _SMALLEST_HEIGHT = 1e-3
 
-_CELL = 0.012  # of a cell's vertices with the same main joint one is a candidate: fingers and faces have far too many
+_CELL = 0.012  # vertices of a cell that have the same main joint share one triangle: fingers and faces have thousands
 _NEIGHBOURHOOD = 0.1  # vertices are worked on together with their neighbours, who share candidates
-_TOGETHER = 256
-_DIAGONALS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) / np.sqrt(3)
+_DIAGONALS = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)
 _DIRECTIONS = np.concatenate([np.eye(3), -np.eye(3), _DIAGONALS]).astype(np.float32)
 _A, _B, _C = np.array(
     [
@@ -49,23 +48,33 @@ def reference_triangles(vertices: np.ndarray, weights: np.ndarray) -> np.ndarray
     places = np.ascontiguousarray(vertices, dtype=np.float32)
     weights = np.ascontiguousarray(weights, dtype=np.float32)
     cells = np.column_stack([np.floor(places / _CELL).astype(np.int64), weights.argmax(axis=1)])
-    _, candidates = np.unique(cells, axis=0, return_index=True)
-    best = np.zeros((len(places), 3), dtype=np.int32)
-    best_score = np.full(len(places), -np.inf, dtype=np.float32)
-    pending = np.lexsort(np.floor(places / _NEIGHBOURHOOD).T)
+    _, first, cell = np.unique(cells, axis=0, return_index=True, return_inverse=True)
+    best = np.zeros((len(first), 3), dtype=np.int32)
+    best_score = np.full(len(first), -np.inf, dtype=np.float32)
+    pending = np.arange(len(first))
     for reach in _REACHES:
-        for start in range(0, len(pending), _TOGETHER):
-            ids = pending[start : start + _TOGETHER]
-            triangles, score = _best_triangles(ids, places, weights, candidates, reach)
-            better = score > best_score[ids]
-            best[ids[better]], best_score[ids[better]] = triangles[better], score[better]
+        for rows in _neighbourhoods(pending, places[first]):
+            triangles, score = _best_triangles(first[rows], places, weights, first, reach)
+            better = score > best_score[rows]
+            best[rows[better]], best_score[rows[better]] = triangles[better], score[better]
         pending = pending[best_score[pending] < _ENOUGH_SCORE]
     # A part of less than three corners that are not in line, and a surface smaller than a cell, take what there is.
     lost = np.flatnonzero(np.isneginf(best_score))
     if len(lost):
         anywhere = 2 * float(np.ptp(places, axis=0).max())
-        best[lost] = _best_triangles(lost, places, np.zeros_like(weights), np.arange(len(places)), anywhere)[0]
-    return best
+        everything = np.arange(len(places))
+        best[lost] = _best_triangles(first[lost], places, np.zeros_like(weights), everything, anywhere)[0]
+    return best[cell.reshape(-1)]
+
+
+def _neighbourhoods(rows: np.ndarray, places: np.ndarray) -> list[np.ndarray]:
+    """``rows`` (ids into ``places``), those together that lie together."""
+    if not len(rows):
+        return []
+    cells = np.floor(places[rows] / _NEIGHBOURHOOD)
+    order = np.lexsort(cells.T)
+    edges = np.flatnonzero((np.diff(cells[order], axis=0) != 0).any(axis=1)) + 1
+    return np.split(rows[order], edges)
 
 
 def _best_triangles(
