@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-PRESETS = ("surface",)
+PRESETS = ("surface", "lite")
+WEIGHTS_FOLDER = Path(__file__).parent / "weights"
+"""Our own trained weights: one folder a preset, safetensors with a card beside them."""
 BODIES = ("neutral", "female", "male", "child")
 
 
@@ -25,3 +28,8 @@ class ReconstructOptions:
     person: int | None = None
     device: str = "auto"
     body: str = "neutral"
+
+
+def installed_presets() -> tuple[str, ...]:
+    """The presets that need no weights or whose weights are here."""
+    return tuple(p for p in PRESETS if p == "surface" or (WEIGHTS_FOLDER / p / "reconstruction.safetensors").is_file())

@@ -22,10 +22,12 @@ from .bind import bind
 from .body.fit import BodyFit, BodyFitter
 from .body.model import JOINT_NAMES, BodyModel, load_body
 from .errors import BackendError
-from .options import PRESETS, ReconstructOptions
+from .options import PRESETS, WEIGHTS_FOLDER, ReconstructOptions
 from .prepare import BlazePose, PreparedPhoto, load_photo, prepare
 from .progress import CancelCheck, ProgressCallback, Reporter
 from .reconstruct import Reconstruction, SurfaceReconstructor
+from .reconstruct.latent.config import CONFIGS
+from .reconstruct.latent.stage import LatentReconstructor
 from .rendering import render_splats
 
 PREVIEW_SIZE = 512
@@ -69,6 +71,7 @@ class Pipeline:
         self.device = choose_device(device)
         self._networks: BlazePose | None = None
         self._bodies: dict[str, tuple[BodyModel, BodyFitter, SurfaceReconstructor]] = {}
+        self._latent: dict[tuple[str, str], LatentReconstructor] = {}
 
     def load(self, body: str = "neutral") -> None:
         """Load the networks and one body; cheap when they are loaded already.
@@ -91,6 +94,28 @@ class Pipeline:
         """The fitter of one body, loaded on first use."""
         self.load(body)
         return self._bodies[body][1]
+
+    def latent(self, preset: str, body: str = "neutral") -> LatentReconstructor:
+        """The trained networks of a preset for one body, loaded on first use.
+
+        Raises:
+            BackendError: kinds ``weights_missing``, ``weights_damaged``.
+        """
+        if (preset, body) not in self._latent:
+            self.load(body)
+            self._latent[preset, body] = LatentReconstructor(
+                CONFIGS[preset](), WEIGHTS_FOLDER / preset, self._bodies[body][0], self.device
+            )
+        return self._latent[preset, body]
+
+    def _networks_or_warning(self, options: ReconstructOptions) -> tuple[LatentReconstructor | None, tuple[str, ...]]:
+        """The networks that the preset needs; none, and a sentence why, where they cannot be had."""
+        if options.preset == "surface":
+            return None, ()
+        try:
+            return self.latent(options.preset, options.body), ()
+        except BackendError as error:
+            return None, (f"{error.message} The preset surface was used instead.",)
 
     def reconstruct(
         self,
@@ -130,20 +155,33 @@ class Pipeline:
             report.step("prepare", 0.4, "Finding the person")
             photo = prepare(photo_file, self.networks(), options.person)
         body, fitter, preset = self._bodies[options.body]
+        networks, warnings = self._networks_or_warning(options)
         with timed("body", "Fitting the body"):
             fit = fitter.fit(photo, report.check)
         with timed("reconstruct", "Reconstructing"):
+            share = 1.0 if networks is None else 0.7
             reconstruction = preset.reconstruct(
-                fit, photo, lambda fraction, text: report.step("reconstruct", fraction, text)
+                fit, photo, lambda fraction, text: report.step("reconstruct", share * fraction, text)
             )
+            if networks is not None:
+                reconstruction = networks.reconstruct(
+                    fit,
+                    photo,
+                    reconstruction,
+                    lambda fraction, text: report.step("reconstruct", share + (1 - share) * fraction, text),
+                )
         with timed("bind", "Binding to the body"):
-            avatar = assemble_avatar(body, fit, photo, reconstruction, options)
+            used = options if networks is not None else replace(options, preset="surface")
+            avatar = assemble_avatar(body, fit, photo, reconstruction, used)
+            weights = [] if networks is None else networks.described
+            generator = avatar.generator | {"weights": weights}
+            avatar = replace(avatar, generator=generator, warnings=(*photo.warnings, *warnings))
         with timed("save", "Rendering the preview"):
             preview = _png(self._preview(avatar, photo))
             report.step("save", 0.6, "Writing the package")
             avatar = replace(avatar, seconds=dict(seconds))
             write_package(avatar, output, _png(np.dstack([photo.rgb, (photo.alpha * 255).round()])), preview)
-        return ReconstructResult(output, seconds, photo.warnings)
+        return ReconstructResult(output, seconds, avatar.warnings)
 
     def _preview(self, avatar: Avatar, photo: PreparedPhoto) -> np.ndarray:
         """The photo beside the avatar, uint8 [S, 2 S, 3]."""

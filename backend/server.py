@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Protocol
 
 from . import __version__
 from .errors import BackendError, Cancelled
-from .options import BODIES, PRESETS, ReconstructOptions
+from .options import BODIES, PRESETS, ReconstructOptions, installed_presets
 from .progress import CancelCheck, Progress, ProgressCallback
 
 PROTOCOL_VERSION = 1
@@ -262,7 +262,7 @@ class Server:
 
     def _initialize(self, _job: _Job) -> dict[str, Any]:
         about = {"protocol": PROTOCOL_VERSION, "backend_version": __version__, "python": platform.python_version()}
-        return about | {"presets": list(PRESETS)} | self._backend.describe()
+        return about | {"presets": list(installed_presets())} | self._backend.describe()
 
     def _run_pipeline(self, job: _Job, params: ReconstructParams) -> dict[str, Any]:
         def report(progress: Progress) -> None:

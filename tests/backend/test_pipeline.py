@@ -222,3 +222,45 @@ def test_two_jobs_at_once_do_not_disturb_each_other(photo: Path, tmp_path: Path)
     assert [job.wait(300) for job in jobs] == [0, 0]
     load_avatar(tmp_path / "same")
     assert [p.name for p in tmp_path.iterdir()] == ["same"]
+
+
+def test_lite_without_weights_says_so_and_gives_surface(
+    pipeline: Pipeline, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline_module, "WEIGHTS_FOLDER", tmp_path / "none")
+    result = pipeline.reconstruct(photo, tmp_path / "a", ReconstructOptions(preset="lite"))
+    assert any("not installed" in w and "surface was used" in w for w in result.warnings)
+    generator = load_avatar(result.package).generator
+    assert generator["preset"] == "surface" and generator["weights"] == []
+
+
+def test_lite_with_weights_makes_a_package(
+    pipeline: Pipeline, photo: Path, person: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With untrained weights: splats on the body that show the photo where it sees them."""
+    import torch
+
+    from backend.reconstruct.latent import CONFIGS, LatentTransformer
+    from backend.reconstruct.latent.codec import LatentCodec
+    from backend.training.loop import save_weights
+
+    config = CONFIGS["smoke"]()
+    monkeypatch.setattr(pipeline_module, "CONFIGS", {"lite": lambda: config})
+    monkeypatch.setattr(pipeline_module, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr(pipeline, "_latent", {})
+    torch.manual_seed(0)
+    (tmp_path / "lite").mkdir()
+    save_weights(LatentTransformer(config).state_dict(), tmp_path / "lite/reconstruction.safetensors")
+    save_weights(LatentCodec().state_dict(), tmp_path / "lite/codec.safetensors")
+    result = pipeline.reconstruct(photo, tmp_path / "a", ReconstructOptions(preset="lite"))
+    avatar = load_avatar(result.package)
+    assert result.warnings == ()
+    assert avatar.generator["preset"] == "lite"
+    assert [len(w["sha256"]) for w in avatar.generator["weights"]] == [64, 64]
+    # From the photo's side the splats of the photo's own map lie in front.
+    with Image.open(result.package / "preview.png") as preview:
+        pixels = np.asarray(preview.convert("RGB")).astype(float)
+    theirs, ours = pixels[:, :512], pixels[:, 512:]
+    with Image.open(result.package / "input.png") as crop:
+        alpha = np.asarray(crop.resize((512, 512)))[..., 3] > 250
+    assert np.abs(theirs - ours)[alpha].mean() < 30

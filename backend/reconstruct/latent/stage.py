@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,6 +108,15 @@ class LatentReconstructor:
         self.codec = read_network(LatentCodec(), weights / "codec.safetensors").to(device).eval()
         self.network = read_network(LatentTransformer(config), weights / "reconstruction.safetensors").to(device).eval()
         self.tokens = spread_points(body.template, config.body_tokens).to(device)
+        self.described = [
+            {
+                "name": f"{weights.name}/{name}",
+                "sha256": hashlib.sha256((weights / name).read_bytes()).hexdigest(),
+                "licence": "GPL-3.0-or-later",
+            }
+            for name in ("codec.safetensors", "reconstruction.safetensors")
+        ]
+        """What an avatar package says of the weights."""
 
     @torch.no_grad()
     def reconstruct(
