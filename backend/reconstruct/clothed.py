@@ -2,13 +2,13 @@
 
 The photo says how far clothes and hair stand off only along the outline. There, each near-tangent vertex looks along
 its normal for the matte's edge; everywhere else the offset is the smoothest that agrees (a membrane over the mesh), so
-a wide jacket is wide in front and behind too.
+a wide jacket is wider in front and behind too.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
+from scipy import ndimage, sparse
 from scipy.sparse.linalg import splu
 
 from ..body.model import JOINT_INDEX
@@ -17,7 +17,14 @@ from ..rendering.mesh import vertex_normals
 _LIMITS_OUT = {"head": 0.12, "neck": 0.06, "hand": 0.02, "wrist": 0.025, "foot": 0.035, "ankle": 0.05, "knee": 0.10}
 """Metres that a part's surface may be pushed out; clothes on the trunk and thighs take the default."""
 _DEFAULT_OUT = 0.14
-_LIMIT_IN = 0.045
+_LIMIT_IN = 0.07
+_DEPTH_SHARE = 0.5
+"""How much thicker, over how much wider, clothes make the body: an outline shows the width alone."""
+_OVERSHOOT = 1.0
+"""Pixels that the mesh reaches beyond the outline, so that no seam of bare matte is left between its vertices."""
+_FEET = [joint for name, joint in JOINT_INDEX.items() if name.endswith(("_ankle", "_foot"))]
+_OUTLINE_PIXELS = 3
+"""Steps along the normal after which a vertex on the mesh's outline has left the mesh."""
 
 
 def joint_of_vertex(weights: np.ndarray) -> np.ndarray:
@@ -48,6 +55,7 @@ def _chain_of_joint() -> np.ndarray:
 
 
 CHAIN_OF_JOINT = _chain_of_joint()
+LEG_CHAINS = (3, 4)
 
 
 def _march(
@@ -76,7 +84,7 @@ def _march(
     return steps, found
 
 
-def outline_offsets(
+def outline_displacement(
     vertices: np.ndarray,
     faces: np.ndarray,
     weights: np.ndarray,
@@ -86,7 +94,10 @@ def outline_offsets(
     focal: float,
     pinned: np.ndarray,
 ) -> np.ndarray:
-    """Smooth offsets [V] in metres along the normals that bring the mesh's outline to the matte's.
+    """Smooth displacements [V, 3] in metres, camera space, that bring the mesh's outline to the matte's.
+
+    Across the picture they are a vector field, so that a limb whose two outlines ask for the same side is shifted and
+    one whose outlines ask for opposite sides widens. Depth, of which the photo says nothing, follows the widening only.
 
     Args:
         vertices: [V, 3] posed, camera space.
@@ -110,7 +121,9 @@ def outline_offsets(
     limit_out = _outward_limit(weights)
 
     inside_picture = ((pixels >= 2) & (pixels < [width - 2, height - 2])).all(1)
-    candidate = np.nonzero((grazing > 0.6) & inside_picture)[0]
+    # Folds within a limb are tangent too; only where the mesh ends does its outline lie.
+    x, y = np.floor(pixels + _OUTLINE_PIXELS * direction).astype(int).clip(0, [width - 1, height - 1]).T
+    candidate = np.nonzero((grazing > 0.6) & inside_picture & (labels[y, x] < 0))[0]
     x, y = pixels[candidate].astype(int).T
     candidate = candidate[known[y, x]]
     x, y = pixels[candidate].astype(int).T
@@ -123,16 +136,46 @@ def outline_offsets(
         if not len(group):
             continue
         steps, found = _march(pixels[group], sense * direction[group], region, (labels, chain[group]), reach)
-        distance = sense * steps * metres[group]
+        distance = (sense * (steps + 0.5) + _OVERSHOOT) * metres[group]
         good = found & (distance <= limit_out[group]) & (distance >= -_LIMIT_IN)
         target[group[good]] = distance[good]
-        trust[group[good]] = (grazing[group[good]] - 0.5) * 2
+        trust[group[good]] = (grazing[group[good]] - 0.5) * 6
     # The frame's edge is no outline.
     near_frame = ~known
     trust[candidate[near_frame[y, x]]] = 0
     trust[pinned] = 0.4
     target[pinned] = 0
-    return smooth_over_mesh(faces, target, trust, stiffness=3.0, rest=0.01)
+    wanted = np.column_stack([target[:, None] * direction, target])
+    smooth = smooth_over_mesh(faces, wanted, trust, stiffness=3.0, rest=0.01)
+    # Shoes hide the toes' shape: every vertex goes its own way.
+    shoe = weights[:, _FEET].sum(1)[:, None]
+    across = (1 - shoe) * smooth[:, :2] + shoe * smooth[:, 2:] * normals[:, :2]
+    share = _DEPTH_SHARE + (1 - _DEPTH_SHARE) * shoe
+    return np.column_stack([across, share * smooth[:, 2:] * normals[:, 2:]])
+
+
+def carve(
+    vertices: np.ndarray, faces: np.ndarray, matte: np.ndarray, known: np.ndarray, focal: float, reach: float
+) -> np.ndarray:
+    """Displacements [V, 3] that bring what still lies outside the matte into it, dragging its neighbours along.
+
+    Args:
+        vertices, faces, matte, known, focal: as for :func:`outline_displacement`.
+        reach: metres; what lies further outside is left alone.
+    """
+    height, width = matte.shape
+    pixels = vertices[:, :2] / vertices[:, 2:] * focal + np.array([width / 2, height / 2])
+    x, y = np.floor(pixels).astype(int).clip(0, [width - 1, height - 1]).T
+    in_picture = ((pixels >= 0) & (pixels < [width, height])).all(1) & known[y, x]
+    distance, (row, column) = ndimage.distance_transform_edt(~matte, return_indices=True)
+    metres = vertices[:, 2] / focal
+    gap = (distance[y, x] - _OVERSHOOT) * metres
+    outside = in_picture & (gap > 0) & (gap < reach)
+    inside = in_picture & (gap <= 0)
+    wanted = (np.column_stack([column[y, x], row[y, x]]) + 0.5 - pixels) * metres[:, None]
+    wanted[~outside] = 0
+    trust = np.where(outside, 3.0, np.where(inside, 0.1, 0.0))
+    return np.column_stack([smooth_over_mesh(faces, wanted, trust, stiffness=3.0, rest=0.01), np.zeros(len(vertices))])
 
 
 def smooth_over_mesh(

@@ -16,8 +16,11 @@ _DEPTH_WEIGHT = 0.35
 _MIRROR_PENALTY = 0.05
 """Metres that the other side of the body is worth further away."""
 _CLASS_PENALTY = 0.6
+_DOUBT_PENALTY = 0.12
+"""Metres that a colour without any certainty is worth further away."""
 _NEIGHBOURS = 16
-_CLASSES = {"head": 0.0, "hand": 4.0, "wrist": 4.0, "knee": 6.0, "ankle": 7.0, "foot": 7.0, "hip": 6.0}
+HAND_CLASS = 4.0
+_CLASSES = {"head": 0.0, "hand": HAND_CLASS, "wrist": HAND_CLASS, "knee": 6.0, "ankle": 7.0, "foot": 7.0, "hip": 6.0}
 """Numbers whose difference says how unlike two parts are."""
 _TRUNK_AND_ARMS = 2.0
 # A nape is nearly trunk: whether it is skin or collar is a matter of height.
@@ -36,6 +39,7 @@ def fill_unseen(
     source_rest: np.ndarray,
     source_class: np.ndarray,
     source_rgb: np.ndarray,
+    source_sure: np.ndarray,
     target_rest: np.ndarray,
     target_class: np.ndarray,
 ) -> np.ndarray:
@@ -45,18 +49,21 @@ def fill_unseen(
         source_rest, target_rest: [N, 3] and [M, 3] in the rest pose, metres, x = 0 the body's middle.
         source_class, target_class: [N] and [M] colour classes.
         source_rgb: [N, 3].
+        source_sure: [N] in 0..1; colours near the outline or seen at a slant are used where nothing else is near.
     """
     if not len(source_rest):
         return np.full((len(target_rest), 3), 0.5)
 
-    def features(rest: np.ndarray, kind: np.ndarray, mirrored: float) -> np.ndarray:
+    def features(rest: np.ndarray, kind: np.ndarray, mirrored: float, doubt: np.ndarray) -> np.ndarray:
         flip = -1.0 if mirrored else 1.0
         scaled = rest * np.array([flip, 1.0, _DEPTH_WEIGHT])
-        return np.column_stack([scaled, np.full(len(rest), mirrored), kind * _CLASS_PENALTY])
+        return np.column_stack([scaled, np.full(len(rest), mirrored), kind * _CLASS_PENALTY, doubt])
 
-    source = np.vstack([features(source_rest, source_class, 0.0), features(source_rest, source_class, _MIRROR_PENALTY)])
+    doubt = (1 - source_sure) * _DOUBT_PENALTY
+    source = np.vstack([features(source_rest, source_class, mirrored, doubt) for mirrored in (0.0, _MIRROR_PENALTY)])
     tree = cKDTree(source)
-    distance, index = tree.query(features(target_rest, target_class, 0.0), k=_NEIGHBOURS, workers=2)
+    wanted = features(target_rest, target_class, 0.0, np.zeros(len(target_rest)))
+    distance, index = tree.query(wanted, k=_NEIGHBOURS, workers=2)
     width = 0.5 * distance[:, :1] + 0.004
     weight = np.exp(-0.5 * ((distance - distance[:, :1]) / width) ** 2)
     colour = source_rgb[index % len(source_rgb)]

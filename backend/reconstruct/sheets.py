@@ -20,6 +20,10 @@ _MIN_WIDTH = 4.0
 """Pixels; narrower gaps need no mesh of their own: their splats hang on the nearest body face."""
 _SMOOTHING = 10.0
 """Pixels, the width over which the depths of the limbs on both sides of a gap blend."""
+_MAX_SPREAD = 0.2
+_MAX_LEG_SPREAD = 0.08
+"""Metres, standard deviation of the depths around a gap above which its two sides are not joined; between legs what
+lies there is rather background that the matte took in."""
 _ROUNDNESS = 0.06
 """Metres, the radius with which a sheet's section closes at the outline."""
 
@@ -80,7 +84,7 @@ def build_layers(
     front_face: np.ndarray,
     vertices: np.ndarray,
     weights: np.ndarray,
-    face_count: int,
+    leg: np.ndarray,
     focal: float,
 ) -> tuple[Layers, Sheet]:
     """Front and back depths over the whole matte, and the sheet mesh for wide gaps.
@@ -90,7 +94,7 @@ def build_layers(
         front, back: [H, W] first and last depth of the clothed body, inf where it is not hit.
         front_face: int [H, W], first face hit or -1.
         vertices, weights: posed clothed body [V, 3] and [V, 24], source of the diffused weights.
-        face_count: faces of the body; the sheet's are numbered from here in ``Layers.face``.
+        leg: bool [F], which faces of the body are legs; the sheet's faces are numbered from F in ``Layers.face``.
         focal: pixels at this resolution.
     """
     covered = front_face >= 0
@@ -103,7 +107,13 @@ def build_layers(
     middle = middle[tuple(nearest)].astype(np.float32)
     around = (matte | covered).astype(np.float32)
     smooth = cv2.GaussianBlur(middle * around, (0, 0), _SMOOTHING)
-    smooth /= np.maximum(cv2.GaussianBlur(around, (0, 0), _SMOOTHING), 1e-6)
+    total = np.maximum(cv2.GaussianBlur(around, (0, 0), _SMOOTHING), 1e-6)
+    smooth /= total
+    # Nothing spans two limbs of which one is far behind the other.
+    spread = cv2.GaussianBlur((middle - smooth) ** 2 * around, (0, 0), _SMOOTHING) / total
+    allowed = np.where(leg[front_face[tuple(nearest)]], _MAX_LEG_SPREAD, _MAX_SPREAD)
+    together = 1 / (1 + (spread / allowed**2) ** 2)
+    smooth = together * smooth + (1 - together) * middle
     thick = push_pull(cv2.dilate(half.astype(np.float32), np.ones((21, 21), np.uint8)), covered)
     metres_per_pixel = middle / focal
     rim = ndimage.distance_transform_edt(matte) * metres_per_pixel
@@ -118,7 +128,7 @@ def build_layers(
     sheet, cell_face = _grid(wide, middle, vertices, weights, focal)
     if len(sheet.faces):
         hung = wide & (cell_face >= 0)
-        face = np.where(hung, cell_face + face_count, face)
+        face = np.where(hung, cell_face + len(leg), face)
     front_all = np.where(covered, finite_front, middle - half_gap)
     back_all = np.where(covered, finite_back, middle + half_gap)
     return Layers(front_all, back_all, np.where(matte, face, -1), gap), sheet

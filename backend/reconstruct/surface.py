@@ -24,9 +24,9 @@ from ..body.model import JOINT_INDEX, BodyModel, rotation_matrices
 from ..prepare import PreparedPhoto, extend_colours
 from ..rendering import CameraTensors, Contributions, GaussianTensors, contributions
 from ..rendering.mesh import rasterize_mesh, vertex_normals
-from .clothed import CHAIN_OF_JOINT, joint_of_vertex, outline_offsets
-from .colours import FACE_CLASS, HAIR_CLASS, NAPE_CLASS, class_of_joint, fill_unseen
-from .sampling import face_areas, poisson_disk_samples
+from .clothed import CHAIN_OF_JOINT, LEG_CHAINS, carve, joint_of_vertex, outline_displacement
+from .colours import FACE_CLASS, HAIR_CLASS, HAND_CLASS, NAPE_CLASS, class_of_joint, fill_unseen
+from .sampling import poisson_disk_samples
 from .sheets import Layers, build_layers
 from .types import Reconstruction, SurfaceMesh
 
@@ -47,7 +47,7 @@ class SurfaceConfig:
     front_count: int = 60_000
     rest_count: int = 50_000
     overlap: float = 0.65
-    rest_overlap: float = 0.75
+    rest_overlap: float = 0.85
     thickness: float = 0.3
     opacity: float = 0.97
     corrections: int = 16
@@ -63,21 +63,40 @@ _FIT_DAMPING = 0.15
 """Contribution in pixels below which a splat's colour is not fitted freely."""
 _FIT_RANGE = 0.4
 """How far a fitted colour may leave the photo's at the same place."""
+_SURE = 8.0
+"""Pixels from the outline from which a colour is as sure as any."""
+_TURNED = (0.1, 0.45)
+"""Cosines between surface and ray from which a splat behind the front grid trusts the photo, not at all and wholly."""
+_HAND_RIM = 10
+"""Pixels of the maps around a hand whose colours are doubtful."""
+_BALD = 0.15
+"""Difference of the colours where hair grows and of the face below which both are skin."""
 _MIN_HAIR = 40
 _FACE_ON = 0.6
 """Cosine between surface and ray below which the front grid is too stretched to be trusted alone."""
 _INSET = 2.5
 """Pixels of the maps by which everything but the front grid keeps inside the outline."""
+_STRETCH_RANGE = (0.7, 3.0)
+"""Least and most that a splat follows the stretch of its face."""
 _MAX_SNAP = 0.12
 """Metres that a splat outside the matte is moved to reach it; beyond, that part of the body was not there."""
 
 
 @dataclass(frozen=True)
 class _Splats:
-    """Splats before they are joined: position, normal, sigma along the slope and across it, opacity, face."""
+    """Splats before they are joined.
+
+    Attributes:
+        position, normal: [n, 3], camera space.
+        along: [n, 3] direction of the stretch; only its part along the surface counts, and it may be zero.
+        sigma, stretch: [n] metres across the stretch, and how many times as much along it.
+        opacity: [n] in 0..1.
+        face: int [n].
+    """
 
     position: np.ndarray
     normal: np.ndarray
+    along: np.ndarray
     sigma: np.ndarray
     stretch: np.ndarray
     opacity: np.ndarray
@@ -99,7 +118,6 @@ class SurfaceReconstructor:
         self.faces = body.faces.numpy()
         self.weights = body.weights.numpy()
         template = body.template.numpy()
-        self.template_areas = face_areas(template, self.faces)
         fine = np.ones(len(self.faces))
         part = joint_of_vertex(self.weights)[self.faces[:, 0]]
         for name, joint in JOINT_INDEX.items():
@@ -127,9 +145,7 @@ class SurfaceReconstructor:
         joined = _join(front, back, rest)
         step(0.4, "Colouring the unseen side")
         image = extend_colours(photo.rgb, photo.alpha).astype(np.float32) / 255
-        seen_rgb = _bilinear(image, pixels * photo.rgb.shape[0] / _MAP_SIZE)
-        depth_in = _sample_map(ndimage.distance_transform_edt(layers.face >= 0), pixels)
-        rgb = _colour(self.regions, mesh, joined, depth_in, seen_rgb)
+        rgb = _colour(self.regions, mesh, joined, len(pixels), layers, image, _pure_colours(photo, image), focal)
         axes, scale = _frames(joined)
         scale[:, 2] *= config.thickness
         step(0.6, "Matching the photo")
@@ -156,7 +172,8 @@ def head_regions(body: BodyModel) -> HeadRegions:
     template = body.template.numpy()
     ear = 0.5 * (points["left_ear"] + points["right_ear"])
     face = head & (template[:, 2] > ear[2] - 0.01) & (template[:, 1] < points["left_eye"][1] + 0.055)
-    hair = head & ~face & (template[:, 1] > ear[1] - 0.02)
+    behind = (template[:, 2] < ear[2] - 0.02) & (template[:, 1] > ear[1] - 0.05)
+    hair = head & ~face & (behind | (template[:, 1] > ear[1] - 0.02))
     return HeadRegions(face, hair, head & ~face & ~hair)
 
 
@@ -175,19 +192,19 @@ def clothe(preset: SurfaceReconstructor, fit: BodyFit, photo: PreparedPhoto) -> 
         ).numpy()
     transforms = transforms.copy()
     transforms[:, :, 3] += fit.translation
-    normals = vertex_normals(rest, faces)
     pinned = preset.regions.face
-    offsets = np.zeros(len(rest))
+    posed = _skin(rest, weights, transforms)
     for _ in range(3):
-        clothed = rest + normals * offsets[:, None]
-        posed = _skin(clothed, weights, transforms)
         hits = rasterize_mesh(posed, faces, focal, size)
-        offsets += outline_offsets(posed, faces, weights, matte, known, hits.face, focal, pinned)
-    clothed = rest + normals * offsets[:, None]
+        posed = posed + outline_displacement(posed, faces, weights, matte, known, hits.face, focal, pinned)
+    for _ in range(3):
+        posed = posed + carve(posed, faces, matte, known, focal, _MAX_SNAP)
+    clothed = _unskin(posed, weights, transforms)
     posed = _skin(clothed, weights, transforms)
     first = rasterize_mesh(posed, faces, focal, size)
     last = rasterize_mesh(posed, faces, focal, size, farthest=True)
-    layers, sheet = build_layers(matte, first.depth, last.depth, first.face, posed, weights, len(faces), focal)
+    leg = np.isin(CHAIN_OF_JOINT, LEG_CHAINS)[joint_of_vertex(weights)[faces[:, 0]]]
+    layers, sheet = build_layers(matte, first.depth, last.depth, first.face, posed, weights, leg, focal)
     sheet_rest = _unskin(sheet.posed, sheet.weights, transforms)
     mesh = SurfaceMesh(
         rest=np.vstack([clothed, sheet_rest]),
@@ -262,7 +279,7 @@ def _front(layers: Layers, photo: PreparedPhoto, focal: float, config: SurfaceCo
     ray = position / np.linalg.norm(position, axis=1, keepdims=True)
     facing = np.maximum(-(normal * ray).sum(1), 0.3)
     sigma = config.overlap * spacing * depth / focal
-    splats = _Splats(position, normal, sigma, 1 / facing, config.opacity * opacity, face)
+    splats = _Splats(position, normal, ray, sigma, 1 / facing, config.opacity * opacity, face)
     return splats, pixels
 
 
@@ -319,12 +336,32 @@ def _rest_of_body(
     far = outside & keep & (gap > 0.015)
     face = face.copy()
     face[far] = _nearest_face(mesh, position[far], face[far])
-    # Clothes are wider than the body that was sampled: splats grow with their face.
-    growth = np.sqrt(face_areas(mesh.posed, faces) / np.maximum(preset.template_areas, 1e-12))
-    sigma = config.rest_overlap * preset.samples.spacing * growth[preset.samples.face].clip(0.7, 2.5)
-    ones = np.ones(len(face))
-    splats = _Splats(position, normal, sigma, ones, config.opacity * ones, face)
+    # Pose and clothes stretch the body that was sampled: splats stretch with their face.
+    along, wide, narrow = _face_stretch(preset.body.template.numpy(), mesh.posed, faces)
+    own = preset.samples.face
+    wide, narrow = wide.clip(*_STRETCH_RANGE)[own], narrow.clip(*_STRETCH_RANGE)[own]
+    sigma = config.rest_overlap * preset.samples.spacing * narrow
+    opacity = np.full(len(face), config.opacity)
+    splats = _Splats(position, normal, along[own], sigma, wide / narrow, opacity, face)
     return _take(splats, keep)
+
+
+def _face_stretch(rest: np.ndarray, posed: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How each face was stretched: direction of the most [F, 3], unit, in ``posed``; factors [F] along and across it.
+
+    The singular values of the linear map between the planes of a triangle before and after.
+    """
+
+    def edges(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        frame, _ = triangle_frames(vertices, faces)
+        corner = vertices[faces]
+        both = np.stack([corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]], -1)
+        return frame, np.einsum("fai,fab->fib", frame[:, :, :2], both)
+
+    _, before = edges(rest)
+    frame, after = edges(posed[: len(rest)])
+    left, factors, _ = np.linalg.svd(after @ np.linalg.inv(before))
+    return np.einsum("fai,fi->fa", frame[:, :, :2], left[:, :, 0]), factors[:, 0], factors[:, 1]
 
 
 def _nearest_face(mesh: SurfaceMesh, position: np.ndarray, face: np.ndarray) -> np.ndarray:
@@ -349,9 +386,8 @@ def _join(*parts: _Splats) -> _Splats:
 
 
 def _frames(splats: _Splats) -> tuple[np.ndarray, np.ndarray]:
-    """Axes [n, 3, 3] (slope direction, across it, normal) and linear scales [n, 3] of flat, slope-stretched splats."""
-    ray = splats.position / np.linalg.norm(splats.position, axis=1, keepdims=True)
-    slope = ray - (ray * splats.normal).sum(1, keepdims=True) * splats.normal
+    """Axes [n, 3, 3] (direction of the stretch, across it, normal) and linear scales [n, 3] of splats."""
+    slope = splats.along - (splats.along * splats.normal).sum(1, keepdims=True) * splats.normal
     length = np.linalg.norm(slope, axis=1, keepdims=True)
     helper = np.where(np.abs(splats.normal[:, :1]) < 0.9, [[1.0, 0, 0]], [[0, 1.0, 0]])
     helper = np.cross(splats.normal, helper)
@@ -419,35 +455,90 @@ def _sheet_back(front: _Splats, pixels: np.ndarray, layers: Layers, focal: float
     part = _take(front, in_gap)
     depth = _sample_map(layers.back, pixels[in_gap])
     position = _unproject(pixels[in_gap], depth, focal)
-    return _Splats(position, part.normal * [1, 1, -1], part.sigma, part.stretch, part.opacity, part.face)
+    return _Splats(position, part.normal * [1, 1, -1], part.along, part.sigma, part.stretch, part.opacity, part.face)
+
+
+def _pure_colours(photo: PreparedPhoto, image: np.ndarray) -> np.ndarray:
+    """``image`` without what an enlarged small photo mixes in around the outline: wider than the matte's rim."""
+    blur = int(photo.rgb.shape[0] / max(photo.crop[2], 1))
+    if blur < 2:
+        return image
+    inner = cv2.erode((photo.alpha > 0.95).astype(np.uint8), np.ones((2 * blur + 1,) * 2, np.uint8))
+    near = cv2.distanceTransform(1 - inner, cv2.DIST_L2, 3) < 3 * blur
+    pure = extend_colours(photo.rgb, inner.astype(np.float32)).astype(np.float32) / 255
+    return np.where(near[..., None], pure, image)
 
 
 def _colour(
-    regions: HeadRegions, mesh: SurfaceMesh, splats: _Splats, depth_in: np.ndarray, seen_rgb: np.ndarray
+    regions: HeadRegions,
+    mesh: SurfaceMesh,
+    splats: _Splats,
+    front_count: int,
+    layers: Layers,
+    image: np.ndarray,
+    pure: np.ndarray,
+    focal: float,
 ) -> np.ndarray:
-    """Colours [n, 3]: the photo's for the front's splats, filled in from the purest of them for the others.
+    """Colours [n, 3]: the photo's where it sees the splat, filled in from the surest of those elsewhere.
 
-    ``depth_in`` are the front splats' distances from the outline, in pixels of the maps.
+    Args:
+        regions: of the head.
+        mesh: what the splats hang on.
+        splats: the first ``front_count`` are the front's.
+        front_count: see above.
+        layers: depths at the maps' resolution.
+        image, pure: the photo's colours in 0..1 at any resolution, and the same free of background.
+        focal: at the maps' resolution.
     """
-    front_count = len(depth_in)
     corner = mesh.faces[splats.face]
     rest = _transfer(splats.position, mesh, corner)
     kind_of_vertex = class_of_joint()[joint_of_vertex(mesh.weights)]
     body_kind = kind_of_vertex[: mesh.body_vertices]
-    body_kind[regions.nape], body_kind[regions.face] = NAPE_CLASS, FACE_CLASS
+    body_kind[regions.nape], body_kind[regions.face], body_kind[regions.hair] = NAPE_CLASS, FACE_CLASS, HAIR_CLASS
     kind = kind_of_vertex[corner[:, 0]]
     facing = -(splats.normal * splats.position).sum(1) / np.linalg.norm(splats.position, axis=1)
-    source = np.zeros(len(kind), bool)
-    source[:front_count] = (depth_in > _PURE) & (facing[:front_count] > 0.3)
+    pixels = splats.position[:, :2] / splats.position[:, 2:] * focal + _MAP_SIZE / 2
+    photo_rgb = _bilinear(pure, pixels * pure.shape[0] / _MAP_SIZE).astype(float)
+    # How far from the outline, in pixels of the maps; 0 where something else is in front.
+    depth_in = _sample_map(ndimage.distance_transform_edt(layers.face >= 0), pixels)
+    seen = splats.position[:, 2] < _sample_map(layers.front, pixels) + 0.012
+    depth_in = np.where(seen, depth_in, 0.0)
+
+    front = np.arange(len(kind)) < front_count
+    source = front & (depth_in > _PURE) & (facing > 0.3)
     # Hair is often seen as a rim only.
-    source[:front_count] |= (kind[:front_count] == HAIR_CLASS) & (depth_in > 1.5)
+    source |= front & (kind == HAIR_CLASS) & (depth_in > 1.5)
+    source &= ~_skin_among_hair(kind, photo_rgb, source)
     if (kind[source] == HAIR_CLASS).sum() < _MIN_HAIR:
         # No hair in sight (the frame cuts the head, or a hand hides it): any part of the head must do.
         kind[(kind == NAPE_CLASS) | (kind == FACE_CLASS)] = HAIR_CLASS
-    rgb = np.empty((len(kind), 3))
-    rgb[:front_count] = seen_rgb
-    rgb[front_count:] = fill_unseen(rest[source], kind[source], rgb[source], rest[front_count:], kind[front_count:])
+    sure = np.minimum(depth_in / _SURE, 1) * facing.clip(0, 1)
+    # Hands are seldom fitted to the pixel: what lies beside one may show its skin.
+    hand = np.isin(kind_of_vertex[mesh.faces[layers.face.clip(0), 0]], HAND_CLASS) & (layers.face >= 0)
+    beside = cv2.dilate(hand.astype(np.uint8), np.ones((2 * _HAND_RIM + 1,) * 2, np.uint8)) > 0
+    sure[_sample_map(beside, pixels) & (kind != HAND_CLASS)] = 0
+    rgb = photo_rgb.copy()
+    rgb[~front] = fill_unseen(rest[source], kind[source], rgb[source], sure[source], rest[~front], kind[~front])
+    # Where the body turns away from the camera the fill takes over from the photo little by little.
+    trust = ((facing - _TURNED[0]) / (_TURNED[1] - _TURNED[0])).clip(0, 1) * (depth_in > 0)
+    trust = np.where(front, 1.0, trust)[:, None]
+    rgb = trust * photo_rgb + (1 - trust) * rgb
+    # In the photo's own view the rim must match with all that the photo mixes into it; from the side it must not.
+    level = ((facing - _TURNED[0]) / (_TURNED[1] - _TURNED[0])).clip(0, 1)[:front_count, None]
+    exact = _bilinear(image, pixels[:front_count] * image.shape[0] / _MAP_SIZE)
+    rgb[:front_count] = level * exact + (1 - level) * rgb[:front_count]
     return rgb
+
+
+def _skin_among_hair(kind: np.ndarray, rgb: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """Which sources [n] lie where hair grows but show skin: a high forehead, a hand."""
+    face, hair = source & (kind == FACE_CLASS), source & (kind == HAIR_CLASS)
+    if min(face.sum(), hair.sum()) < _MIN_HAIR:
+        return np.zeros(len(kind), bool)
+    skin, strand = np.median(rgb[face], 0), np.median(rgb[hair], 0)
+    if np.linalg.norm(skin - strand) < _BALD:
+        return np.zeros(len(kind), bool)
+    return hair & (np.linalg.norm(rgb - skin, axis=1) < np.linalg.norm(rgb - strand, axis=1))
 
 
 def _transfer(points: np.ndarray, mesh: SurfaceMesh, triangles: np.ndarray) -> np.ndarray:

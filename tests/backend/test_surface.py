@@ -19,7 +19,7 @@ from backend.evaluation.mannequins import Mannequin, make_mannequin
 from backend.pipeline import ReconstructOptions, assemble_avatar
 from backend.prepare import PreparedPhoto
 from backend.reconstruct import Reconstruction, SurfaceReconstructor
-from backend.reconstruct.clothed import outline_offsets, smooth_over_mesh
+from backend.reconstruct.clothed import carve, outline_displacement, smooth_over_mesh
 from backend.reconstruct.colours import FACE_CLASS, HAIR_CLASS, fill_unseen
 from backend.reconstruct.sampling import face_areas, poisson_disk_samples
 from backend.reconstruct.sheets import build_layers, push_pull
@@ -64,19 +64,52 @@ def test_membrane_is_the_minimiser_of_its_energy() -> None:
         assert energy(solution + 1e-3 * rng.normal(size=len(vertices))) > best
 
 
-def test_outline_offsets_find_how_far_the_clothes_stand_off() -> None:
+def cloth_case(
+    centre: tuple[float, float, float], radius: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+    """A tube 0.15 m wide, and the matte of another: vertices, faces, weights, matte, face map, focal."""
     vertices, faces = tube(0.15, (0, 0, 3))
     weights = np.zeros((len(vertices), 24))
     weights[:, JOINT_INDEX["spine2"]] = 1
     focal = 700.0
     hits = rasterize_mesh(vertices, faces, focal, (SIZE, SIZE))
-    clothed, _ = tube(0.18, (0, 0, 3))
+    clothed, _ = tube(radius, centre)
     matte = rasterize_mesh(clothed, faces, focal, (SIZE, SIZE)).face >= 0
-    known = np.ones_like(matte)
-    offsets = outline_offsets(vertices, faces, weights, matte, known, hits.face, focal, np.zeros(len(vertices), bool))
+    return vertices, faces, weights, matte, hits.face, focal
+
+
+PIXEL = 3 / 700.0  # metres at the tubes' distance; the mesh reaches one pixel beyond the outline
+
+
+def test_outline_displacement_finds_how_far_the_clothes_stand_off() -> None:
+    vertices, faces, weights, matte, face_map, focal = cloth_case((0, 0, 3), 0.18)
+    none = np.zeros(len(vertices), bool)
+    moved = outline_displacement(vertices, faces, weights, matte, np.ones_like(matte), face_map, focal, none)
     middle = np.abs(vertices[:, 1]) < 0.3
-    # One pixel is 4 mm at this distance.
-    assert offsets[middle] == pytest.approx(np.full(middle.sum(), 0.03), abs=0.005)
+    sides = middle & (np.abs(vertices[:, 0]) > 0.147)
+    assert (moved * np.sign(vertices))[sides, 0] == pytest.approx(np.full(sides.sum(), 0.03 + PIXEL), abs=0.006)
+    # In depth the body grows half as much: the photo does not show it.
+    front = middle & (vertices[:, 2] < 2.851)
+    assert moved[front, 2] == pytest.approx(np.full(front.sum(), -0.5 * (0.03 + PIXEL)), abs=0.004)
+    assert np.abs(moved[middle, 1]).max() < 0.004
+
+
+def test_a_misplaced_limb_is_shifted_and_keeps_its_depth() -> None:
+    vertices, faces, weights, matte, face_map, focal = cloth_case((0.03, 0, 3), 0.15)
+    none = np.zeros(len(vertices), bool)
+    moved = outline_displacement(vertices, faces, weights, matte, np.ones_like(matte), face_map, focal, none)
+    middle = np.abs(vertices[:, 1]) < 0.3
+    assert moved[middle, 0] == pytest.approx(np.full(middle.sum(), 0.03), abs=0.009)
+    assert np.abs(moved[middle & (np.abs(vertices[:, 0]) < 0.03), 2]).max() < 0.004
+
+
+def test_carving_brings_the_mesh_into_the_matte() -> None:
+    vertices, faces, _, matte, _, focal = cloth_case((0, 0, 3), 0.11)
+    known = np.ones_like(matte)
+    for _ in range(6):
+        vertices = vertices + carve(vertices, faces, matte, known, focal, 0.12)
+    middle = np.abs(vertices[:, 1]) < 0.3
+    assert np.abs(vertices[middle, 0]).max() < 0.11 + 2.5 * PIXEL
 
 
 def test_push_pull_keeps_what_is_known_and_fills_smoothly() -> None:
@@ -101,7 +134,9 @@ def test_a_skirt_hangs_on_both_legs() -> None:
     first = rasterize_mesh(vertices, faces, focal, (SIZE, SIZE))
     last = rasterize_mesh(vertices, faces, focal, (SIZE, SIZE), farthest=True)
     matte = cv2.morphologyEx((first.face >= 0).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((1, 61), np.uint8)) > 0
-    layers, sheet = build_layers(matte, first.depth, last.depth, first.face, vertices, weights, len(faces), focal)
+    layers, sheet = build_layers(
+        matte, first.depth, last.depth, first.face, vertices, weights, np.ones(len(faces), bool), focal
+    )
     assert len(sheet.faces) > 100
     np.testing.assert_allclose(sheet.weights.sum(1), 1, atol=1e-9)
     # Weights go from one leg to the other without a jump, and are even in the middle.
@@ -142,8 +177,9 @@ def test_unseen_places_take_the_nearest_like_place() -> None:
     colour = np.array([[1.0, 0, 0], [0, 0, 1], [0.9, 0.7, 0.6], [0.1, 0.1, 0.1]])
     back = np.array([[0.1, 0, -0.1], [-0.1, 0, -0.1], [0, 0.6, -0.1]])
     filled = fill_unseen(
-        np.repeat(source, 16, 0), np.repeat(kind, 16), np.repeat(colour, 16, 0), back, np.array([2, 2, HAIR_CLASS])
-    )
+        np.repeat(source, 16, 0), np.repeat(kind, 16), np.repeat(colour, 16, 0), np.ones(64), back,
+        np.array([2, 2, HAIR_CLASS]),
+    )  # fmt: skip
     np.testing.assert_allclose(filled, colour[[0, 1, 3]], atol=0.02)
 
 
