@@ -51,7 +51,10 @@ def test_zip_holds_what_runs_and_nothing_else(extension_zip: Path) -> None:
     assert {name.split("/")[0] for name in names} <= allowed
     assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".zip", ".blend"))]
     # A file of a few bytes in place of data is how other extensions shipped broken.
-    assert all(size > 100_000 for name, size in sizes.items() if name.endswith(".npz"))
+    assert all(
+        size > 100_000 for name, size in sizes.items() if name.startswith("backend/body/data/") and ".npz" in name
+    )
+    assert all(size == (ROOT / name).stat().st_size for name, size in sizes.items() if not name.endswith("/"))
     assert sum(sizes.values()) < 60e6
 
 
