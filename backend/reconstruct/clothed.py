@@ -93,6 +93,7 @@ def outline_displacement(
     face_map: np.ndarray,
     focal: float,
     pinned: np.ndarray,
+    stiffness: float = 3.0,
 ) -> np.ndarray:
     """Smooth displacements [V, 3] in metres, camera space, that bring the mesh's outline to the matte's.
 
@@ -108,6 +109,7 @@ def outline_displacement(
         face_map: int [H, W], the face seen at each pixel, -1 for none.
         focal: pixels at this resolution.
         pinned: bool [V], vertices that stay on the body (the face).
+        stiffness: of the membrane.
     """
     height, width = matte.shape
     normals = vertex_normals(vertices, faces)
@@ -145,8 +147,11 @@ def outline_displacement(
     trust[candidate[near_frame[y, x]]] = 0
     trust[pinned] = 0.4
     target[pinned] = 0
+    # What the photo does not show keeps the body's own shape.
+    x, y = np.floor(pixels).astype(int).clip(0, [width - 1, height - 1]).T
+    trust[~inside_picture | ~known[y, x]] = 0.05
     wanted = np.column_stack([target[:, None] * direction, target])
-    smooth = smooth_over_mesh(faces, wanted, trust, stiffness=3.0, rest=0.01)
+    smooth = smooth_over_mesh(faces, wanted, trust, stiffness, rest=0.01)
     # Shoes hide the toes' shape: every vertex goes its own way.
     shoe = weights[:, _FEET].sum(1)[:, None]
     across = (1 - shoe) * smooth[:, :2] + shoe * smooth[:, 2:] * normals[:, :2]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from scipy import ndimage
+from scipy import ndimage, sparse
 from scipy.spatial import cKDTree
 
 from ..avatar.quaternion import from_matrix
@@ -50,7 +50,7 @@ class SurfaceConfig:
     rest_overlap: float = 0.85
     thickness: float = 0.3
     opacity: float = 0.97
-    corrections: int = 16
+    corrections: int = 24
     correction_size: int = 768
 
 
@@ -71,7 +71,11 @@ _HAND_RIM = 10
 """Pixels of the maps around a hand whose colours are doubtful."""
 _BALD = 0.15
 """Difference of the colours where hair grows and of the face below which both are skin."""
+_RARE = 0.005
+"""Share of the surely seen splats below which a part of the body does not count as seen."""
 _MIN_HAIR = 40
+_REST_FIT_RANGE = 0.1
+"""The same for splats behind the front grid, which mostly show their other colours from other sides."""
 _FACE_ON = 0.6
 """Cosine between surface and ray below which the front grid is too stretched to be trusted alone."""
 _INSET = 2.5
@@ -194,9 +198,9 @@ def clothe(preset: SurfaceReconstructor, fit: BodyFit, photo: PreparedPhoto) -> 
     transforms[:, :, 3] += fit.translation
     pinned = preset.regions.face
     posed = _skin(rest, weights, transforms)
-    for _ in range(3):
+    for stiffness in (3.0, 3.0, 1.0):
         hits = rasterize_mesh(posed, faces, focal, size)
-        posed = posed + outline_displacement(posed, faces, weights, matte, known, hits.face, focal, pinned)
+        posed = posed + outline_displacement(posed, faces, weights, matte, known, hits.face, focal, pinned, stiffness)
     for _ in range(3):
         posed = posed + carve(posed, faces, matte, known, focal, _MAX_SNAP)
     clothed = _unskin(posed, weights, transforms)
@@ -411,8 +415,8 @@ def _match_photo(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Opacities [n] and colours [n, 3] corrected so that the render meets the photo.
 
-    Overlapping splats blur; SIRT iterations on the colours of the front's splats, the first ``front_count``, undo that.
-    Those whose light falls outside the matte fade, or the outline would grow by the splats' width.
+    Overlapping splats blur; SIRT iterations on the colours undo that, mostly on those of the front's splats, the first
+    ``front_count``. Front splats whose light falls outside the matte fade, or the outline would grow by their width.
     """
     size = config.correction_size
     factor = size / alpha.shape[0]
@@ -430,23 +434,32 @@ def _match_photo(
     front = np.arange(len(opacity)) < front_count
     for _ in range(2):
         seen = contribute(opacity)
-        total = seen.gather(torch.ones_like(matte))
-        inside = (seen.gather(matte) / total.clamp_min(1e-6)).ravel().numpy()
-        visible = (total.ravel().numpy() > 0.05) & front
+        both = seen.gather(torch.cat([torch.ones_like(matte), matte], 1)).numpy()
+        inside = both[:, 1] / np.maximum(both[:, 0], 1e-6)
+        visible = (both[:, 0] > 0.05) & front
         opacity = np.where(visible, opacity * ((inside - 0.3) / 0.4).clip(0, 1), opacity)
-    seen = contribute(opacity)
-    total = seen.gather(torch.ones_like(matte))
-    cover = seen.render(torch.ones(len(opacity), 1))
-    start = torch.as_tensor(rgb, dtype=torch.float32)
-    colours = start
-    fitted = (total > 0.05) & torch.as_tensor(front)[:, None]
+    weights = _matrix(contribute(opacity), (matte > 0.5).ravel().numpy())
+    target = target.numpy()[(matte > 0.5).ravel().numpy()]
+    transpose = weights.T.tocsr()
+    total = np.asarray(transpose.sum(1))
+    cover = np.asarray(weights.sum(1))
+    start = colours = rgb.astype(np.float32)
+    slack = np.where(front, _FIT_RANGE, _REST_FIT_RANGE)[:, None] * (total > 0.05)
+    low, high = (start - slack).clip(0, 1), (start + slack).clip(0, 1)
     for _ in range(config.corrections):
-        residual = (target * cover - seen.render(colours)) * (matte > 0.5)
         # Barely seen splats hardly move: from the side they are seen whole.
-        change = seen.gather(residual) / (total + _FIT_DAMPING)
-        colours = (colours + torch.where(fitted, change, 0)).clamp(0, 1)
-        colours = torch.maximum(torch.minimum(colours, start + _FIT_RANGE), start - _FIT_RANGE)
-    return opacity, colours.numpy()
+        change = (transpose @ (target * cover - weights @ colours)) / (total + _FIT_DAMPING)
+        colours = (colours + change).clip(low, high)
+    return opacity, colours
+
+
+def _matrix(seen: Contributions, rows: np.ndarray) -> sparse.csr_matrix:
+    """The blend weights as a matrix [pixels where ``rows`` [H W] is true, splats], float32."""
+    pixel, splat, weight = (x.numpy() for x in (seen.pixel, seen.splat, seen.weight))
+    keep = rows[pixel]
+    number = np.cumsum(rows) - 1
+    index = (number[pixel[keep]].astype(np.int32), splat[keep].astype(np.int32))
+    return sparse.csr_matrix((weight[keep], index), (int(rows.sum()), seen.splat_count))
 
 
 def _sheet_back(front: _Splats, pixels: np.ndarray, layers: Layers, focal: float) -> _Splats:
@@ -509,6 +522,11 @@ def _colour(
     # Hair is often seen as a rim only.
     source |= front & (kind == HAIR_CLASS) & (depth_in > 1.5)
     source &= ~_skin_among_hair(kind, photo_rgb, source)
+    _drop_rare(kind, source)
+    if _long_hair(mesh, corner, rest, kind, photo_rgb, source):
+        kind[(kind == NAPE_CLASS) & ~front] = HAIR_CLASS
+        throat = rest[:, 2] < np.median(mesh.rest[: mesh.body_vertices][regions.nape, 2])
+        kind[_on_neck(mesh, corner) & throat & ~front] = HAIR_CLASS
     if (kind[source] == HAIR_CLASS).sum() < _MIN_HAIR:
         # No hair in sight (the frame cuts the head, or a hand hides it): any part of the head must do.
         kind[(kind == NAPE_CLASS) | (kind == FACE_CLASS)] = HAIR_CLASS
@@ -528,6 +546,34 @@ def _colour(
     exact = _bilinear(image, pixels[:front_count] * image.shape[0] / _MAP_SIZE)
     rgb[:front_count] = level * exact + (1 - level) * rgb[:front_count]
     return rgb
+
+
+def _drop_rare(kind: np.ndarray, source: np.ndarray) -> None:
+    """Takes out of ``source`` [n] the classes that hardly show: a scrap of table where a leg should begin, say."""
+    kinds, counts = np.unique(kind[source], return_counts=True)
+    rare = kinds[(counts < _RARE * source.sum()) & ~np.isin(kinds, [HAIR_CLASS, NAPE_CLASS, FACE_CLASS])]
+    source &= ~np.isin(kind, rare)
+
+
+def _on_neck(mesh: SurfaceMesh, corner: np.ndarray) -> np.ndarray:
+    return joint_of_vertex(mesh.weights)[corner[:, 0]] == JOINT_INDEX["neck"]
+
+
+def _long_hair(
+    mesh: SurfaceMesh, corner: np.ndarray, rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray, source: np.ndarray
+) -> bool:
+    """Whether hair shows beside the neck: then it covers the neck from behind too."""
+    face, hair = source & (kind == FACE_CLASS), source & (kind == HAIR_CLASS)
+    if min(face.sum(), hair.sum()) < _MIN_HAIR:
+        return False
+    skin, strand = np.median(rgb[face], 0), np.median(rgb[hair], 0)
+    neck = mesh.rest[: mesh.body_vertices][joint_of_vertex(mesh.weights[: mesh.body_vertices]) == JOINT_INDEX["neck"]]
+    low, high = np.median(neck[:, 1]), neck[:, 1].max()
+    inner = np.abs(neck[:, 0]).max()
+    beside = source & (rest[:, 1] > low) & (rest[:, 1] < high) & (np.abs(rest[:, 0]) > 0.7 * inner)
+    beside &= np.abs(rest[:, 0]) < 2 * inner
+    like_hair = np.linalg.norm(rgb - strand, axis=1) < 0.5 * np.linalg.norm(rgb - skin, axis=1)
+    return bool((beside & like_hair).sum() > max(_MIN_HAIR, 0.3 * beside.sum()))
 
 
 def _skin_among_hair(kind: np.ndarray, rgb: np.ndarray, source: np.ndarray) -> np.ndarray:
