@@ -21,7 +21,7 @@ from ..avatar import Avatar, Gaussians, from_rgb, joint_transforms, load_avatar,
 from ..avatar.quaternion import from_matrix
 from ..pipeline import Pipeline, ReconstructOptions
 from ..training.figure import PART_INDEX, Figure
-from ..training.lighting import lit_colours
+from ..training.lighting import lit_colours, shade
 from ..training.samples import Scene
 from .alignment import CropCamera, rigid
 from .truth import BodyPoints, Truth
@@ -34,6 +34,8 @@ _CANDIDATES = 6
 _SIZE = 0.4
 """A splat's standard deviation in shares of the distance to its eighth neighbour: the least that leaves no holes."""
 _FLATNESS = 0.15
+_DIRECTIONS = 6
+"""Sides from which a splat's colour is averaged."""
 _INSET = 0.002
 """Metres by which splats lie under the surface, because a splat reaches beyond its own middle."""
 
@@ -132,16 +134,20 @@ class _Surface:
             torch.einsum("nkc,nk->nc", values[corners], self.barycentric).double().cpu().numpy()
             for values in (figure.vertices, figure.normals)
         )
-        place = place - _INSET * normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-        distance, _ = cKDTree(place).query(place, k=9)
+        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+        distance, neighbour = cKDTree(place).query(place, k=9)
+        # Thin things (a cap's brim, a strap) must not be turned inside out.
+        opposite = np.einsum("nkc,nc->nk", normal[neighbour], normal) < -0.3
+        room = np.where(opposite, distance, np.inf).min(1)
+        place = place - np.minimum(_INSET, 0.25 * room)[:, None] * normal
         size = _SIZE * distance[:, 8].clip(0.2 * self.spacing, 3 * self.spacing)
         scale = np.stack([size, size, _FLATNESS * size], 1)
         return from_rgb(place, from_matrix(_frames(normal)), scale, np.full(len(place), 0.99), self.rgb)
 
 
 def _frames(normal: np.ndarray) -> np.ndarray:
-    """Rotations [N, 3, 3] whose third column is ``normal`` [N, 3]."""
-    z = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+    """Rotations [N, 3, 3] whose third column is the unit ``normal`` [N, 3]."""
+    z = normal
     other = np.where(np.abs(z[:, 1:2]) < 0.9, [[0.0, 1.0, 0.0]], [[1.0, 0.0, 0.0]])
     x = np.cross(other, z)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
@@ -169,8 +175,29 @@ def _sample(scene: Scene, wanted: float) -> _Surface:
     _, chosen = np.unique(cell, axis=0, return_index=True)
     kept = torch.as_tensor(chosen, device=face.device)
     face, barycentric = face[kept], barycentric[kept]
-    rgb = lit_colours(figure, scene.light, scene.baked, face, barycentric)
-    return _Surface(face, barycentric, rgb.cpu().numpy(), wanted)
+    return _Surface(face, barycentric, _colours(scene, face, barycentric).cpu().numpy(), wanted)
+
+
+def _colours(scene: Scene, face: torch.Tensor, barycentric: torch.Tensor) -> torch.Tensor:
+    """Display colours [n, 3]: the mean over the orbit, weighted by how squarely each direction sees the point.
+
+    Splats have one colour for all directions; this is the best one for what shines.
+    """
+    figure = scene.figure
+    normal = torch.einsum("nkc,nk->nc", figure.normals[figure.faces[face]], barycentric)
+    total = torch.zeros_like(normal)
+    weight = torch.full_like(normal[:, :1], 1e-6)
+    for k in range(_DIRECTIONS):
+        camera = scene.camera(360 / _DIRECTIONS * k)
+        towards = -camera.world_to_camera[0, 2, :3].to(normal)
+        share = (normal @ towards).clamp(min=1e-6)[:, None]
+        seen = torch.nonzero(share[:, 0] > 0.02)[:, 0]
+        total[seen] += share[seen] * shade(
+            figure, scene.light, scene.baked, face[seen], barycentric[seen], towards.expand(len(seen), 3)
+        )
+        weight[seen] += share[seen]
+    matt = lit_colours(figure, scene.light, scene.baked, face, barycentric)
+    return torch.where(weight > 1e-3, total / weight, matt)
 
 
 def _reset_peak() -> None:
