@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -27,7 +27,7 @@ from ..rendering.mesh import rasterize_mesh, vertex_normals
 from .clothed import CHAIN_OF_JOINT, LEG_CHAINS, carve, joint_of_vertex, outline_displacement
 from .colours import FACE_CLASS, HAIR_CLASS, HAND_CLASS, NAPE_CLASS, class_of_joint, fill_unseen
 from .sampling import poisson_disk_samples
-from .sheets import Layers, build_layers
+from .sheets import Layers, Sheet, build_layers
 from .types import Reconstruction, SurfaceMesh
 
 
@@ -82,6 +82,12 @@ _INSET = 2.5
 """Pixels of the maps by which everything but the front grid keeps inside the outline."""
 _STRETCH_RANGE = (0.7, 3.0)
 """Least and most that a splat follows the stretch of its face."""
+_MAX_CLOTHES = 0.2
+"""Metres that the clothed surface may lie from the body in the rest pose."""
+_MAX_TORN = 0.1
+"""Share of a sheet that may be torn."""
+_MAX_SHEET_STRETCH = 1.7
+"""How much longer an edge of a sheet may be in the rest pose than in the photo's."""
 _MAX_SNAP = 0.12
 """Metres that a splat outside the matte is moved to reach it; beyond, that part of the body was not there."""
 
@@ -203,13 +209,17 @@ def clothe(preset: SurfaceReconstructor, fit: BodyFit, photo: PreparedPhoto) -> 
         posed = posed + outline_displacement(posed, faces, weights, matte, known, hits.face, focal, pinned, stiffness)
     for _ in range(3):
         posed = posed + carve(posed, faces, matte, known, focal, _MAX_SNAP)
-    clothed = _unskin(posed, weights, transforms)
+    clothed = _unskin(posed, weights, transforms) - rest
+    # Where the blend of a sharply bent joint is near singular, the way back to the rest pose leads anywhere.
+    clothed *= np.minimum(1, _MAX_CLOTHES / np.maximum(np.linalg.norm(clothed, axis=1, keepdims=True), 1e-9))
+    clothed += rest
     posed = _skin(clothed, weights, transforms)
     first = rasterize_mesh(posed, faces, focal, size)
     last = rasterize_mesh(posed, faces, focal, size, farthest=True)
     leg = np.isin(CHAIN_OF_JOINT, LEG_CHAINS)[joint_of_vertex(weights)[faces[:, 0]]]
     layers, sheet = build_layers(matte, first.depth, last.depth, first.face, posed, weights, leg, focal)
     sheet_rest = _unskin(sheet.posed, sheet.weights, transforms)
+    layers = _hang_on_body(layers, _torn(sheet_rest, sheet), first.face, len(faces))
     mesh = SurfaceMesh(
         rest=np.vstack([clothed, sheet_rest]),
         posed=np.vstack([posed, _skin(sheet_rest, sheet.weights, transforms)]),
@@ -219,6 +229,32 @@ def clothe(preset: SurfaceReconstructor, fit: BodyFit, photo: PreparedPhoto) -> 
         body_faces=len(faces),
     )
     return mesh, layers, focal
+
+
+def _torn(rest: np.ndarray, sheet: Sheet) -> np.ndarray:
+    """Which faces of a sheet [m] the rest pose stretches too far: those between an arm and the hip beside it, say."""
+
+    def edges(vertices: np.ndarray) -> np.ndarray:
+        corner = vertices[sheet.faces]
+        return np.linalg.norm(corner - np.roll(corner, 1, axis=1), axis=2)
+
+    return (edges(rest) > _MAX_SHEET_STRETCH * edges(sheet.posed)).any(1)
+
+
+def _hang_on_body(layers: Layers, torn: np.ndarray, body_face: np.ndarray, body_faces: int) -> Layers:
+    """``layers`` with every sheet of which more than a scrap is ``torn`` [m] hung on the body instead.
+
+    ``body_face`` [H, W] is the body's face at each pixel, -1 for none; sheet faces are numbered from ``body_faces``.
+    """
+    if not torn.any():
+        return layers
+    sheet = layers.face >= body_faces
+    bad = sheet & torn[np.where(sheet, layers.face - body_faces, 0)]
+    labels, count = ndimage.label(sheet)
+    share = ndimage.mean(bad, labels, np.arange(1, count + 1))
+    moved = bad | np.isin(labels, 1 + np.nonzero(share > _MAX_TORN)[0])
+    nearest = ndimage.distance_transform_edt(body_face < 0, return_distances=False, return_indices=True)
+    return replace(layers, face=np.where(moved, body_face[tuple(nearest)], layers.face))
 
 
 def _skin(vertices: np.ndarray, weights: np.ndarray, transforms: np.ndarray) -> np.ndarray:
