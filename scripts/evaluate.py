@@ -122,6 +122,21 @@ def describe(settings: Settings, jobs: int, presets: list[str]) -> str:
     )
 
 
+def write_document(
+    settings: Settings, jobs: int, presets: list[str], rows: dict[str, list[Row]], summaries: list[report.Summary]
+) -> None:
+    """The tables into the page: controls into a section of their own, without the baseline, and anything else."""
+    controls = [preset for preset in presets if preset in CONTROLS]
+    shown = controls or presets
+    text = report.markdown([summary for summary in summaries if summary.preset in shown], Lpips().reason)
+    text = describe(settings, jobs, shown) + "\n\n" + text
+    report.write_section(DOCUMENT, "controls" if controls else "results", text)
+    picture = report.sheet(rows[BASELINE], 4)
+    if picture is not None and not controls:
+        picture.save(DOCUMENT_PICTURE, quality=85)
+    say(f"written: {DOCUMENT.relative_to(ROOT)}")
+
+
 def main() -> int:
     arguments = parse()
     try:
@@ -161,11 +176,7 @@ def main() -> int:
         print(text)
     say(f"{seconds:.0f} s")
     if arguments.write_doc:
-        report.write_section(DOCUMENT, "controls" if set(presets) & set(CONTROLS) else "results", text)
-        picture = report.sheet(rows[BASELINE], 4)
-        if picture is not None and presets == [BASELINE]:
-            picture.save(DOCUMENT_PICTURE, quality=85)
-        say(f"written: {DOCUMENT.relative_to(ROOT)}")
+        write_document(settings, jobs, presets, rows, summaries)
     return 0
 
 
