@@ -26,6 +26,7 @@ CROP_SIZE = 128
 POINT_CELL = 0.005
 """Metres; surfaces are compared by one point in each such cell."""
 _CROP_MARGIN = {"head": 0.25, "hands": 0.35}
+_SHOWS = {"head": ("head", "hair"), "hands": ("hands",)}
 _MIN_SEEN = 0.08
 """Share of a crop that must show the part itself: hidden hands are not judged."""
 _STEP = 0.03
@@ -204,7 +205,9 @@ def _crops(scene: Scene, part: str, cameras: Camera) -> Seen | None:
         return None
     cameras = join(zoomed)
     views = _render(scene, cameras)
-    seen = torch.nonzero((views.label == label).float().mean((1, 2)) > _MIN_SEEN)[:, 0]
+    # From behind a head is hair.
+    shown = sum((views.label == PART_INDEX[name]).float() for name in _SHOWS[part])
+    seen = torch.nonzero(shown.mean((1, 2)) > _MIN_SEEN)[:, 0]
     if not len(seen):
         return None
     cameras = join([cameras[k : k + 1] for k in seen.tolist()])
