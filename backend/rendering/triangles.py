@@ -50,6 +50,16 @@ class Hits:
         return out.reshape(*self.shape, *values.shape[1:])
 
 
+def vertex_normals(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
+    """Area-weighted unit normals [V, 3] of ``vertices`` [V, 3] with int64 ``faces`` [F, 3]."""
+    a, b, c = vertices[faces].unbind(1)
+    normal = torch.linalg.cross(b - a, c - a)
+    out = torch.zeros_like(vertices)
+    for k in range(3):
+        out.index_add_(0, faces[:, k], normal)
+    return torch.nn.functional.normalize(out, dim=1)
+
+
 def interpolate(values: torch.Tensor, corners: torch.Tensor, barycentric: torch.Tensor) -> torch.Tensor:
     """``values`` [V, C] mixed at ``corners`` int64 [3, n] by ``barycentric`` [n, 3]: [n, C]."""
     out = values.index_select(0, corners[0]) * barycentric[:, :1]

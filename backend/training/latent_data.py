@@ -13,6 +13,7 @@ from ..body.model import BodyModel, load_body
 from ..reconstruct.latent import LatentConfig, LatentInput, ViewCameras, draw_body
 from ..reconstruct.latent.codec import DiffusersCodec, LatentCodec
 from ..reconstruct.latent.views import spread_points
+from ..rendering.triangles import vertex_normals
 from .cameras import Camera
 from .figure import TrueBody
 from .samples import Sample
@@ -57,12 +58,7 @@ def body_surface(body: BodyModel, state: TrueBody, scale: float, camera: torch.T
     vertices, joints = body.pose(state.pose.to(body.template.dtype), state.betas.to(body.template.dtype))
     shift = state.translation.to(vertices)
     vertices, joints = (camera + scale * (v + shift - camera) for v in (vertices, joints))
-    a, b, c = vertices[body.faces].unbind(1)
-    face_normals = torch.linalg.cross(b - a, c - a)
-    normals = torch.zeros_like(vertices)
-    for k in range(3):
-        normals.index_add_(0, body.faces[:, k], face_normals)
-    return vertices, functional.normalize(normals, dim=1), joints[0]
+    return vertices, vertex_normals(vertices, body.faces), joints[0]
 
 
 def distort(pictures: torch.Tensor, rng: np.random.Generator, strength: float) -> torch.Tensor:

@@ -17,6 +17,7 @@ from ...body.model import BodyModel
 from ...errors import BackendError
 from ...prepare import PreparedPhoto
 from ...rendering import render_gaussians
+from ...rendering.triangles import vertex_normals
 from ..types import Reconstruction
 from .codec import LatentCodec
 from .config import LatentConfig
@@ -179,12 +180,7 @@ class LatentReconstructor:
         points = torch.as_tensor((vertices - pelvis) / unit, dtype=torch.float32).to(device)
         cameras = ViewCameras(*(v.to(device) for v in vars(cameras).values()))
         faces = self.body.faces.to(device)
-        a, b, n = points[faces].unbind(1)
-        face_normals = torch.linalg.cross(b - a, n - a)
-        normals = torch.zeros_like(points)
-        for k in range(3):
-            normals.index_add_(0, faces[:, k], face_normals)
-        normals = functional.normalize(normals, dim=1)
+        normals = vertex_normals(points, faces)
 
         alpha = torch.as_tensor(photo.alpha, dtype=torch.float32, device=device)[None, None]
         rgb = torch.as_tensor(photo.rgb, dtype=torch.float32, device=device).permute(2, 0, 1)[None] / 255

@@ -243,6 +243,12 @@ def _skull(azimuth: torch.Tensor, polar: torch.Tensor, off: float | torch.Tensor
     return torch.tensor(HEAD_CENTRE, device=device) + direction * radii
 
 
+def _grid_noise(down: torch.Tensor, across: torch.Tensor, seed: float) -> torch.Tensor:
+    """Noise [R, C] on a grid of rows at ``down`` [R] and columns at ``across`` [C]."""
+    y, x = torch.meshgrid(down, across, indexing="ij")
+    return noise(torch.stack([x, y, torch.full_like(x, seed)], -1).reshape(-1, 3))[:, 0].reshape(x.shape)
+
+
 def _sheet(place: _Placer, obstacle: Obstacle, style: HairStyle, look: int, seed: float, top: float) -> Piece:
     device = place.transform.device
     columns = 44
@@ -287,16 +293,7 @@ def _sheet(place: _Placer, obstacle: Obstacle, style: HairStyle, look: int, seed
     total = len(points)
     down_share = torch.arange(total, device=device) / (total - 1)
     grid_u = across * 0.30
-    ripple = noise(
-        torch.stack(
-            [
-                (across * 9)[None].expand(total, -1),
-                (down_share * 7)[:, None].expand(-1, columns),
-                torch.full((total, columns), seed, device=device),
-            ],
-            -1,
-        ).reshape(-1, 3)
-    )[:, 0].reshape(total, columns)
+    ripple = _grid_noise(down_share * 7, across * 9, seed)
     wave = style.wave * (ripple + torch.sin(down_share * 22 + seed)[:, None] * 0.6) * down_share[:, None]
     centre = points.mean(1, keepdim=True)
     out = torch.nn.functional.normalize(
@@ -348,17 +345,8 @@ def _tail(place: _Placer, obstacle: Obstacle, style: HairStyle, look: int, seed:
     other = torch.linalg.cross(tangent, side)
     angle = torch.arange(columns, device=device) * (2 * math.pi / columns)
     ring = side[:, None] * angle.cos()[None, :, None] + other[:, None] * (-angle).sin()[None, :, None]
-    bumps = noise(
-        torch.stack(
-            [
-                (angle * 2)[None].expand(rows, -1),
-                (share * 6)[:, None].expand(-1, columns),
-                torch.full((rows, columns), seed, device=device),
-            ],
-            -1,
-        ).reshape(-1, 3)
-    )[:, 0]
-    points = path[:, None] + ring * (radius[:, None] * (1 + 0.18 * bumps.reshape(rows, columns)))[..., None]
+    bumps = _grid_noise(share * 6, angle * 2, seed)
+    points = path[:, None] + ring * (radius[:, None] * (1 + 0.18 * bumps))[..., None]
     points[-1] = path[-1] + 0.3 * (points[-1] - path[-1])
     turn = torch.arange(columns + 1, device=device) * (2 * math.pi / columns)
     return grid_piece(

@@ -10,6 +10,7 @@ import torch
 
 from ...body.model import JOINT_INDEX, BodyModel, load_body, rotation_matrices
 from ...body.poses import pose_from_directions
+from ...rendering.triangles import vertex_normals
 from .poses import choose, sample_pose, spread_arms, spread_legs
 
 BODIES = {"male": 0.42, "female": 0.42, "child": 0.13, "neutral": 0.03}
@@ -78,15 +79,6 @@ def _depth(vertices: torch.Tensor, normals: torch.Tensor, part: np.ndarray, othe
     return float(torch.where((ahead > 0) | (distance > 0.15), -distance, -ahead).max())
 
 
-def _normals(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
-    a, b, c = vertices[faces].unbind(1)
-    normal = torch.linalg.cross(b - a, c - a)
-    out = torch.zeros_like(vertices)
-    for k in range(3):
-        out.index_add_(0, faces[:, k], normal)
-    return torch.nn.functional.normalize(out, dim=-1)
-
-
 def sample_identity(rng: np.random.Generator, bulk: float = 0.0) -> Identity:
     """A random body and pose without limbs inside each other.
 
@@ -105,7 +97,7 @@ def sample_identity(rng: np.random.Generator, bulk: float = 0.0) -> Identity:
         pose = pose_from_directions(directions)
         with torch.no_grad():
             vertices = body.pose(torch.as_tensor(pose, dtype=torch.float32), shape)[0]
-            normals = _normals(vertices, body.faces)
+            normals = vertex_normals(vertices, body.faces)
         allowed = _ALLOWED_DEPTH - bulk
         arms = [_depth(vertices, normals, groups[side + "_arm"], groups["trunk"]) for side in ("left", "right")]
         crossed = _depth(vertices, normals, groups["left_arm"], groups["right_arm"])
