@@ -155,7 +155,8 @@ def outline_displacement(
     # Shoes hide the toes' shape: every vertex goes its own way.
     shoe = weights[:, _FEET].sum(1)[:, None]
     across = (1 - shoe) * smooth[:, :2] + shoe * smooth[:, 2:] * normals[:, :2]
-    share = _DEPTH_SHARE + (1 - _DEPTH_SHARE) * shoe
+    # Hair stands off a head all around, as shoes do a foot.
+    share = _DEPTH_SHARE + (1 - _DEPTH_SHARE) * (shoe + weights[:, [JOINT_INDEX["head"]]])
     return np.column_stack([across, share * smooth[:, 2:] * normals[:, 2:]])
 
 

@@ -208,7 +208,7 @@ def clothe(preset: SurfaceReconstructor, fit: BodyFit, photo: PreparedPhoto) -> 
         hits = rasterize_mesh(posed, faces, focal, size)
         posed = posed + outline_displacement(posed, faces, weights, matte, known, hits.face, focal, pinned, stiffness)
     for _ in range(3):
-        posed = posed + carve(posed, faces, matte, known, focal, _MAX_SNAP)
+        posed = posed + carve(posed, faces, matte, known, focal, _MAX_CLOTHES)
     clothed = _unskin(posed, weights, transforms) - rest
     # Where the blend of a sharply bent joint is near singular, the way back to the rest pose leads anywhere.
     clothed *= np.minimum(1, _MAX_CLOTHES / np.maximum(np.linalg.norm(clothed, axis=1, keepdims=True), 1e-9))
@@ -566,6 +566,9 @@ def _colour(
     if (kind[source] == HAIR_CLASS).sum() < _MIN_HAIR:
         # No hair in sight (the frame cuts the head, or a hand hides it): any part of the head must do.
         kind[(kind == NAPE_CLASS) | (kind == FACE_CLASS)] = HAIR_CLASS
+    elif min((kind[source] == HAND_CLASS).sum(), _MIN_HAIR) > (kind[source] == FACE_CLASS).sum():
+        # Seen from behind: a face has the colour of hands, not of hair.
+        kind[(kind == FACE_CLASS) & ~front] = HAND_CLASS
     sure = np.minimum(depth_in / _SURE, 1) * facing.clip(0, 1)
     # Hands are seldom fitted to the pixel: what lies beside one may show its skin.
     hand = np.isin(kind_of_vertex[mesh.faces[layers.face.clip(0), 0]], HAND_CLASS) & (layers.face >= 0)
