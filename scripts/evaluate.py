@@ -133,7 +133,8 @@ def write_document(
     report.write_section(DOCUMENT, "controls" if controls else "results", text)
     picture = report.sheet(rows[BASELINE], 4)
     if picture is not None and not controls:
-        picture.save(DOCUMENT_PICTURE, quality=85)
+        picture.thumbnail((2000, 4000))
+        picture.save(DOCUMENT_PICTURE, quality=80)
     say(f"written: {DOCUMENT.relative_to(ROOT)}")
 
 
