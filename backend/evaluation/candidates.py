@@ -19,6 +19,7 @@ from scipy.spatial import cKDTree
 
 from ..avatar import Avatar, Gaussians, from_rgb, joint_transforms, load_avatar, pose_gaussians, skin_vertices
 from ..avatar.quaternion import from_matrix
+from ..errors import BackendError
 from ..pipeline import Pipeline, ReconstructOptions
 from ..training.figure import PART_INDEX, Figure
 from ..training.lighting import lit_colours, shade
@@ -68,13 +69,19 @@ def reconstruct(pipeline: Pipeline, photo: Path, preset: str) -> Candidate:
     """The product's avatar of a photo, by way of the package that a user would get.
 
     Raises:
-        BackendError: as the product raises it.
+        BackendError: as the product raises it; kind ``preset_replaced`` where it took another preset than asked for.
     """
     with tempfile.TemporaryDirectory(prefix="humansplat-evaluate-") as folder:
         _reset_peak()
         result = pipeline.reconstruct(photo, Path(folder) / "avatar", ReconstructOptions(preset=preset))
         peak = _peak_bytes()
         avatar = load_avatar(result.package)
+    if avatar.generator["preset"] != preset:
+        raise BackendError(
+            "preset_replaced",
+            f"The preset {preset} was not used, but {avatar.generator['preset']}.",
+            "Install its weights; the avatar's warnings say more.",
+        )
     to_camera = rigid(avatar.camera.world_to_camera)
     left, top, side = avatar.source["crop"]
     transforms = joint_transforms(avatar.pose, avatar.rest_joints, avatar.parents)
