@@ -27,7 +27,7 @@ from .prepare import BlazePose, PreparedPhoto, load_photo, prepare
 from .progress import CancelCheck, ProgressCallback, Reporter
 from .reconstruct import Reconstruction, SurfaceReconstructor
 from .reconstruct.latent.config import CONFIGS
-from .reconstruct.latent.stage import LatentReconstructor
+from .reconstruct.latent.stage import LatentReconstructor, Pictures
 from .rendering import render_splats
 
 PREVIEW_SIZE = 512
@@ -124,10 +124,12 @@ class Pipeline:
         options: ReconstructOptions | None = None,
         progress: ProgressCallback | None = None,
         cancelled: CancelCheck | None = None,
+        pictures: Pictures | None = None,
     ) -> ReconstructResult:
         """Write the avatar package of the person in ``image`` to the folder ``output``.
 
-        Nothing is written before everything is computed; an existing avatar package at ``output`` is replaced.
+        Nothing is written before everything is computed; an existing avatar package at ``output`` is replaced. Presets
+        with networks take the person's other sides from ``pictures`` where it is given.
 
         Raises:
             BackendError: see its ``kind``; :class:`~backend.errors.Cancelled` when ``cancelled`` said so.
@@ -169,6 +171,7 @@ class Pipeline:
                     photo,
                     reconstruction,
                     lambda fraction, text: report.step("reconstruct", share + (1 - share) * fraction, text),
+                    pictures,
                 )
         with timed("bind", "Binding to the body"):
             used = options if networks is not None else replace(options, preset="surface")

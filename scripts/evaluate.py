@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from backend.errors import BackendError  # noqa: E402  (after the path)
 from backend.evaluation import report  # noqa: E402
-from backend.evaluation.candidates import CONTROLS  # noqa: E402
+from backend.evaluation.candidates import CONTROLS, TRUE_VIEWS  # noqa: E402
 from backend.evaluation.metrics import Lpips, require_flip  # noqa: E402
 from backend.evaluation.runner import Row, Settings, code_digest, run  # noqa: E402
 from backend.evaluation.sources import FactorySource, FolderSource  # noqa: E402
@@ -41,8 +41,11 @@ _SHEET_PEOPLE = 16
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", nargs="+", default=[BASELINE], choices=[*PRESETS, *CONTROLS], metavar="NAME",
-                        help=f"one or more of {', '.join((*PRESETS, *CONTROLS))}")  # fmt: skip
+    given_views = [preset + TRUE_VIEWS for preset in PRESETS if preset != BASELINE]
+    names = [*PRESETS, *given_views, *CONTROLS]
+    parser.add_argument("--preset", nargs="+", default=[BASELINE], choices=names, metavar="NAME",
+                        help=f"one or more of {', '.join(names)}; with {TRUE_VIEWS} the networks are given true "
+                             "pictures of the other sides")  # fmt: skip
     parser.add_argument("--source", default="factory", help="factory, or a folder of 3D characters")
     parser.add_argument("--scan-body", type=Path, metavar="FILE",
                         help="your SMPL or SMPL-X file that a folder's parameters belong to")  # fmt: skip

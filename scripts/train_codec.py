@@ -10,7 +10,6 @@ Writes weights.safetensors (averaged, fp16), state.pt, log.jsonl and sample.png 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from pathlib import Path
@@ -22,46 +21,28 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.reconstruct.latent.codec import LatentCodec
-from backend.training.loop import Average, Run
-from backend.training.samples import make_sample, split_seeds
+from backend.training.latent_pool import SamplePool
+from backend.training.loop import Average, Run, falling_rate, set_rate
+from backend.training.samples import split_seeds
+
+_CROPS = 4
+"""Of each person that is drawn."""
 
 
-class Pictures:
-    """A pool of views of people, over white and other grounds, that grows while training goes on.
-
-    Args:
-        size: pixels a side of the views.
-        capacity: people kept; later ones take the places of earlier ones.
-        device: where they are made and kept.
-    """
-
-    def __init__(self, size: int, capacity: int, device: str) -> None:
-        self.size, self.capacity, self.device = size, capacity, device
-        self.people: list[torch.Tensor] = []
-        self.made = 0
-
-    def add(self, seed: int, views: int = 8) -> None:
-        """Make the person of ``seed``."""
-        sample = make_sample(seed, views, self.size, augment=False, device=self.device)
-        pictures = (sample.views.rgb * 255).round().to(torch.uint8).permute(0, 3, 1, 2)
-        if len(self.people) < self.capacity:
-            self.people.append(pictures)
-        else:
-            self.people[self.made % self.capacity] = pictures
-        self.made += 1
-
-    def batch(self, count: int, crop: int, rng: np.random.Generator) -> torch.Tensor:
-        """[count, 3, crop, crop] in 0..1: random crops near the picture's middle, mirrored at times."""
-        out = []
-        for _ in range(count):
-            pictures = self.people[rng.integers(len(self.people))]
-            picture = pictures[rng.integers(len(pictures))]
-            room = self.size - crop
+def batch(pool: SamplePool, count: int, crop: int, rng: np.random.Generator) -> torch.Tensor:
+    """[count, 4, crop, crop] colours over white and coverage in 0..1: crops about the pictures' middles."""
+    out: list[torch.Tensor] = []
+    while len(out) < count:
+        views = pool.draw(rng).views
+        size = views.alpha.shape[1]
+        room = size - crop
+        for view in rng.choice(len(views), min(_CROPS, count - len(out)), replace=False):
             y = int(np.clip(rng.normal(room / 2, room / 3), 0, room))
             x = int(np.clip(rng.normal(room / 2, room / 6), 0, room))
-            part = picture[:, y : y + crop, x : x + crop].float() / 255
+            rgba = torch.cat([views.rgb[view].permute(2, 0, 1), views.alpha[view][None]])
+            part = rgba[:, y : y + crop, x : x + crop]
             out.append(part.flip(2) if rng.random() < 0.5 else part)
-        return torch.stack(out)
+    return torch.stack(out)
 
 
 def gradient(x: torch.Tensor) -> torch.Tensor:
@@ -69,14 +50,14 @@ def gradient(x: torch.Tensor) -> torch.Tensor:
     return torch.cat([x[:, :, 1:, :-1] - x[:, :, :-1, :-1], x[:, :, :-1, 1:] - x[:, :, :-1, :-1]], 1)
 
 
-def loss_of(codec: LatentCodec, rgb: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(loss, reconstruction)."""
-    latents = codec.network.encoder(rgb * 2 - 1)
-    back = codec.network.decoder(latents) * 0.5 + 0.5
-    person = (rgb < 0.99).any(1, keepdim=True)
+def loss_of(codec: LatentCodec, rgba: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(loss, reconstruction [B, 4, S, S])."""
+    latents = codec.raw(rgba[:, :3])
+    back = codec.from_raw(latents)
     # The white around people is easy and large.
-    weight = 0.2 + 0.8 * functional.max_pool2d(person.float(), 5, 1, 2)
-    error = (weight * (back - rgb).abs()).mean() + 0.5 * (gradient(back) - gradient(rgb)).abs().mean()
+    weight = 0.1 + 0.9 * functional.max_pool2d((rgba[:, 3:] > 0).float(), 5, 1, 2)
+    error = (weight * (back - rgba)).abs().mean() + (weight * (back - rgba)).pow(2).mean() * 2
+    error = error + 0.3 * (gradient(back[:, :3]) - gradient(rgba[:, :3])).abs().mean()
     # Keeps latents near the unit scale, so that they can be normalised and noised later.
     return error + 1e-3 * (latents.pow(2).mean() - 1).clamp(min=0), back
 
@@ -84,7 +65,7 @@ def loss_of(codec: LatentCodec, rgb: torch.Tensor) -> tuple[torch.Tensor, torch.
 @torch.no_grad()
 def normalise(codec: LatentCodec, rgb: torch.Tensor) -> None:
     """Set the codec's mean and deviation from pictures [B, 3, S, S]."""
-    latents = codec.network.encoder(rgb * 2 - 1)
+    latents = codec.raw(rgb)
     codec.mean.copy_(latents.mean((0, 2, 3)))
     codec.deviation.copy_(latents.std((0, 2, 3)).clamp(min=1e-3))
 
@@ -97,6 +78,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--crop", type=int, default=128)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--people-folder", type=Path, help="of scripts/make_people.py; else people are made meanwhile")
     parser.add_argument("--people", type=int, default=400, help="kept in the pool")
     parser.add_argument("--people-per-step", type=float, default=0.25)
     parser.add_argument("--threads", type=int, default=0)
@@ -106,15 +88,16 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
-    codec = (LatentCodec(8, 8) if arguments.smoke else LatentCodec()).to(device)
+    codec = (LatentCodec(8) if arguments.smoke else LatentCodec()).to(device, memory_format=torch.channels_last)
     if arguments.smoke:
         arguments.steps, arguments.crop, arguments.batch, arguments.people_per_step = 6, 64, 2, 0.2
     optimiser = torch.optim.AdamW(codec.parameters(), lr=arguments.rate, betas=(0.9, 0.99), weight_decay=0.01)
     run = Run(arguments.out, codec, optimiser, Average(codec))
     rng = np.random.default_rng(run.step)
-    pool = Pictures(128 if arguments.smoke else 256, arguments.people, device)
-    train, start, last = split_seeds("train"), time.monotonic(), time.monotonic()
-    first_seed = train.start + run.step  # other people in every sitting
+    size = 128 if arguments.smoke else 256
+    pool = SamplePool(size, 0 if arguments.smoke else 4, arguments.people, None, device, arguments.people_folder)
+    start, last = time.monotonic(), time.monotonic()
+    first_seed = split_seeds("train").start + run.step  # other people in every sitting
     for _ in range(2 if arguments.smoke else 8):
         pool.add(first_seed + pool.made)
     owed, errors = 0.0, []
@@ -123,19 +106,17 @@ def main() -> None:
         if owed >= 1:
             pool.add(first_seed + pool.made)
             owed -= 1
-        share = run.step / arguments.steps
-        for group in optimiser.param_groups:
-            group["lr"] = arguments.rate * min(1.0, (run.step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * share))
-        rgb = pool.batch(arguments.batch, arguments.crop, rng).to(device)
-        loss, back = loss_of(codec, rgb)
+        set_rate(optimiser, arguments.rate * falling_rate(run.step, arguments.steps, 50))
+        rgba = batch(pool, arguments.batch, arguments.crop, rng).to(device, memory_format=torch.channels_last)
+        loss, back = loss_of(codec, rgba)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
         optimiser.step()
         run.step += 1
         run.average.update(codec)
-        person = (rgb < 0.99).any(1, keepdim=True).expand_as(rgb)
-        errors.append(float((back.detach() - rgb)[person].pow(2).mean()))
+        person = (rgba[:, 3:] > 0.5).expand(-1, 3, -1, -1)
+        errors.append(float((back.detach().clamp(0, 1) - rgba)[:, :3][person].pow(2).mean()))
         if run.step % 25 == 0 or run.step == arguments.steps:
             psnr = -10 * float(np.log10(np.mean(errors)))
             errors = []
@@ -146,11 +127,11 @@ def main() -> None:
     finish(run, codec, pool, rng)
 
 
-def finish(run: Run, codec: LatentCodec, pool: Pictures, rng: np.random.Generator) -> None:
+def finish(run: Run, codec: LatentCodec, pool: SamplePool, rng: np.random.Generator) -> None:
     """Normalise, save, and draw pictures beside what comes back."""
     from PIL import Image
 
-    rgb = pool.batch(8, min(pool.size, 192), rng).to(next(codec.parameters()).device)
+    rgb = batch(pool, 8, min(pool.size, 192), rng)[:, :3].to(next(codec.parameters()).device)
     normalise(codec, rgb)
     for name in ("mean", "deviation"):
         run.average.values[name] = getattr(codec, name).detach().clone().float()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import sys
 import time
 from dataclasses import asdict, replace
@@ -25,10 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.reconstruct.latent import CONFIGS, LatentConfig, LatentTransformer
 from backend.reconstruct.latent.codec import DiffusersCodec, LatentCodec
+from backend.reconstruct.latent.stage import read_network
 from backend.training.latent_data import latent_input
 from backend.training.latent_losses import LossWeights, geometry_loss, picture_losses
 from backend.training.latent_pool import SamplePool
-from backend.training.loop import Average, Run, load_weights
+from backend.training.loop import Average, Run, falling_rate, set_rate
 from backend.training.person.identity import body_model
 from backend.training.samples import Sample, split_seeds
 
@@ -38,11 +38,14 @@ def read_codec(arguments: argparse.Namespace, device: str) -> LatentCodec | Diff
     if arguments.config == "full":
         codec: LatentCodec | DiffusersCodec = DiffusersCodec(arguments.codec)
     elif arguments.smoke and arguments.codec is None:
-        codec = LatentCodec(8, 8)
+        codec = LatentCodec(8)
     else:
-        codec = LatentCodec()
-        load_weights(codec, arguments.codec / "weights.safetensors")
+        codec = read_network(LatentCodec(), arguments.codec / "weights.safetensors")
     return codec.to(device).requires_grad_(False).eval()
+
+
+_CLEAN = 0.4
+"""Share of the photos that are taken as they are, without augmentation."""
 
 
 class Trainer:
@@ -51,7 +54,7 @@ class Trainer:
     Args:
         config: sizes.
         weights: of the losses.
-        network: being trained.
+        network: being trained; ``bare`` is the same without what spreads it over several GPUs.
         codec: frozen.
         device: of all.
         render_size: pixels a side of renders that losses compare.
@@ -62,11 +65,12 @@ class Trainer:
         config: LatentConfig,
         weights: LossWeights,
         network: torch.nn.Module,
+        bare: LatentTransformer,
         codec: LatentCodec | DiffusersCodec,
         device: str,
         render_size: int,
     ) -> None:
-        self.config, self.weights, self.network, self.codec = config, weights, network, codec
+        self.config, self.weights, self.network, self.bare, self.codec = config, weights, network, bare, codec
         self.render_size = render_size
         self.bodies = {name: body_model(name, device) for name in ("neutral", "female", "male", "child")}
 
@@ -82,12 +86,13 @@ class Trainer:
             body: "true" or "estimated".
         """
         given = sample.body if body == "true" else None
+        if rng.random() < _CLEAN:
+            sample = replace(sample, photo_rgb=sample.views.rgb[0], photo_alpha=sample.views.alpha[0])
         taken, frame = latent_input(sample, self.config, self.codec, self.bodies, rng, given)
-        splats = self.network(taken)
-        count = self.config.views
-        depth, opacity = geometry_loss(splats, sample.views[:count], frame, self.config)
-        terms = {"depth": depth, "opacity": opacity}
+        maps = self.network(taken)
+        terms = {"depth": geometry_loss(maps, sample.views[: self.config.views], frame)}
         if renders:
+            splats = self.bare.splats(taken, maps)
             chosen = sorted(rng.choice(len(sample.cameras), renders, replace=False).tolist())
             cameras = frame.cameras(sample.cameras[chosen])
             more, _ = picture_losses(splats, cameras, sample.views[chosen], self.codec, self.weights, self.render_size)
@@ -99,7 +104,7 @@ class Trainer:
     def sheet(self, sample: Sample, size: int) -> tuple[np.ndarray, float]:
         """(truth above ours, uint8; mean PSNR over all views in dB)."""
         taken, frame = latent_input(sample, self.config, self.codec, self.bodies)
-        splats = self.network(taken)
+        splats = self.bare.splats(taken, self.network(taken))
         weights = replace(self.weights, perceptual=0.0, parts=0.0)
         _, drawn = picture_losses(splats, frame.cameras(sample.cameras), sample.views, self.codec, weights, size)
         truth = torch.nn.functional.interpolate(sample.views.rgb.permute(0, 3, 1, 2), size=(size, size), mode="area")
@@ -118,6 +123,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30000, help="in all; the learning rate falls to zero there")
     parser.add_argument("--batch", type=int, default=1, help="people a step")
     parser.add_argument("--rate", type=float, default=4e-4)
+    parser.add_argument("--people-folder", type=Path, help="of scripts/make_people.py; else people are made meanwhile")
     parser.add_argument("--people", type=int, default=300, help="kept in the pool")
     parser.add_argument("--people-per-step", type=float, default=0.2)
     parser.add_argument("--renders", type=int, default=2, help="views rendered a step")
@@ -149,7 +155,8 @@ def main() -> None:
     if arguments.window is not None:
         config = replace(config, window=None if arguments.window < 0 else arguments.window)
     torch.manual_seed(0)
-    network: torch.nn.Module = LatentTransformer(config).to(device)
+    bare = LatentTransformer(config).to(device)
+    network: torch.nn.Module = bare
     codec = read_codec(arguments, device)
     weights = LossWeights()
     if not isinstance(codec, LatentCodec):
@@ -157,13 +164,13 @@ def main() -> None:
     optimiser = torch.optim.AdamW(network.parameters(), lr=arguments.rate, betas=(0.9, 0.95), weight_decay=0.05)
     run = Run(arguments.out, network, optimiser, Average(network))
     print(f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters; {asdict(config)}; {asdict(weights)}")
-    bare = network
     if accelerator:
         network, optimiser = accelerator.prepare(network, optimiser)
-    trainer = Trainer(config, weights, network, codec, device, arguments.render_size)
+    trainer = Trainer(config, weights, network, bare, codec, device, arguments.render_size)
     rng = np.random.default_rng([run.step, rank])
     estimate = None if arguments.estimate == "none" else arguments.estimate
-    pool = SamplePool(config.reference, 1 if arguments.smoke else 4, arguments.people, estimate, device)
+    others = 1 if arguments.smoke else 4
+    pool = SamplePool(config.reference, others, arguments.people, estimate, device, arguments.people_folder)
     first_seed = split_seeds("train").start + 1_000_000 * rank + run.step
     for _ in range(1 if arguments.smoke else 8):
         pool.add(first_seed + pool.made)
@@ -175,8 +182,7 @@ def main() -> None:
             pool.add(first_seed + pool.made)
             owed -= 1
         share = run.step / arguments.steps
-        for group in optimiser.param_groups:
-            group["lr"] = arguments.rate * min(1.0, (run.step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * share))
+        set_rate(optimiser, arguments.rate * falling_rate(run.step, arguments.steps, 100))
         optimiser.zero_grad(set_to_none=True)
         sums: dict[str, float] = {}
         for _ in range(arguments.batch):

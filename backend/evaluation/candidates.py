@@ -21,6 +21,7 @@ from ..avatar import Avatar, Gaussians, from_rgb, joint_transforms, load_avatar,
 from ..avatar.quaternion import from_matrix
 from ..errors import BackendError
 from ..pipeline import Pipeline, ReconstructOptions
+from ..reconstruct.latent.stage import Pictures
 from ..training.figure import PART_INDEX, Figure
 from ..training.lighting import lit_colours, shade
 from ..training.samples import Scene
@@ -28,6 +29,8 @@ from .alignment import CropCamera, rigid
 from .truth import BodyPoints, Truth
 
 CONTROLS = ("perfect", "shuffled")
+TRUE_VIEWS = "+views"
+"""Added to a preset's name: its networks are given true pictures of the other sides."""
 SPLAT_SPACING = 0.004
 """Metres between the controls' splats; of head and hands half as much."""
 _CANDIDATES = 6
@@ -65,15 +68,22 @@ class Candidate:
     peak_bytes: int = 0
 
 
-def reconstruct(pipeline: Pipeline, photo: Path, preset: str) -> Candidate:
+def reconstruct(pipeline: Pipeline, photo: Path, preset: str, pictures: Pictures | None = None) -> Candidate:
     """The product's avatar of a photo, by way of the package that a user would get.
+
+    Args:
+        pipeline: warm.
+        photo: a file.
+        preset: of the product.
+        pictures: of the other sides, see the stage.
 
     Raises:
         BackendError: as the product raises it; kind ``preset_replaced`` where it took another preset than asked for.
     """
     with tempfile.TemporaryDirectory(prefix="humansplat-evaluate-") as folder:
         _reset_peak()
-        result = pipeline.reconstruct(photo, Path(folder) / "avatar", ReconstructOptions(preset=preset))
+        options = ReconstructOptions(preset=preset)
+        result = pipeline.reconstruct(photo, Path(folder) / "avatar", options, pictures=pictures)
         peak = _peak_bytes()
         avatar = load_avatar(result.package)
     if avatar.generator["preset"] != preset:

@@ -10,8 +10,9 @@ import torch
 from torch.nn import functional
 
 from ..body.model import BodyModel, load_body
-from ..reconstruct.latent import LatentConfig, LatentInput, ViewCameras, draw_body
+from ..reconstruct.latent import LatentConfig, LatentInput, ViewCameras
 from ..reconstruct.latent.codec import DiffusersCodec, LatentCodec
+from ..reconstruct.latent.inputs import network_input
 from ..reconstruct.latent.views import spread_points
 from ..rendering.triangles import vertex_normals
 from .cameras import Camera
@@ -109,31 +110,15 @@ def latent_input(
 
     alpha = sample.photo_alpha[None, None]
     photo = sample.photo_rgb.permute(2, 0, 1)[None] * alpha + (1 - alpha)
-    pictures = torch.cat([photo, sample.views.rgb[1:count].permute(0, 3, 1, 2)])
     size = (config.picture, config.picture)
-    colours = functional.interpolate(pictures, size=size, mode="area")
+    colours = functional.interpolate(sample.views.rgb[1:count].permute(0, 3, 1, 2), size=size, mode="area")
     if rng is not None and rng.random() < 0.5:
-        bent = distort(colours[1:], rng, 0.012)
+        bent = distort(colours, rng, 0.012)
         tint = torch.as_tensor(1 + 0.04 * rng.normal(size=(count - 1, 3, 1, 1)), dtype=bent.dtype, device=device)
         background = (bent > 0.995).all(1, keepdim=True)
-        colours = torch.cat([colours[:1], torch.where(background, bent, (bent * tint).clamp(0, 1))])
+        colours = torch.where(background, bent, (bent * tint).clamp(0, 1))
     with torch.no_grad():
-        latents = codec.encode(colours)
-        decoded = codec.decode(latents[1:]).clamp(0, 1)
+        others = codec.encode(colours)
     points = frame.points(vertices)
     tokens = _tokens(config.body_tokens, str(device))
-    maps = draw_body(points, normals, body.faces, seen, config.output)
-    first = ViewCameras(*(v[:1] for v in vars(seen).values()))
-    fine = draw_body(points, normals, body.faces, first, config.reference)
-    reference = (config.reference, config.reference)
-    return LatentInput(
-        latents=latents,
-        colours=torch.cat([colours[:1], decoded]),
-        photo=functional.interpolate(photo, size=reference, mode="area")[0],
-        photo_alpha=functional.interpolate(alpha, size=reference, mode="area")[0, 0],
-        cameras=seen,
-        body_points=points[tokens],
-        body_normals=normals[tokens],
-        maps=maps,
-        photo_maps=fine,
-    ), frame
+    return network_input(config, codec, seen, points, normals, body.faces, tokens, photo, alpha, others), frame

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from ..reconstruct.latent import LatentConfig, PixelSplats, ViewCameras
+from ..reconstruct.latent import PixelSplats, SplatMaps, ViewCameras
 from ..reconstruct.latent.codec import LatentCodec
 from ..rendering import CameraTensors, GaussianTensors, render
 from .figure import PART_INDEX
@@ -26,8 +26,6 @@ class LossWeights:
         parts: the hierarchical semantics-guided term: body parts cropped and compared at several resolutions.
         head, hands: how much more these parts count in it than others.
         depth: of each pixel's splat against the true depth, where the view shows the person.
-        normal: of rendered depth's slope against true normals.
-        opacity: of each pixel's splat against the true coverage.
     """
 
     colour: float = 1.0
@@ -36,8 +34,7 @@ class LossWeights:
     parts: float = 1.0
     head: float = 2.0
     hands: float = 2.0
-    depth: float = 2.0
-    opacity: float = 0.2
+    depth: float = 5.0
 
 
 PART_SIZES = (64, 32, 16)
@@ -100,23 +97,18 @@ def perceptual(codec: LatentCodec, a: torch.Tensor, b: torch.Tensor) -> torch.Te
     return total / len(target)
 
 
-def geometry_loss(
-    splats: PixelSplats, truth: Views, frame: Frame, config: LatentConfig
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(depth, opacity) losses of the splats of the input views against the pictures ``truth`` [V] of those views."""
-    depth_loss, opacity_loss = [], []
-    for view in range(config.views):
-        chosen = splats.view == view
-        size = round(float(chosen.sum()) ** 0.5)
-        alpha = functional.interpolate(truth.alpha[view][None, None], size=(size, size), mode="area")[0, 0].reshape(-1)
-        depth = functional.interpolate(truth.depth[view][None, None], size=(size, size), mode="nearest-exact")
-        depth = depth[0, 0].reshape(-1) / frame.unit
-        shown = torch.isfinite(depth) & (alpha > 0.5)
-        error = (splats.depth[chosen] - torch.where(shown, depth, 0)).abs()
-        # An error of a few pictures' per cent is as bad as a large one: arms before the trunk are rare and far off.
-        depth_loss.append((error.clamp(max=0.3) * shown).sum() / shown.sum().clamp(min=1))
-        opacity_loss.append((splats.opacity[chosen] - alpha).pow(2).mean())
-    return torch.stack(depth_loss).mean(), torch.stack(opacity_loss).mean()
+def geometry_loss(maps: SplatMaps, truth: Views, frame: Frame) -> torch.Tensor:
+    """Mean distance along the axis between the maps' depth [V, S, S] and that of the pictures ``truth`` [V].
+
+    In the network's unit; an error of a few hundredths is as bad as a large one, since arms before the trunk are rare
+    and far off.
+    """
+    size = maps.depth.shape[-1]
+    depth = functional.interpolate(truth.depth[:, None], size=(size, size), mode="nearest-exact")[:, 0] / frame.unit
+    alpha = functional.interpolate(truth.alpha[:, None], size=(size, size), mode="area")[:, 0]
+    shown = torch.isfinite(depth) & (alpha > 0.5)
+    error = (maps.depth - torch.where(shown, depth, 0)).abs().clamp(max=0.3)
+    return ((error * shown).sum((1, 2)) / shown.sum((1, 2)).clamp(min=1)).mean()
 
 
 def picture_losses(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 
@@ -102,10 +103,12 @@ def save_weights(values: dict[str, torch.Tensor], path: Path) -> None:
     os.replace(temporary, path)
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Load what :func:`save_weights` wrote.
+def falling_rate(step: int, steps: int, warm_up: int) -> float:
+    """Share of the learning rate at ``step``: it rises over ``warm_up`` steps and falls as a cosine to 0 at ``steps``."""
+    return min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
 
-    Raises:
-        OSError, ValueError, RuntimeError: no such file, damaged, or of another network.
-    """
-    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(str(path)).items()})
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Give all parameters of ``optimiser`` the learning rate ``rate``."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate

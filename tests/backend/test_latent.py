@@ -16,9 +16,18 @@ from scipy.spatial.transform import Rotation
 
 from backend.body.model import load_body
 from backend.errors import BackendError
-from backend.reconstruct.latent import CONFIGS, LatentInput, LatentTransformer, ViewCameras, draw_body, pluecker
+from backend.reconstruct.latent import (
+    CONFIGS,
+    BodyMaps,
+    LatentInput,
+    LatentTransformer,
+    ViewCameras,
+    draw_body,
+    pluecker,
+)
 from backend.reconstruct.latent.codec import LatentCodec
 from backend.reconstruct.latent.layers import body_window
+from backend.reconstruct.latent.hull import hull_maps
 from backend.reconstruct.latent.model import _multiply, _quaternion
 from backend.reconstruct.latent.stage import orbit_views, read_network
 from backend.reconstruct.latent.views import spread_points
@@ -26,7 +35,7 @@ from backend.rendering.mesh import rasterize_mesh, vertex_normals
 from backend.training.cameras import orbit
 from backend.training.latent_data import ORBIT, body_surface, distort, frame_of, latent_input
 from backend.training.latent_losses import LossWeights, crop, geometry_loss, part_crops, picture_losses, to_gaussians
-from backend.training.latent_pool import pack, unpack
+from backend.training.latent_pool import SamplePool, pack, unpack, write_person
 from backend.training.loop import save_weights
 from backend.training.person.identity import body_model
 from backend.training.samples import Sample, make_sample
@@ -54,7 +63,7 @@ def sample() -> Sample:
 @pytest.fixture(scope="module")
 def taken(sample: Sample) -> tuple[LatentInput, LatentCodec]:
     torch.manual_seed(0)
-    codec = LatentCodec(8, 8).requires_grad_(False)
+    codec = LatentCodec(8).requires_grad_(False)
     bodies = {name: body_model(name) for name in ("neutral", "female", "male", "child")}
     return latent_input(sample, CONFIGS["smoke"](), codec, bodies)[0], codec
 
@@ -133,22 +142,96 @@ def test_quaternions() -> None:
     assert np.allclose(product, matrices[:10] @ matrices[10:], atol=1e-6)
 
 
+def resized_alphas(sample: Sample, size: int) -> torch.Tensor:
+    return torch.nn.functional.interpolate(sample.views.alpha[:4, None], size=(size, size), mode="area")[:, 0]
+
+
+def test_hull_agrees_with_a_slab() -> None:
+    """Four views of a slab 1 wide and 0.4 deep: the hull's front and thickness have a closed form."""
+    size, distance = 64, 40.0  # so far away that rays are parallel
+    angles = np.arange(4) * np.pi / 2
+    matrices = np.tile(np.eye(4), (4, 1, 1))
+    for matrix, angle in zip(matrices, angles):
+        matrix[:3, :3] = np.diag([1.0, -1.0, -1.0]) @ Rotation.from_euler("y", -angle).as_matrix()
+        matrix[2, 3] = distance
+    cameras = ViewCameras(
+        torch.as_tensor(matrices, dtype=torch.float32), torch.full((4,), distance / 2), torch.full((4, 2), 0.5)
+    )
+    at = (torch.arange(256) + 0.5) / 128 - 1  # world units across the picture
+    wide, deep = (at.abs() < 0.5).float(), (at.abs() < 0.2).float()
+    tall = (at.abs() < 0.6).float()
+    alphas = torch.stack([tall[:, None] * (wide if k % 2 == 0 else deep)[None] for k in range(4)])
+    body = torch.full((4, size, size), distance)  # a plane through the middle
+    maps = BodyMaps(body, torch.zeros(4, size, size, 3), torch.ones(4, size, size), torch.zeros(4, size, size).long())
+    out = hull_maps(alphas, cameras, maps)
+    step = 2 * 0.64 / 63
+    for view, half in ((0, 0.2), (1, 0.5), (2, 0.2)):
+        first, nearest, here, thickness = out[view, :, size // 2, size // 2]
+        assert first == pytest.approx(max(-half, -0.35), abs=1.1 * step)
+        assert nearest == pytest.approx(max(-half, -0.35), abs=1.1 * step)
+        assert here == 1
+        assert thickness == pytest.approx(2 * half, abs=1.1 * step)
+    assert (out[:, :, 0, 0] == 0).all()
+    # A body behind the slab is told so.
+    behind = hull_maps(alphas, cameras, replace(maps, depth=body + 0.3))
+    assert behind[0, 2, size // 2, size // 2] == 0
+    assert behind[0, 1, size // 2, size // 2] == pytest.approx(-0.35, abs=1.1 * step)
+
+
+def test_codec_tells_colours_and_coverage() -> None:
+    codec = LatentCodec(8)
+    rgb = torch.rand(2, 3, 64, 64)
+    latents = codec.encode(rgb)
+    assert latents.shape == (2, 4, 8, 8)
+    colours, coverage = codec.decode_rgba(latents)
+    assert colours.shape == (2, 3, 64, 64)
+    assert coverage.shape == (2, 64, 64)
+    # Normalised latents decode to what raw ones do.
+    codec.mean.copy_(torch.tensor([0.1, -0.2, 0.3, 0.0]))
+    codec.deviation.copy_(torch.tensor([0.5, 2.0, 1.0, 3.0]))
+    raw = codec.from_raw(codec.raw(rgb)).clamp(0, 1)
+    assert torch.allclose(codec.decode(codec.encode(rgb)), raw[:, :3], atol=1e-5)
+
+
+def test_people_come_back_from_their_files(sample: Sample, tmp_path: Path) -> None:
+    packed = pack(sample)
+    write_person(packed, tmp_path / "4.person")
+    assert [f.name for f in tmp_path.iterdir()] == ["4.person"]
+    back = SamplePool(128, 1, 1, None, "cpu", tmp_path).draw(np.random.default_rng(0))
+    whole = unpack(packed)
+    for name in ("rgb", "alpha", "depth", "normal", "label"):
+        assert torch.equal(getattr(back.views, name), getattr(whole.views, name))
+    assert torch.equal(back.cameras.world_to_camera, sample.cameras.world_to_camera)
+    assert torch.equal(back.photo_rgb, whole.photo_rgb)
+    assert back.body.name == sample.body.name
+    assert torch.equal(back.body.pose, sample.body.pose)
+    assert (back.estimate is None) == (sample.estimate is None)
+    with pytest.raises(FileNotFoundError, match="make_people"):
+        SamplePool(128, 1, 1, None, "cpu", tmp_path / "nobody")
+
+
 def test_untrained_splats_lie_on_the_body_and_in_their_pixels(
     sample: Sample, taken: tuple[LatentInput, LatentCodec]
 ) -> None:
     config = CONFIGS["smoke"]()
     given = taken[0]
-    splats = LatentTransformer(config)(given)
-    assert len(splats.position) == config.reference**2 + 3 * config.output**2
+    # The untrained codec knows no coverage; the views' own does.
+    given = replace(given, alphas=resized_alphas(sample, config.picture))
+    network = LatentTransformer(config)
+    splats = network.splats(given, network(given))
     place = given.cameras.project(splats.position.detach())
-    for view, size in ((0, config.reference), (2, config.output)):
+    for view, size in ((0, config.reference), (2, config.splats)):
         chosen = splats.view == view
+        alpha = given.photo_alpha if view == 0 else given.alphas[view]
+        row, column = torch.nonzero(alpha > 0.02, as_tuple=True)
+        assert len(row) == chosen.sum()
         at = place[view, chosen, :2] * size
-        pixel = splats.pixel[chosen]
-        expected = torch.stack([pixel % size + 0.5, pixel // size + 0.5], 1)
-        assert (at - expected).abs().max() < 1e-2
-    solid = (splats.opacity > 0.9) & (splats.view == 2)
-    assert solid.sum() > 50
+        assert (at - torch.stack([column + 0.5, row + 0.5], 1)).abs().max() < 1e-2
+    # Before the body, splats begin on it.
+    step = config.splats // config.output
+    solid = torch.nonzero(chosen)[:, 0][given.maps.mask[2][row // step, column // step] > 0]
+    assert len(solid) > 50
+    assert splats.opacity[solid].median() > 0.9
     vertices, _, pelvis = body_surface(body_model(sample.body.name), sample.body, 1.0, torch.zeros(3))
     points = frame_of(pelvis, sample.cameras[:1]).points(vertices)
     gap = torch.cdist(splats.position[solid].detach(), points).min(1).values
@@ -172,7 +255,7 @@ def test_full_configuration_has_the_published_shape() -> None:
     config = CONFIGS["full"]()
     assert (config.grid, config.channels, config.views, config.width) == (64, 4, 4, 512)
     assert config.views * config.output**2 == 65_536
-    small = replace(config, picture=128, output=32, reference=32)  # the same network on fewer tokens
+    small = replace(config, picture=128, output=32, splats=32, reference=32)  # the same network on fewer tokens
     network = LatentTransformer(small)
     body = load_body("neutral")
     points = body.template.float()
@@ -180,11 +263,11 @@ def test_full_configuration_has_the_published_shape() -> None:
     cameras = orbit_cameras()
     maps = draw_body(points, normals, body.faces, cameras, 32)
     given = LatentInput(
-        torch.randn(4, 4, 16, 16), torch.rand(4, 3, 128, 128), torch.rand(3, 32, 32), torch.ones(32, 32), cameras,
-        points[:6890], normals[:6890], maps, maps,
+        torch.randn(4, 4, 16, 16), torch.rand(4, 3, 128, 128), torch.ones(4, 128, 128), torch.rand(3, 32, 32),
+        torch.ones(32, 32), cameras, points[:6890], normals[:6890], maps,
     )  # fmt: skip
     with torch.no_grad():
-        splats = network(given)
+        splats = network.splats(given, network(given))
     assert splats.position.shape == (4 * 32 * 32, 3)
 
 
@@ -192,16 +275,11 @@ def test_true_depth_makes_no_geometry_loss(sample: Sample, taken: tuple[LatentIn
     config = CONFIGS["smoke"]()
     bodies = {name: body_model(name) for name in ("neutral", "female", "male", "child")}
     _, frame = latent_input(sample, config, taken[1], bodies)
-    splats = LatentTransformer(config)(taken[0])
-    before, _ = geometry_loss(splats, sample.views[:4], frame, config)
-    true = []
-    for view in range(4):
-        size = round(float((splats.view == view).sum()) ** 0.5)
-        depth = torch.nn.functional.interpolate(
-            sample.views.depth[view][None, None], size=(size, size), mode="nearest-exact"
-        )
-        true.append(depth.reshape(-1) / frame.unit)
-    after, _ = geometry_loss(replace(splats, depth=torch.cat(true)), sample.views[:4], frame, config)
+    maps = LatentTransformer(config)(taken[0])
+    before = geometry_loss(maps, sample.views[:4], frame)
+    size = (config.output, config.output)
+    true = torch.nn.functional.interpolate(sample.views.depth[:4, None], size=size, mode="nearest-exact")[:, 0]
+    after = geometry_loss(replace(maps, depth=true / frame.unit), sample.views[:4], frame)
     assert before > 0.005
     assert after == pytest.approx(0, abs=1e-6)
     # The body inside and the pictures share one world: bare skin lies where the pictures see it.
@@ -258,24 +336,24 @@ def test_training_on_one_person_learns_it(sample: Sample, taken: tuple[LatentInp
     # The untrained codec's colours are no use; the views' own pixels are.
     size = (config.picture, config.picture)
     colours = torch.nn.functional.interpolate(sample.views.rgb[:4].permute(0, 3, 1, 2), size=size, mode="area")
-    given = replace(given, colours=colours)
+    given = replace(given, colours=colours, alphas=resized_alphas(sample, config.picture))
     network = LatentTransformer(config)
     optimiser = torch.optim.Adam(network.parameters(), 2e-3)
     weights = replace(LossWeights(), perceptual=0.0, parts=0.0)
     cameras = frame.cameras(sample.cameras)
     history = []
     for _ in range(30):
-        splats = network(given)
-        terms, _ = picture_losses(splats, cameras, sample.views, codec, weights, 48)
-        depth, opacity = geometry_loss(splats, sample.views[:4], frame, config)
-        loss = terms["colour"] + terms["mask"] + 2 * depth + opacity
+        maps = network(given)
+        terms, _ = picture_losses(network.splats(given, maps), cameras, sample.views, codec, weights, 48)
+        depth = geometry_loss(maps, sample.views[:4], frame)
+        loss = terms["colour"] + terms["mask"] + 2 * depth
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         history.append((float(terms["colour"]), float(depth)))
     assert history[-1][0] < 0.35 * history[0][0]
     assert history[-1][1] < 0.8 * history[0][1]
-    assert len(to_gaussians(network(given))) > 500
+    assert len(to_gaussians(network.splats(given, network(given)))) > 500
 
 
 def test_orbit_at_use_is_the_orbit_of_training() -> None:
@@ -299,7 +377,7 @@ def test_missing_and_damaged_weights_are_told(tmp_path: Path) -> None:
     path.write_bytes(b"not weights at all")
     with pytest.raises(BackendError, match="damaged"):
         read_network(network, path)
-    save_weights(LatentCodec(8, 8).state_dict(), path)
+    save_weights(LatentCodec(8).state_dict(), path)
     with pytest.raises(BackendError, match="another version"):
         read_network(network, path)
     save_weights(network.state_dict(), path)

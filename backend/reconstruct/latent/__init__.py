@@ -1,7 +1,7 @@
 """The latent reconstruction transformer."""
 
 from .config import CONFIGS, LatentConfig
-from .model import LatentInput, LatentTransformer, PixelSplats
+from .model import LatentInput, LatentTransformer, PixelSplats, SplatMaps
 from .views import BodyMaps, ViewCameras, draw_body, pluecker
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "LatentInput",
     "LatentTransformer",
     "PixelSplats",
+    "SplatMaps",
     "ViewCameras",
     "draw_body",
     "pluecker",

@@ -21,8 +21,11 @@ class LatentConfig:
         window: an image token sees the body tokens that project within this many tokens of it; 0 its own cell alone,
             None all of them.
         cross_every: a layer that looks at the body after every so many layers.
-        body_maps: also give each view's maps of the body (depth, normal, mask) with the latents.
-        output: pixels a side of the splat maps of all views but the first; the first has ``reference``.
+        body_maps: also give each view's maps of the body (depth, normal, mask) and of the outlines' hull with the
+            latents.
+        output: pixels a side of the maps of splat parameters.
+        splats: pixels a side of the splat maps of all views but the first: parameters are interpolated to them,
+            colours are the views' own.
         reference: pixels a side of the photo's own splat map.
         decoder: channels of the convolutions that make splats out of tokens.
         reach: how far along its ray a splat may lie from the body, in half picture widths at the body's distance.
@@ -33,17 +36,18 @@ class LatentConfig:
     channels: int = 4
     views: int = 4
     patch: int = 2
-    width: int = 256
-    depth: int = 8
-    heads: int = 8
+    width: int = 192
+    depth: int = 6
+    heads: int = 6
     mlp: int = 4
     body_tokens: int = 864
     window: int | None = 2
     cross_every: int = 2
     body_maps: bool = True
     output: int = 128
+    splats: int = 256
     reference: int = 512
-    decoder: int = 48
+    decoder: int = 32
     reach: float = 0.35
 
     @property
@@ -69,10 +73,12 @@ def full() -> LatentConfig:
         patch=2,
         width=512,
         depth=12,
+        heads=8,
         body_tokens=6890,
         cross_every=1,
         body_maps=False,
         output=128,
+        splats=128,
         reference=128,
         decoder=128,
     )
@@ -81,7 +87,16 @@ def full() -> LatentConfig:
 def smoke() -> LatentConfig:
     """Small enough for tests."""
     return LatentConfig(
-        picture=64, width=32, depth=2, heads=2, body_tokens=64, output=32, reference=64, decoder=16, cross_every=1
+        picture=64,
+        width=32,
+        depth=2,
+        heads=2,
+        body_tokens=64,
+        output=32,
+        splats=64,
+        reference=64,
+        decoder=16,
+        cross_every=1,
     )
 
 

@@ -2,8 +2,8 @@
 
 After HumanSplat (Pan et al., NeurIPS 2024): latents with ray coordinates become tokens; tokens attend within and across
 views and to the body tokens that project near them; splats are decoded for every pixel. Beyond it: splats lie along
-their pixel's ray relative to the body, colours start from the views' own pixels, and the photo's view is decoded at
-the photo's resolution.
+their pixel's ray relative to the body, the outlines' hull is given as a map, colours start from the views' own pixels,
+and the photo's splats have the photo's resolution.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ...avatar.quaternion import from_matrix
 from .config import LatentConfig
+from .hull import HULL_CHANNELS, hull_maps
 from .layers import Block, body_window
 from .views import BodyMaps, ViewCameras, pluecker
 
@@ -24,6 +26,15 @@ _BODY_FEATURES = 11
 """Of a body token: position 3, normal 3, latent of the photo 4, whether the photo sees it 1."""
 
 
+_BODY_MAPS = 5
+_OPAQUE = 3.0
+"""Logit of the opacity that splats begin with."""
+_EDGE = 0.04
+"""Half picture widths: neighbouring depths farther apart than this lie on different limbs."""
+_RIM = 0.9
+"""Coverage below which a pixel's colour is mixed with what is behind the person."""
+
+
 @dataclass(frozen=True)
 class LatentInput:
     """One person. World: metres over ``scale``, the body's pelvis at the origin.
@@ -31,23 +42,36 @@ class LatentInput:
     Attributes:
         latents: [V, 4, L, L], view 0 the photo's.
         colours: [V, 3, R, R] the views' own pixels (decoded from their latents) in 0..1 over white; R = ``picture``.
+        alphas: [V, R, R] their coverage.
         photo: [3, P, P] the photo over white, P = ``reference``.
         photo_alpha: [P, P] its matte.
         cameras: V of them.
         body_points, body_normals: [M, 3] of the body tokens.
         maps: the body from all views at ``output`` pixels.
-        photo_maps: the body from the photo's view at ``reference`` pixels.
     """
 
     latents: torch.Tensor
     colours: torch.Tensor
+    alphas: torch.Tensor
     photo: torch.Tensor
     photo_alpha: torch.Tensor
     cameras: ViewCameras
     body_points: torch.Tensor
     body_normals: torch.Tensor
     maps: BodyMaps
-    photo_maps: BodyMaps
+
+
+@dataclass(frozen=True)
+class SplatMaps:
+    """What the network says of every pixel of its maps.
+
+    Attributes:
+        raw: [V, 12, S, S], S = ``output``.
+        depth: [V, S, S] along the camera's axis.
+    """
+
+    raw: torch.Tensor
+    depth: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -60,9 +84,7 @@ class PixelSplats:
         scale: [N, 3].
         opacity: [N].
         rgb: [N, 3].
-        depth: [N] along the pixel's camera axis.
         view: int64 [N].
-        pixel: int64 [N], row-major in that view's splat map.
         face: int64 [N] the body face that the splat is placed relative to.
     """
 
@@ -71,39 +93,49 @@ class PixelSplats:
     scale: torch.Tensor
     opacity: torch.Tensor
     rgb: torch.Tensor
-    depth: torch.Tensor
     view: torch.Tensor
-    pixel: torch.Tensor
     face: torch.Tensor
 
 
+class _Residual(nn.Module):
+    """Two convolutions beside the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.GroupNorm(4, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(4, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, C, S, S] to the same shape."""
+        return x + self.layers(x)
+
+
 class _Refiner(nn.Module):
-    """Convolutions that join upsampled features with maps of the same size and give splat channels."""
+    """Convolutions at full and at half size that join upsampled features with maps and give splat channels."""
 
     def __init__(self, features: int, maps: int, channels: int) -> None:
         super().__init__()
         self.enter = nn.Conv2d(features + maps, channels, 3, padding=1)
-        self.layers = nn.ModuleList(
-            nn.Sequential(
-                nn.GroupNorm(1, channels),
-                nn.SiLU(),
-                nn.Conv2d(channels, channels, 3, padding=1),
-                nn.GroupNorm(1, channels),
-                nn.SiLU(),
-                nn.Conv2d(channels, channels, 3, padding=1),
-            )
-            for _ in range(2)
-        )
+        self.before = _Residual(channels)
+        self.down = nn.Conv2d(channels, 2 * channels, 2, 2)
+        self.middle = nn.Sequential(_Residual(2 * channels), _Residual(2 * channels))
+        self.up = nn.Conv2d(2 * channels, 4 * channels, 1)
+        self.after = _Residual(channels)
         self.leave = nn.Conv2d(channels, SPLAT_CHANNELS, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, features: torch.Tensor, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Splat channels and the features before them."""
-        x = self.enter(torch.cat([features, maps], 1))
-        for layer in self.layers:
-            x = x + layer(x)
-        return self.leave(functional.silu(x)), x
+    def forward(self, features: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+        """Splat channels [V, 12, S, S]."""
+        x = self.before(self.enter(torch.cat([features, maps], 1)))
+        x = x + functional.pixel_shuffle(self.up(self.middle(self.down(x))), 2)
+        return self.leave(functional.silu(self.after(x)))
 
 
 class LatentTransformer(nn.Module):
@@ -113,7 +145,7 @@ class LatentTransformer(nn.Module):
         super().__init__()
         self.config = config
         c = config
-        token_channels = c.channels + 6 + (5 if c.body_maps else 0)
+        token_channels = c.channels + 6 + (_BODY_MAPS + HULL_CHANNELS if c.body_maps else 0)
         self.enter = nn.Conv2d(token_channels, c.width, c.patch, c.patch)
         self.place = nn.Parameter(torch.randn(1, c.cells * c.cells, c.width) * 0.02)
         self.is_photo = nn.Parameter(torch.randn(2, c.width) * 0.02)
@@ -134,31 +166,40 @@ class LatentTransformer(nn.Module):
         self.norm = nn.LayerNorm(c.width)
         up = c.output // c.cells
         self.spread = nn.Linear(c.width, c.decoder * up * up)
-        self.refine = _Refiner(c.decoder, 3 + 5, c.decoder)
-        self.refine_photo = _Refiner(c.decoder, 4 + 5, c.decoder // 2) if c.reference > c.output else None
+        self.refine = _Refiner(c.decoder, 4 + _BODY_MAPS + HULL_CHANNELS, c.decoder)
 
-    def tokens(self, given: LatentInput) -> torch.Tensor:
-        """Features [V, cells * cells, C] of all views."""
+    def tokens(self, given: LatentInput, maps: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+        """Features [V, cells, cells, C] of all views.
+
+        Args:
+            given: see there.
+            maps: [V, 9, S, S] of body and hull.
+            shown: bool [V, cells, cells]; the other cells are empty, their features zero.
+        """
         c = self.config
-        distance = given.cameras.world_to_camera[:, 2, 3]
         entered = [given.latents, pluecker(given.cameras, c.grid)]
         if c.body_maps:
-            entered.append(given.maps.resized(c.grid).stacked(distance))
+            entered.append(functional.interpolate(maps, size=(c.grid, c.grid), mode="area"))
         x = self.enter(torch.cat(entered, 1)).flatten(2).transpose(1, 2)
         views = len(x)
         photo = torch.cat([self.is_photo[:1], self.is_photo[1:].expand(views - 1, -1)])
-        x = (x + self.place + photo[:, None]).flatten(0, 1)[None]
-        body, window = self._body(given) if c.body_tokens else (None, None)
+        kept = torch.nonzero(shown.flatten())[:, 0]
+        x = (x + self.place + photo[:, None]).flatten(0, 1)[kept][None]
+        body, window = self._body(given, kept) if c.body_tokens else (None, None)
         earlier: list[torch.Tensor] = []
         half = c.depth // 2
         for number, block in enumerate(self.blocks):
             x = block(x, body, window, earlier.pop() if number >= c.depth - half else None)
             if number < half:
                 earlier.append(x)
-        return self.norm(x)[0].unflatten(0, (views, -1))
+        out = x.new_zeros(shown.numel(), c.width).index_copy(0, kept, self.norm(x)[0])
+        return out.unflatten(0, shown.shape)
 
-    def _body(self, given: LatentInput) -> tuple[torch.Tensor, torch.Tensor]:
-        """Body tokens [1, M + 1, C] and their windows; the last token is seen by all, so that no window is empty."""
+    def _body(self, given: LatentInput, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Body tokens [1, M + 1, C] and the windows of the image tokens ``kept``.
+
+        The last token is seen by all, so that no window is empty.
+        """
         c = self.config
         place = given.cameras.project(given.body_points)
         at = place[:1, :, :2] * 2 - 1
@@ -167,103 +208,115 @@ class LatentTransformer(nn.Module):
         towards = -(given.body_normals @ photo[:3, :3].T)[:, 2:]
         features = torch.cat([given.body_points, given.body_normals, latent[0, :, 0].T, (towards > 0).to(latent)], 1)
         tokens = self.body_block(self.body_enter(features)[None])
-        window = body_window(place[None, ..., :2], c.cells, c.window)
+        window = body_window(place[None, ..., :2], c.cells, c.window)[:, kept]
         tokens = torch.cat([tokens, self.nobody[None]], 1)
         return tokens, torch.cat([window, torch.ones_like(window[..., :1])], -1)
 
-    def forward(self, given: LatentInput, threshold: float = 0.0) -> PixelSplats:
-        """Splats of the person.
+    def forward(self, given: LatentInput) -> SplatMaps:
+        """The splats' parameters, before they become splats; see :meth:`splats`."""
+        c = self.config
+        distance = given.cameras.world_to_camera[:, 2, 3]
+        known = torch.cat([given.maps.stacked(distance), hull_maps(given.alphas, given.cameras, given.maps)], 1)
+        pictures = torch.cat([given.colours, given.alphas[:, None]], 1)
+        pictures = functional.interpolate(pictures, size=(c.output, c.output), mode="area")
+        # Most of the pictures is empty: attention leaves those cells out, convolutions what lies around the rest.
+        person = torch.maximum(pictures[:, 3], given.maps.mask) > 0.02
+        shown = functional.adaptive_max_pool2d(person.float(), c.cells) > 0
+        rows, columns = (_extent(shown.any(0).any(k)) for k in (1, 0))
+        x = self.spread(self.tokens(given, known, shown)[:, rows, columns]).permute(0, 3, 1, 2)
+        up = c.output // c.cells
+        x = functional.pixel_shuffle(x, up)
+        fine = [slice(part.start * up, part.stop * up) for part in (rows, columns)]
+        seen = torch.cat([pictures * 2 - 1, known], 1)[:, :, fine[0], fine[1]]
+        raw = self.refine(x, seen)
+        around = [fine[1].start, c.output - fine[1].stop, fine[0].start, c.output - fine[0].stop]
+        raw = functional.pad(raw, around)
+        half_width = (distance / (2 * given.cameras.focal))[:, None, None]
+        return SplatMaps(raw, given.maps.depth + torch.tanh(raw[:, 0]) * c.reach * half_width)
+
+    def splats(self, given: LatentInput, maps: SplatMaps, threshold: float = 0.0) -> PixelSplats:
+        """Splats of the pixels that show the person.
 
         Args:
             given: latents, colours, cameras and body.
+            maps: what :meth:`forward` says of them.
             threshold: splats less opaque than this are left out.
         """
         c = self.config
-        x = self.spread(self.tokens(given))
-        up = c.output // c.cells
-        x = x.unflatten(1, (c.cells, c.cells)).permute(0, 3, 1, 2)
-        x = functional.pixel_shuffle(x, up)
-        distance = given.cameras.world_to_camera[:, 2, 3]
-        colours = functional.interpolate(given.colours, size=(c.output, c.output), mode="area")
-        raw, features = self.refine(x, torch.cat([colours * 2 - 1, given.maps.stacked(distance)], 1))
-        parts = []
-        first = 0
-        if self.refine_photo is not None:
-            size = (c.reference, c.reference)
-            wide = functional.interpolate(features[:1], size=size, mode="bilinear", align_corners=False)
-            maps = torch.cat(
-                [(given.photo * 2 - 1)[None], given.photo_alpha[None, None], given.photo_maps.stacked(distance[:1])], 1
-            )
-            fine, _ = self.refine_photo(wide, maps)
-            fine = fine + functional.interpolate(raw[:1], size=size, mode="bilinear", align_corners=False)
-            cameras = ViewCameras(*(v[:1] for v in vars(given.cameras).values()))
-            parts.append(self._splats(fine, given.photo[None], given.photo_maps, cameras, 0, given.photo_alpha))
-            first = 1
-        cameras = ViewCameras(*(v[first:] for v in vars(given.cameras).values()))
-        maps = BodyMaps(*(v[first:] for v in vars(given.maps).values()))
-        parts.append(self._splats(raw[first:], colours[first:], maps, cameras, first, None))
-        splats = PixelSplats(*(torch.cat(v) for v in zip(*(vars(p).values() for p in parts))))
-        if threshold <= 0:
-            return splats
-        kept = splats.opacity >= threshold
+        photo = self._splats(given, maps, slice(0, 1), given.photo[None], given.photo_alpha[None])
+        size = (c.splats, c.splats)
+        colours = functional.interpolate(given.colours[1:], size=size, mode="area")
+        alphas = functional.interpolate(given.alphas[1:, None], size=size, mode="area")[:, 0]
+        others = self._splats(given, maps, slice(1, None), colours, alphas)
+        splats = PixelSplats(*(torch.cat(v) for v in zip(vars(photo).values(), vars(others).values())))
+        kept = splats.opacity > threshold
         return PixelSplats(*(v[kept] for v in vars(splats).values()))
 
     def _splats(
-        self,
-        raw: torch.Tensor,
-        colours: torch.Tensor,
-        maps: BodyMaps,
-        cameras: ViewCameras,
-        first: int,
-        alpha: torch.Tensor | None,
+        self, given: LatentInput, maps: SplatMaps, views: slice, colours: torch.Tensor, alphas: torch.Tensor
     ) -> PixelSplats:
-        """Splats of all pixels of maps ``raw`` [V, 12, S, S]; ``alpha`` [S, S] bounds the photo's opacities."""
-        c = self.config
-        views, _, size, _ = raw.shape
-        raw = raw.permute(0, 2, 3, 1)
-        half_width = (cameras.world_to_camera[:, 2, 3] / (2 * cameras.focal))[:, None, None]
-        depth = maps.depth + torch.tanh(raw[..., 0]) * c.reach * half_width
+        """Splats of the pixels of ``colours`` [V, 3, S, S] and ``alphas`` [V, S, S] that show the person."""
+        cameras = ViewCameras(*(v[views] for v in vars(given.cameras).values()))
+        size = colours.shape[-1]
+        raw = functional.interpolate(maps.raw[views], size=(size, size), mode="bilinear", align_corners=False)
+        shown = torch.nonzero(alphas > 0.02, as_tuple=True)
+        view, row, column = shown
+        raw = raw.permute(0, 2, 3, 1)[shown]
+        depth = _enlarged(maps.depth[views], size)[shown]
         origins, directions = cameras.rays(size)
-        position = origins[:, None, None] + depth[..., None] * directions
+        position = origins[view] + depth[:, None] * directions[shown]
         # A splat covers its pixel; it is thinner along the ray.
-        footprint = depth / (cameras.focal[:, None, None] * size)
+        footprint = depth / (cameras.focal[view] * size)
         base = raw.new_tensor([0.75, 0.75, 0.4])
-        scale = footprint[..., None] * base * torch.exp(raw[..., 2:5].clamp(-3, 2))
-        local = functional.normalize(raw[..., 5:9] + raw.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
+        scale = footprint[:, None] * base * torch.exp(raw[:, 2:5].clamp(-3, 2))
+        local = functional.normalize(raw[:, 5:9] + raw.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
         turn = _quaternion(cameras.world_to_camera[:, :3, :3].transpose(1, 2))
-        rotation = _multiply(turn[:, None, None].expand_as(local), local)
-        # Where the body is, splats begin opaque, beside it transparent.
-        opacity = torch.sigmoid(raw[..., 1] * 2 + 6 * maps.mask - 3)
-        if alpha is not None:
-            opacity = opacity * alpha.clamp(0, 1)
-        rgb = (colours.permute(0, 2, 3, 1) + 0.5 * torch.tanh(raw[..., 9:12])).clamp(0, 1)
-        count = views * size * size
-        view = (torch.arange(count, device=raw.device) // (size * size)) + first
+        step = given.maps.face.shape[-1] / size
+        face = given.maps.face[views][view, (row * step).long(), (column * step).long()]
         return PixelSplats(
-            position=position.reshape(count, 3),
-            rotation=rotation.reshape(count, 4),
-            scale=scale.reshape(count, 3),
-            opacity=opacity.reshape(count),
-            rgb=rgb.reshape(count, 3),
-            depth=depth.reshape(count),
-            view=view,
-            pixel=torch.arange(count, device=raw.device) % (size * size),
-            face=maps.face.reshape(count),
+            position=position,
+            rotation=_multiply(turn[view], local),
+            scale=scale,
+            opacity=torch.sigmoid(raw[:, 1] * 2 + _OPAQUE) * alphas[shown].clamp(0, 1),
+            rgb=(_own_colours(colours, alphas).permute(0, 2, 3, 1)[shown] + 0.5 * torch.tanh(raw[:, 9:12])).clamp(0, 1),
+            view=view + (views.start or 0),
+            face=face,
         )
 
 
+def _extent(any_there: torch.Tensor) -> slice:
+    """From the first to the last true of bool [N]; all where none is."""
+    found = torch.nonzero(any_there)[:, 0]
+    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, len(any_there))
+
+
+def _enlarged(depth: torch.Tensor, size: int) -> torch.Tensor:
+    """Depth [V, S, S] at ``size`` pixels a side: interpolated within a limb, not between one and what is behind it."""
+    d = depth[:, None]
+    smooth = functional.interpolate(d, size=(size, size), mode="bilinear", align_corners=False)
+    plain = functional.interpolate(d, size=(size, size), mode="nearest-exact")
+    padded = functional.pad(d.detach(), (1, 1, 1, 1), mode="replicate")
+    spread = functional.max_pool2d(padded, 3, 1) + functional.max_pool2d(-padded, 3, 1)
+    edge = functional.interpolate(spread, size=(size, size), mode="nearest-exact") > _EDGE
+    return torch.where(edge, plain, smooth)[:, 0]
+
+
+def _own_colours(colours: torch.Tensor, alphas: torch.Tensor) -> torch.Tensor:
+    """Colours [V, 3, S, S] whose rim, mixed with white, is taken from the person's pixels beside it."""
+    solid = (alphas > _RIM).to(colours)[:, None]
+    mixed = colours
+    for reach in (2, 4):
+        total = functional.avg_pool2d(torch.cat([colours * solid, solid], 1), 2 * reach + 1, 1, reach)
+        near = total[:, :3] / total[:, 3:].clamp(min=1e-6)
+        mixed = torch.where((solid == 0) & (total[:, 3:] > 1e-3), near, mixed)
+        if reach == 2:
+            solid, colours = torch.maximum(solid, (total[:, 3:] > 1e-3).to(solid)), mixed
+    return mixed
+
+
 def _quaternion(matrix: torch.Tensor) -> torch.Tensor:
-    """Unit quaternions [V, 4] wxyz of rotation matrices [V, 3, 3]: the eigenvector of Bar-Itzhack's matrix (2000)."""
-    m = matrix.double()
-    xx, yy, zz = m[:, 0, 0], m[:, 1, 1], m[:, 2, 2]
-    rows = [
-        [xx + yy + zz, m[:, 2, 1] - m[:, 1, 2], m[:, 0, 2] - m[:, 2, 0], m[:, 1, 0] - m[:, 0, 1]],
-        [m[:, 2, 1] - m[:, 1, 2], xx - yy - zz, m[:, 0, 1] + m[:, 1, 0], m[:, 0, 2] + m[:, 2, 0]],
-        [m[:, 0, 2] - m[:, 2, 0], m[:, 0, 1] + m[:, 1, 0], yy - xx - zz, m[:, 1, 2] + m[:, 2, 1]],
-        [m[:, 1, 0] - m[:, 0, 1], m[:, 0, 2] + m[:, 2, 0], m[:, 1, 2] + m[:, 2, 1], zz - xx - yy],
-    ]
-    _, vectors = torch.linalg.eigh(torch.stack([torch.stack(r, -1) for r in rows], -2))
-    return vectors[..., -1].to(matrix.dtype)
+    """Unit quaternions [V, 4] wxyz of rotation matrices [V, 3, 3]."""
+    return torch.as_tensor(from_matrix(matrix.detach().cpu().double().numpy())).to(matrix)
 
 
 def _multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
+from ...avatar.quaternion import from_matrix, to_matrix
 from ...body.fit import BodyFit
 from ...body.model import BodyModel
 from ...errors import BackendError
@@ -21,13 +22,18 @@ from ...rendering.triangles import vertex_normals
 from ..types import Reconstruction
 from .codec import LatentCodec
 from .config import LatentConfig
-from .model import LatentInput, LatentTransformer, PixelSplats
-from .views import ViewCameras, draw_body, spread_points
+from .inputs import network_input
+from .model import LatentInput, LatentTransformer
+from .views import ViewCameras, spread_points
 
 AZIMUTHS = (0.0, 90.0, 180.0, 270.0)
 """Degrees around the person's pelvis, counted from the photo to the person's left side."""
 _OPACITY = 0.03
 Step = Callable[[float, str], None]
+Pictures = Callable[[Reconstruction, PreparedPhoto, np.ndarray, float, int], torch.Tensor]
+"""What shows the person from other sides: called with the ``surface`` avatar, the photo, the cameras (world to camera
+[V - 1, 4, 4] in metres, from the photo camera's space), their focal length in picture widths and the pixels a side;
+answers with pictures [V - 1, 3, S, S] in 0..1 over white."""
 
 
 def read_network(network: nn.Module, path: Path) -> nn.Module:
@@ -126,41 +132,33 @@ class LatentReconstructor:
         photo: PreparedPhoto,
         base: Reconstruction,
         step: Step = lambda fraction, text: None,
+        pictures: Pictures | None = None,
         latents: torch.Tensor | None = None,
     ) -> Reconstruction:
         """Splats of the person in the photo's pose.
 
         Args:
             fit, photo: of the stages before.
-            base: the ``surface`` preset's avatar: its clothed surface is what splats are bound to, and its pictures
-                stand in for the other views where no synthesizer gives them.
+            base: the ``surface`` preset's avatar: its clothed surface is what splats are bound to.
             step: told of progress.
-            latents: [V - 1, 4, L, L] of the other views from a synthesizer.
+            pictures: of the other views; None takes those of ``base``.
+            latents: [V - 1, 4, L, L] of the other views from a synthesizer, instead of pictures.
 
         Returns:
             Splats in camera space, on ``base.surface``.
         """
         step(0.0, "Drawing the body")
-        given, origin, unit = self._input(fit, photo, base, latents)
+        given, origin, unit = self._input(fit, photo, base, pictures or self._drawn, latents)
         step(0.4, "Reconstructing")
-        splats: PixelSplats = self.network(given, threshold=_OPACITY)
+        splats = self.network.splats(given, self.network(given), _OPACITY)
         step(1.0, "Reconstructing")
 
         def array(values: torch.Tensor) -> np.ndarray:
             return values.cpu().numpy().astype(np.float64)
 
-        w, x, y, z = array(functional.normalize(splats.rotation, dim=-1)).T
-        rotation = np.stack(
-            [
-                np.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], -1),
-                np.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], -1),
-                np.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], -1),
-            ],
-            1,
-        )
         return Reconstruction(
             position=array(splats.position) * unit + origin,
-            rotation=rotation,
+            rotation=to_matrix(array(functional.normalize(splats.rotation, dim=-1))),
             scale=array(splats.scale) * unit,
             opacity=array(splats.opacity),
             rgb=array(splats.rgb),
@@ -169,7 +167,12 @@ class LatentReconstructor:
         )
 
     def _input(
-        self, fit: BodyFit, photo: PreparedPhoto, base: Reconstruction, latents: torch.Tensor | None
+        self,
+        fit: BodyFit,
+        photo: PreparedPhoto,
+        base: Reconstruction,
+        pictures: Pictures,
+        latents: torch.Tensor | None,
     ) -> tuple[LatentInput, np.ndarray, float]:
         c, device = self.config, self.device
         side = photo.rgb.shape[0]
@@ -184,44 +187,24 @@ class LatentReconstructor:
 
         alpha = torch.as_tensor(photo.alpha, dtype=torch.float32, device=device)[None, None]
         rgb = torch.as_tensor(photo.rgb, dtype=torch.float32, device=device).permute(2, 0, 1)[None] / 255
-        white = rgb * alpha + (1 - alpha)
-
-        def sized(picture: torch.Tensor, size: int) -> torch.Tensor:
-            return functional.interpolate(picture, size=(size, size), mode="area")
-
-        colours = sized(white, c.picture)
-        photo_latent = self.codec.encode(colours)
         if latents is None:
-            others = torch.cat([self._picture(base, cameras, view, pelvis, unit) for view in range(1, c.views)])
-            latents = self.codec.encode(others)
-        decoded = self.codec.decode(latents).clamp(0, 1)
-        first = ViewCameras(*(v[:1] for v in vars(cameras).values()))
-        given = LatentInput(
-            latents=torch.cat([photo_latent, latents]),
-            colours=torch.cat([colours, decoded]),
-            photo=sized(white, c.reference)[0],
-            photo_alpha=sized(alpha, c.reference)[0, 0],
-            cameras=cameras,
-            body_points=points[self.tokens],
-            body_normals=normals[self.tokens],
-            maps=draw_body(points, normals, faces, cameras, c.output),
-            photo_maps=draw_body(points, normals, faces, first, c.reference),
-        )
+            matrices = cameras.world_to_camera[1:].cpu().numpy().astype(np.float64)
+            matrices[:, :3, 3] = matrices[:, :3, 3] * unit - matrices[:, :3, :3] @ pelvis
+            others = pictures(base, photo, matrices, float(cameras.focal[0]), c.picture)
+            latents = self.codec.encode(others.to(device))
+        white = rgb * alpha + (1 - alpha)
+        given = network_input(c, self.codec, cameras, points, normals, faces, self.tokens, white, alpha, latents)
         return given, pelvis, unit
 
-    def _picture(
-        self, base: Reconstruction, cameras: ViewCameras, view: int, pelvis: np.ndarray, unit: float
+    def _drawn(
+        self, base: Reconstruction, photo: PreparedPhoto, matrices: np.ndarray, focal: float, size: int
     ) -> torch.Tensor:
-        """[1, 3, S, S] of the ``surface`` avatar over white from one of the cameras."""
-        from ...avatar.quaternion import from_matrix
-
-        matrix = cameras.world_to_camera[view].cpu().numpy().astype(np.float64)
-        matrix[:3, 3] *= unit
-        matrix[:3, 3] -= matrix[:3, :3] @ pelvis
-        size = self.config.picture
-        rgba = render_gaussians(
-            base.position, from_matrix(base.rotation), base.scale, base.opacity, base.rgb,
-            focal=float(cameras.focal[view]) * size, size=(size, size), world_to_camera=matrix, device=self.device,
-        )  # fmt: skip
-        white = rgba[..., :3] + (1 - rgba[..., 3:])
-        return torch.as_tensor(white, device=self.device).permute(2, 0, 1)[None]
+        """The ``surface`` avatar's own pictures, see :data:`Pictures`."""
+        out = []
+        for matrix in matrices:
+            rgba = render_gaussians(
+                base.position, from_matrix(base.rotation), base.scale, base.opacity, base.rgb,
+                focal=focal * size, size=(size, size), world_to_camera=matrix, device=self.device,
+            )  # fmt: skip
+            out.append(torch.as_tensor(rgba[..., :3] + (1 - rgba[..., 3:]), dtype=torch.float32))
+        return torch.stack(out).permute(0, 3, 1, 2)
