@@ -27,12 +27,17 @@ from .prepare import BlazePose, PreparedPhoto, load_photo, prepare
 from .progress import CancelCheck, ProgressCallback, Reporter
 from .reconstruct import Reconstruction, SurfaceReconstructor
 from .reconstruct.latent.config import CONFIGS
-from .reconstruct.latent.stage import LatentReconstructor, Pictures
+from .reconstruct.latent.stage import LatentReconstructor, Orbit, OtherViews, Step, drawn_views
 from .rendering import render_splats
+from .synthesize import CONFIGS as SYNTHESIZERS
+from .synthesize import Synthesizer
 
 PREVIEW_SIZE = 512
 _MIN_FREE_BYTES = 64 * 1024 * 1024
 _STAGES = {"prepare": 1.0, "body": 1.5, "reconstruct": 4.0, "bind": 0.3, "save": 2.0}
+_LATENT_STAGES = {
+    "prepare": 1.0, "body": 1.5, "surface": 4.0, "synthesize": 4.0, "reconstruct": 2.0, "bind": 0.5, "save": 2.0
+}  # fmt: skip
 _CAMERA_TO_WORLD = np.diag([1.0, -1.0, -1.0])
 """OpenCV axes (y down, z away) to the avatar's (y up, z towards the camera): half a turn about x."""
 
@@ -60,6 +65,16 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+@dataclass(frozen=True)
+class _Chosen:
+    """The networks of a preset; both are None for ``surface``. What an avatar says of their weights; warnings."""
+
+    networks: LatentReconstructor | None
+    views: OtherViews | None
+    described: list[dict[str, str]]
+    warnings: tuple[str, ...]
+
+
 class Pipeline:
     """Keeps networks and bodies warm between photos.
 
@@ -72,6 +87,7 @@ class Pipeline:
         self._networks: BlazePose | None = None
         self._bodies: dict[str, tuple[BodyModel, BodyFitter, SurfaceReconstructor]] = {}
         self._latent: dict[tuple[str, str], LatentReconstructor] = {}
+        self._synthesizers: dict[tuple[str, str], Synthesizer] = {}
 
     def load(self, body: str = "neutral") -> None:
         """Load the networks and one body; cheap when they are loaded already.
@@ -108,14 +124,43 @@ class Pipeline:
             )
         return self._latent[preset, body]
 
-    def _networks_or_warning(self, options: ReconstructOptions) -> tuple[LatentReconstructor | None, tuple[str, ...]]:
-        """The networks that the preset needs; none, and a sentence why, where they cannot be had."""
+    def synthesizer(self, preset: str, body: str = "neutral") -> Synthesizer:
+        """The network that imagines the other sides, loaded on first use.
+
+        Raises:
+            BackendError: kinds ``weights_missing``, ``weights_damaged``.
+        """
+        if (preset, body) not in self._synthesizers:
+            self.load(body)
+            self._synthesizers[preset, body] = Synthesizer(
+                SYNTHESIZERS[preset](), WEIGHTS_FOLDER / preset, self._bodies[body][0], self.device
+            )
+        return self._synthesizers[preset, body]
+
+    def _chosen(self, options: ReconstructOptions, views: OtherViews | None) -> _Chosen:
+        """What the preset works with; where something cannot be had, what takes its place and a sentence why."""
         if options.preset == "surface":
-            return None, ()
+            return _Chosen(None, None, [], ())
         try:
-            return self.latent(options.preset, options.body), ()
+            networks = self.latent(options.preset, options.body)
         except BackendError as error:
-            return None, (f"{error.message} The preset surface was used instead.",)
+            return _Chosen(None, None, [], (f"{error.message} The preset surface was used instead.",))
+        if views is not None:
+            return _Chosen(networks, views, networks.described, ())
+        try:
+            synthesizer = self.synthesizer(options.preset, options.body)
+        except BackendError as error:
+            said = f"{error.message} The other sides are drawn from the preset surface instead."
+            return _Chosen(networks, drawn_views, networks.described, (said,))
+
+        def imagined(orbit: Orbit, step: Step) -> torch.Tensor:
+            rgb, alpha = orbit.small_photo()
+            latents = synthesizer.synthesize(
+                orbit.codec.encode(rgb), rgb, alpha, orbit.cameras, orbit.vertices, seed=options.seed, step=step
+            )
+            return latents[1:]
+
+        return _Chosen(networks, imagined, [*networks.described, *synthesizer.described], ())
 
     def reconstruct(
         self,
@@ -124,12 +169,12 @@ class Pipeline:
         options: ReconstructOptions | None = None,
         progress: ProgressCallback | None = None,
         cancelled: CancelCheck | None = None,
-        pictures: Pictures | None = None,
+        views: OtherViews | None = None,
     ) -> ReconstructResult:
         """Write the avatar package of the person in ``image`` to the folder ``output``.
 
         Nothing is written before everything is computed; an existing avatar package at ``output`` is replaced. Presets
-        with networks take the person's other sides from ``pictures`` where it is given.
+        with networks take the person's other sides from ``views`` where it is given, else from the synthesizer.
 
         Raises:
             BackendError: see its ``kind``; :class:`~backend.errors.Cancelled` when ``cancelled`` said so.
@@ -139,7 +184,9 @@ class Pipeline:
             raise BackendError(
                 "preset_unknown", f"There is no preset {options.preset}.", f"Choose one of: {', '.join(PRESETS)}."
             )
-        report = Reporter(_STAGES, progress, cancelled)
+        chosen = self._chosen(options, views)
+        networks = chosen.networks
+        report = Reporter(_STAGES if networks is None else _LATENT_STAGES, progress, cancelled)
         seconds: dict[str, float] = {}
 
         @contextmanager
@@ -157,28 +204,24 @@ class Pipeline:
             report.step("prepare", 0.4, "Finding the person")
             photo = prepare(photo_file, self.networks(), options.person)
         body, fitter, preset = self._bodies[options.body]
-        networks, warnings = self._networks_or_warning(options)
         with timed("body", "Fitting the body"):
             fit = fitter.fit(photo, report.check)
-        with timed("reconstruct", "Reconstructing"):
-            share = 1.0 if networks is None else 0.7
-            reconstruction = preset.reconstruct(
-                fit, photo, lambda fraction, text: report.step("reconstruct", share * fraction, text)
-            )
-            if networks is not None:
+        first = "reconstruct" if networks is None else "surface"
+        with timed(first, "Clothing the body"):
+            reconstruction = preset.reconstruct(fit, photo, lambda fraction, text: report.step(first, fraction, text))
+        if networks is not None:
+            with timed("synthesize", "Imagining the other sides"):
+                orbit = networks.orbit(fit, photo, reconstruction)
+                others = chosen.views(orbit, lambda fraction, text: report.step("synthesize", fraction, text))
+            with timed("reconstruct", "Reconstructing"):
                 reconstruction = networks.reconstruct(
-                    fit,
-                    photo,
-                    reconstruction,
-                    lambda fraction, text: report.step("reconstruct", share + (1 - share) * fraction, text),
-                    pictures,
+                    orbit, others, lambda fraction, text: report.step("reconstruct", fraction, text)
                 )
         with timed("bind", "Binding to the body"):
             used = options if networks is not None else replace(options, preset="surface")
             avatar = assemble_avatar(body, fit, photo, reconstruction, used)
-            weights = [] if networks is None else networks.described
-            generator = avatar.generator | {"weights": weights}
-            avatar = replace(avatar, generator=generator, warnings=(*photo.warnings, *warnings))
+            generator = avatar.generator | {"weights": chosen.described}
+            avatar = replace(avatar, generator=generator, warnings=(*photo.warnings, *chosen.warnings))
         with timed("save", "Rendering the preview"):
             preview = _png(self._preview(avatar, photo))
             report.step("save", 0.6, "Writing the package")

@@ -14,23 +14,26 @@ import argparse
 import contextlib
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from backend.reconstruct.latent import CONFIGS, LatentConfig, LatentTransformer
+from backend.reconstruct.latent import CONFIGS, BodyMaps, LatentConfig, LatentInput, LatentTransformer
 from backend.reconstruct.latent.codec import DiffusersCodec, LatentCodec
 from backend.reconstruct.latent.stage import read_network
-from backend.training.latent_data import latent_input
+from backend.training.latent_data import Frame, latent_input
 from backend.training.latent_losses import LossWeights, geometry_loss, picture_losses
 from backend.training.latent_pool import SamplePool
 from backend.training.loop import Average, Run, falling_rate, set_rate
 from backend.training.person.identity import body_model
 from backend.training.samples import Sample, split_seeds
+from backend.training.synthesizer_data import follow_photo
 
 
 def read_codec(arguments: argparse.Namespace, device: str) -> LatentCodec | DiffusersCodec:
@@ -74,6 +77,12 @@ class Trainer:
         self.render_size = render_size
         self.bodies = {name: body_model(name, device) for name in ("neutral", "female", "male", "child")}
 
+    def _input(self, sample: Sample, body: str, rng: np.random.Generator | None = None) -> tuple[LatentInput, Frame]:
+        """What the network takes of ``sample``; ``body``: "true", "estimated" or "none"."""
+        given = sample.body if body == "true" else None
+        taken, frame = latent_input(sample, self.config, self.codec, self.bodies, rng, given)
+        return (without_body(taken) if body == "none" else taken), frame
+
     def losses(
         self, sample: Sample, rng: np.random.Generator, renders: int, body: str
     ) -> tuple[torch.Tensor, dict[str, float]]:
@@ -83,12 +92,15 @@ class Trainer:
             sample: see there.
             rng: chooses distortions and views.
             renders: how many views are rendered; 0 leaves geometry alone.
-            body: "true" or "estimated".
+            body: "true", "estimated" or "none".
         """
-        given = sample.body if body == "true" else None
         if rng.random() < _CLEAN:
             sample = replace(sample, photo_rgb=sample.views.rgb[0], photo_alpha=sample.views.alpha[0])
-        taken, frame = latent_input(sample, self.config, self.codec, self.bodies, rng, given)
+        else:
+            # Other views come in the photo's colours, and so does what is compared with.
+            rgb = follow_photo(sample.views.rgb, sample.views.alpha, sample.photo_rgb, sample.photo_alpha)
+            sample = replace(sample, views=replace(sample.views, rgb=rgb))
+        taken, frame = self._input(sample, body, rng)
         maps = self.network(taken)
         terms = {"depth": geometry_loss(maps, sample.views[: self.config.views], frame)}
         if renders:
@@ -101,17 +113,74 @@ class Trainer:
         return total, {name: float(value.detach()) for name, value in terms.items()}
 
     @torch.no_grad()
-    def sheet(self, sample: Sample, size: int) -> tuple[np.ndarray, float]:
-        """(truth above ours, uint8; mean PSNR over all views in dB)."""
-        taken, frame = latent_input(sample, self.config, self.codec, self.bodies)
+    def drawn(self, sample: Sample, size: int, body: str = "estimated") -> tuple[torch.Tensor, torch.Tensor]:
+        """All views as they come out, and the true ones, [V, 3, size, size]."""
+        taken, frame = self._input(sample, body)
         splats = self.bare.splats(taken, self.network(taken))
         weights = replace(self.weights, perceptual=0.0, parts=0.0)
         _, drawn = picture_losses(splats, frame.cameras(sample.cameras), sample.views, self.codec, weights, size)
-        truth = torch.nn.functional.interpolate(sample.views.rgb.permute(0, 3, 1, 2), size=(size, size), mode="area")
-        error = (drawn.clamp(0, 1) - truth).pow(2).mean((1, 2, 3))
-        picture = torch.cat([torch.cat(list(truth), 2), torch.cat(list(drawn.clamp(0, 1)), 2)], 1)
-        pixels = (picture.permute(1, 2, 0).cpu().numpy() * 255).astype(np.uint8)
-        return pixels, float((-10 * error.clamp(min=1e-9).log10()).mean())
+        truth = functional.interpolate(sample.views.rgb.permute(0, 3, 1, 2), size=(size, size), mode="area")
+        return drawn.clamp(0, 1), truth
+
+    def sheet(self, people: list[Sample], size: int) -> tuple[np.ndarray, float]:
+        """(truth above ours of everyone, uint8; mean PSNR over all views in dB)."""
+        rows, errors = [], []
+        for sample in people:
+            drawn, truth = self.drawn(sample, size)
+            rows += [torch.cat(list(truth), 2), torch.cat(list(drawn), 2)]
+            errors.append((drawn - truth).pow(2).mean((1, 2, 3)))
+        pixels = (torch.cat(rows, 1).permute(1, 2, 0).cpu().numpy() * 255).astype(np.uint8)
+        return pixels, float((-10 * torch.cat(errors).clamp(min=1e-9).log10()).mean())
+
+
+def without_body(given: LatentInput) -> LatentInput:
+    """A person of whom only the place is known: the body is a plane through the pelvis, for the ablation."""
+    maps = given.maps
+    plane = given.cameras.world_to_camera[:, 2, 3][:, None, None].expand_as(maps.depth)
+    nothing = torch.zeros_like(maps.mask)
+    return replace(given, maps=BodyMaps(plane, torch.zeros_like(maps.normal), nothing, maps.face))
+
+
+def learn(
+    run: Run,
+    trainer: Trainer,
+    pool: SamplePool,
+    rng: np.random.Generator,
+    rate: float,
+    renders: int,
+    true_share: float | None = 0.3,
+    batch: int = 1,
+    backward: Callable[[torch.Tensor], None] = torch.Tensor.backward,
+) -> dict[str, float]:
+    """One step.
+
+    Args:
+        run: of the network; its optimiser may be wrapped.
+        trainer: of the same network.
+        pool: of people.
+        rng: draws.
+        rate: of learning, now.
+        renders: views that are rendered; 0 leaves geometry alone.
+        true_share: how often the true body is given; None leaves bodies out.
+        batch: people.
+        backward: of the loss.
+
+    Returns:
+        The losses' terms.
+    """
+    set_rate(run.optimiser, rate)
+    run.optimiser.zero_grad(set_to_none=True)
+    sums: dict[str, float] = {}
+    for _ in range(batch):
+        body = "none" if true_share is None else "true" if rng.random() < true_share else "estimated"
+        loss, terms = trainer.losses(pool.draw(rng), rng, renders, body)
+        backward(loss / batch)
+        sums = {k: sums.get(k, 0.0) + v / batch for k, v in terms.items()}
+    torch.nn.utils.clip_grad_norm_(trainer.bare.parameters(), 1.0)
+    run.optimiser.step()
+    run.step += 1
+    run.average.update(trainer.bare)
+    return sums
 
 
 def main() -> None:
@@ -137,12 +206,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    accelerator = None
     with contextlib.suppress(ImportError):
         from accelerate import Accelerator
 
         accelerator = Accelerator()
-    if "accelerator" not in locals():
-        accelerator = None
     device = str(accelerator.device) if accelerator else "cuda" if torch.cuda.is_available() else "cpu"
     rank = accelerator.process_index if accelerator else 0
 
@@ -165,7 +233,7 @@ def main() -> None:
     run = Run(arguments.out, network, optimiser, Average(network))
     print(f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters; {asdict(config)}; {asdict(weights)}")
     if accelerator:
-        network, optimiser = accelerator.prepare(network, optimiser)
+        network, run.optimiser = accelerator.prepare(network, optimiser)
     trainer = Trainer(config, weights, network, bare, codec, device, arguments.render_size)
     rng = np.random.default_rng([run.step, rank])
     estimate = None if arguments.estimate == "none" else arguments.estimate
@@ -174,41 +242,29 @@ def main() -> None:
     first_seed = split_seeds("train").start + 1_000_000 * rank + run.step
     for _ in range(1 if arguments.smoke else 8):
         pool.add(first_seed + pool.made)
-    held_out = pool.make(split_seeds("validation").start, augment=False)
+    validation = split_seeds("validation")
+    held_out = [pool.make(seed, augment=False) for seed in validation[: 1 if arguments.smoke else 4]]
+    backward = accelerator.backward if accelerator else torch.Tensor.backward
     owed, start, last = 0.0, time.monotonic(), time.monotonic()
     while run.step < arguments.steps and time.monotonic() - start < 60 * arguments.minutes:
         owed += arguments.people_per_step
         while owed >= 1:
             pool.add(first_seed + pool.made)
             owed -= 1
-        share = run.step / arguments.steps
-        set_rate(optimiser, arguments.rate * falling_rate(run.step, arguments.steps, 100))
-        optimiser.zero_grad(set_to_none=True)
-        sums: dict[str, float] = {}
-        for _ in range(arguments.batch):
-            renders = arguments.renders if share >= arguments.render_from else 0
-            body = "true" if rng.random() < 0.3 else "estimated"
-            loss, terms = trainer.losses(pool.draw(rng), rng, renders, body)
-            if accelerator:
-                accelerator.backward(loss / arguments.batch)
-            else:
-                (loss / arguments.batch).backward()
-            sums = {k: sums.get(k, 0.0) + v / arguments.batch for k, v in terms.items()}
-        torch.nn.utils.clip_grad_norm_(bare.parameters(), 1.0)
-        optimiser.step()
-        run.step += 1
-        run.average.update(bare)
+        rate = arguments.rate * falling_rate(run.step, arguments.steps, 100)
+        renders = arguments.renders if run.step >= arguments.render_from * arguments.steps else 0
+        terms = learn(run, trainer, pool, rng, rate, renders, batch=arguments.batch, backward=backward)
         if rank == 0 and (run.step % 20 == 0 or run.step == arguments.steps):
-            print(run.log(**sums, people=pool.made), flush=True)
-        if rank == 0 and time.monotonic() - last > 180:
+            print(run.log(**terms, people=pool.made), flush=True)
+        if rank == 0 and time.monotonic() - last > 600:
             last = time.monotonic()
             finish(run, trainer, held_out)
     if rank == 0:
         finish(run, trainer, held_out)
 
 
-def finish(run: Run, trainer: Trainer, held_out: Sample) -> None:
-    """Save, and draw the person that is held out."""
+def finish(run: Run, trainer: Trainer, held_out: list[Sample]) -> None:
+    """Save, and draw the people that are held out."""
     from PIL import Image
 
     run.save()

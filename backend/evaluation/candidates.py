@@ -21,7 +21,7 @@ from ..avatar import Avatar, Gaussians, from_rgb, joint_transforms, load_avatar,
 from ..avatar.quaternion import from_matrix
 from ..errors import BackendError
 from ..pipeline import Pipeline, ReconstructOptions
-from ..reconstruct.latent.stage import Pictures
+from ..reconstruct.latent.stage import OtherViews
 from ..training.figure import PART_INDEX, Figure
 from ..training.lighting import lit_colours, shade
 from ..training.samples import Scene
@@ -68,14 +68,14 @@ class Candidate:
     peak_bytes: int = 0
 
 
-def reconstruct(pipeline: Pipeline, photo: Path, preset: str, pictures: Pictures | None = None) -> Candidate:
+def reconstruct(pipeline: Pipeline, photo: Path, preset: str, views: OtherViews | None = None) -> Candidate:
     """The product's avatar of a photo, by way of the package that a user would get.
 
     Args:
         pipeline: warm.
         photo: a file.
         preset: of the product.
-        pictures: of the other sides, see the stage.
+        views: of the other sides, instead of a synthesizer's.
 
     Raises:
         BackendError: as the product raises it; kind ``preset_replaced`` where it took another preset than asked for.
@@ -83,7 +83,7 @@ def reconstruct(pipeline: Pipeline, photo: Path, preset: str, pictures: Pictures
     with tempfile.TemporaryDirectory(prefix="humansplat-evaluate-") as folder:
         _reset_peak()
         options = ReconstructOptions(preset=preset)
-        result = pipeline.reconstruct(photo, Path(folder) / "avatar", options, pictures=pictures)
+        result = pipeline.reconstruct(photo, Path(folder) / "avatar", options, views=views)
         peak = _peak_bytes()
         avatar = load_avatar(result.package)
     if avatar.generator["preset"] != preset:

@@ -27,7 +27,7 @@ from .candidates import TRUE_VIEWS, Candidate, perfect, reconstruct
 from .compare import Measurement, compare
 from .metrics import Lpips
 from .sources import Source
-from .true_views import true_pictures
+from .true_views import true_views
 from .truth import Truth, render_photo
 
 BACKEND = Path(__file__).resolve().parents[1]
@@ -195,8 +195,8 @@ def _candidate(settings: Settings, preset: str, index: int, truth: Truth) -> Can
     with tempfile.TemporaryDirectory(prefix="humansplat-photo-") as folder:
         photo = Path(folder) / f"{truth.name}.png"
         Image.fromarray(np.dstack([rgb, alpha]) if settings.matte else rgb).save(photo, compress_level=1)
-        pictures = true_pictures(truth, settings.photo_size) if preset.endswith(TRUE_VIEWS) else None
-        return reconstruct(_pipeline(settings.device), photo, preset.removesuffix(TRUE_VIEWS), pictures)
+        views = true_views(truth, settings.photo_size) if preset.endswith(TRUE_VIEWS) else None
+        return reconstruct(_pipeline(settings.device), photo, preset.removesuffix(TRUE_VIEWS), views)
 
 
 def strip(measurement: Measurement) -> Image.Image:

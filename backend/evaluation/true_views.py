@@ -1,4 +1,4 @@
-"""True pictures of the sides that a photo does not show, from the cameras that a prediction asks for."""
+"""True views of the sides that a photo does not show, from the cameras that a prediction asks for."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import torch
 
 from ..avatar import from_rgb
 from ..avatar.quaternion import from_matrix
-from ..prepare import PreparedPhoto
-from ..reconstruct import Reconstruction
-from ..reconstruct.latent.stage import Pictures
+from ..reconstruct.latent.stage import Orbit, OtherViews, Step
 from ..training.cameras import Camera
 from ..training.views import render_views
 from .alignment import CropCamera, Similarity
@@ -18,31 +16,31 @@ from .compare import align
 from .truth import Truth
 
 
-def true_pictures(truth: Truth, photo_size: int) -> Pictures:
-    """A stand-in for a synthesizer that never errs, for the networks' ``pictures``.
+def true_views(truth: Truth, photo_size: int) -> OtherViews:
+    """A stand-in for a synthesizer that never errs.
 
     The cameras stand in the prediction's space; they are moved to the truth's world as ``compare.align`` moves the
     ``surface`` avatar there.
     """
 
-    def pictures(
-        base: Reconstruction, photo: PreparedPhoto, matrices: np.ndarray, focal: float, size: int
-    ) -> torch.Tensor:
-        left, top, side = photo.crop
+    def views(orbit: Orbit, step: Step) -> torch.Tensor:
+        base, size = orbit.base, orbit.size
+        left, top, side = orbit.photo.crop
+        focal = float(orbit.cameras.focal[0])
         splats = from_rgb(base.position, from_matrix(base.rotation), base.scale, base.opacity, base.rgb)
         to_world, _ = align(Candidate(splats, CropCamera(left, top, side, focal * side)), truth, photo_size)
+        matrices = moved(orbit.matrices(), to_world)
         cameras = Camera(
-            torch.as_tensor(moved(matrices, to_world), dtype=torch.float32),
+            torch.as_tensor(matrices, dtype=torch.float32),
             torch.full((len(matrices),), focal * size),
             torch.full((len(matrices), 2), size / 2),
             size,
         )
         scene = truth.scene
-        return render_views([scene.figure], [scene.light], [cameras], size, 2, baked=[scene.baked]).rgb.permute(
-            0, 3, 1, 2
-        )
+        pictures = render_views([scene.figure], [scene.light], [cameras], size, 2, baked=[scene.baked])
+        return orbit.codec.encode(pictures.rgb.permute(0, 3, 1, 2).to(orbit.rgb.device))
 
-    return pictures
+    return views
 
 
 def moved(matrices: np.ndarray, to_world: Similarity) -> np.ndarray:

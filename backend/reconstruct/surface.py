@@ -577,11 +577,11 @@ def _colour(
     rgb = photo_rgb.copy()
     rgb[~front] = fill_unseen(rest[source], kind[source], rgb[source], sure[source], rest[~front], kind[~front])
     # Where the body turns away from the camera the fill takes over from the photo little by little.
-    trust = ((facing - _TURNED[0]) / (_TURNED[1] - _TURNED[0])).clip(0, 1) * (depth_in > 0)
-    trust = np.where(front, 1.0, trust)[:, None]
+    level = ((facing - _TURNED[0]) / (_TURNED[1] - _TURNED[0])).clip(0, 1)[:, None]
+    trust = np.where(front[:, None], 1.0, level * (depth_in > 0)[:, None])
     rgb = trust * photo_rgb + (1 - trust) * rgb
     # In the photo's own view the rim must match with all that the photo mixes into it; from the side it must not.
-    level = ((facing - _TURNED[0]) / (_TURNED[1] - _TURNED[0])).clip(0, 1)[:front_count, None]
+    level = level[:front_count]
     exact = _bilinear(image, pixels[:front_count] * image.shape[0] / _MAP_SIZE)
     rgb[:front_count] = level * exact + (1 - level) * rgb[:front_count]
     return rgb

@@ -6,7 +6,7 @@ import functools
 
 import torch
 
-from .projection import DILATION, NEAR
+from .projection import NEAR
 from .types import CameraTensors, GaussianTensors, RenderOutput
 
 
@@ -40,7 +40,7 @@ def render(gaussians: GaussianTensors, camera: CameraTensors) -> RenderOutput:
         width=camera.width,
         height=camera.height,
         near_plane=NEAR,
-        eps2d=DILATION,
+        eps2d=camera.dilation,
         render_mode="RGB+ED",
     )
     return RenderOutput(image[0, :, :, :-1], alpha[0, :, :, 0], image[0, :, :, -1])

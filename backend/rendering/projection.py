@@ -9,8 +9,6 @@ from torch.nn import functional
 
 from .types import CameraTensors, GaussianTensors
 
-DILATION = 0.3
-"""Square pixels added to the variance along both image axes, so that no splat falls between pixels."""
 MAX_ALPHA = 0.99
 MIN_ALPHA = 1 / 255
 """Contributions below this are skipped."""
@@ -57,8 +55,8 @@ def project(gaussians: GaussianTensors, camera: CameraTensors) -> Ellipses:
     a, b, c = (row_x * row_x).sum(1), (row_x * row_y).sum(1), (row_y * row_y).sum(1)
     # det(M M^T + d I) by Lagrange's identity: a sum of positive terms, so that needles keep their thickness.
     thin = torch.linalg.cross(row_x, row_y).square().sum(1)
-    determinant = thin + DILATION * (a + c) + DILATION**2
-    var_y = c + DILATION
+    determinant = thin + camera.dilation * (a + c) + camera.dilation**2
+    var_y = c + camera.dilation
     return Ellipses(index, center, b / var_y, determinant / var_y, var_y, z)
 
 

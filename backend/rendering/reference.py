@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .projection import DILATION, FIELD_MARGIN, MAX_ALPHA, MIN_ALPHA, NEAR
+from .projection import FIELD_MARGIN, MAX_ALPHA, MIN_ALPHA, NEAR
 from .types import CameraTensors, GaussianTensors, RenderOutput
 
 
@@ -40,7 +40,7 @@ def render(gaussians: GaussianTensors, camera: CameraTensors) -> RenderOutput:
         v = (y / z).clamp(-cy / fy - FIELD_MARGIN * height / fy, (height - cy) / fy + FIELD_MARGIN * height / fy)
         zero = torch.zeros_like(z)
         jacobian = torch.stack([fx / z, zero, -fx * u / z, zero, fy / z, -fy * v / z]).reshape(2, 3)
-        image = jacobian @ world @ covariance @ world.T @ jacobian.T + DILATION * torch.eye(2, **like)
+        image = jacobian @ world @ covariance @ world.T @ jacobian.T + camera.dilation * torch.eye(2, **like)
         conic = torch.linalg.inv(image)
         dx, dy = columns - (fx * x / z + cx), rows - (fy * y / z + cy)
         q = 0.5 * (conic[0, 0] * dx * dx + conic[1, 1] * dy * dy) + conic[0, 1] * dx * dy

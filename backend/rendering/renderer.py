@@ -22,8 +22,8 @@ def render(
 ) -> RenderOutput:
     """Render splats; differentiable with respect to every tensor given (gsplat: all but the intrinsics).
 
-    3DGS's equations: covariance J W Sigma W^T J^T + 0.3 I in pixels, alpha = min(0.99, opacity exp(-q)), alphas below
-    1/255 skipped, composited front to back in the order of depth.
+    3DGS's equations: covariance J W Sigma W^T J^T + d I in pixels (d: the camera's dilation), alpha = min(0.99,
+    opacity exp(-q)), alphas below 1/255 skipped, composited front to back in the order of depth.
 
     Args:
         gaussians: N splats; N may be 0.

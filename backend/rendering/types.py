@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from ..avatar import Camera, Gaussians
+
+DILATION = 0.3
+"""What 3DGS adds, square pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +65,14 @@ class CameraTensors:
         world_to_camera: [4, 4] rigid, metres.
         intrinsics: [4] fx, fy, cx, cy in pixels; the centre of the first pixel lies at (0.5, 0.5).
         width, height: pixels.
+        dilation: square pixels added to the splats' variance along both image axes, so that none falls between pixels.
     """
 
     world_to_camera: torch.Tensor
     intrinsics: torch.Tensor
     width: int
     height: int
+    dilation: float = DILATION
 
     def __post_init__(self) -> None:
         """Raise ValueError for wrong shapes or an empty picture."""
@@ -90,7 +95,7 @@ class CameraTensors:
 
     def to(self, device: torch.device | str) -> CameraTensors:
         """The same camera on another device."""
-        return CameraTensors(self.world_to_camera.to(device), self.intrinsics.to(device), self.width, self.height)
+        return replace(self, world_to_camera=self.world_to_camera.to(device), intrinsics=self.intrinsics.to(device))
 
 
 @dataclass(frozen=True, eq=False)

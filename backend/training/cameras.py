@@ -157,8 +157,3 @@ def frame_figure(
     """:func:`frame` of a figure, to be seen from around its pelvis, or its middle where it has no body."""
     pivot = None if figure.body is None else figure.body.joints[0]
     return frame(figure.vertices, azimuth, elevation, field_of_view, pivot)
-
-
-def photo_distance(figure: Figure, azimuth: float = 0.0, elevation: float = 0.0) -> float:
-    """Metres from the figure at which it fills the picture as the prepare stage crops it; see :func:`frame`."""
-    return frame_figure(figure, azimuth, elevation)[1]

@@ -37,6 +37,8 @@ class LossWeights:
     depth: float = 5.0
 
 
+_DILATION = 0.06
+"""Square pixels. With what 3DGS adds, splats would learn to be too small for other sizes of picture."""
 PART_SIZES = (64, 32, 16)
 """Pixels a side at which crops are compared."""
 
@@ -52,7 +54,8 @@ def to_gaussians(splats: PixelSplats, least_opacity: float = 0.02) -> GaussianTe
 def view_camera(cameras: ViewCameras, index: int, size: int) -> CameraTensors:
     """One of ``cameras`` with a picture of ``size`` pixels a side."""
     focal, centre = cameras.focal[index] * size, cameras.centre[index] * size
-    return CameraTensors(cameras.world_to_camera[index], torch.stack([focal, focal, *centre]), size, size)
+    intrinsics = torch.stack([focal, focal, *centre])
+    return CameraTensors(cameras.world_to_camera[index], intrinsics, size, size, _DILATION)
 
 
 def part_crops(label: torch.Tensor, count: int = 16) -> dict[str, torch.Tensor]:

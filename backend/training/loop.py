@@ -104,7 +104,7 @@ def save_weights(values: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def falling_rate(step: int, steps: int, warm_up: int) -> float:
-    """Share of the learning rate at ``step``: it rises over ``warm_up`` steps and falls as a cosine to 0 at ``steps``."""
+    """Share of the learning rate at ``step``: up over ``warm_up`` steps, then down as a cosine to 0 at ``steps``."""
     return min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
 
 

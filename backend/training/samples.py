@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from ..body.model import rotation_matrices
 from .augment import augment_photo
 from .cameras import Camera, frame_figure, join, orbit
 from .estimate import estimate_body, scale_of
@@ -113,13 +114,7 @@ def facing(figure: Figure) -> float:
     """Degrees of azimuth that the figure's pelvis faces; 0 (+z) for a figure without a body."""
     if figure.body is None:
         return 0.0
-    axis = figure.body.pose[0].double().cpu()
-    angle = float(axis.norm())
-    forward = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
-    if angle > 1e-9:
-        k = axis / angle
-        turned = forward * math.cos(angle) + torch.linalg.cross(k, forward) * math.sin(angle)
-        forward = turned + k * (k @ forward) * (1 - math.cos(angle))
+    forward = rotation_matrices(figure.body.pose[:1].double().cpu())[0, :, 2]
     return math.degrees(math.atan2(float(forward[0]), float(forward[2])))
 
 

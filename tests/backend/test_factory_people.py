@@ -15,7 +15,7 @@ from backend.training.cameras import frame, orbit
 from backend.training.figure import PART_INDEX, PART_NAMES, Figure
 from backend.training.lighting import sample_light
 from backend.training.person import build_person
-from backend.training.person.identity import curl_fingers, sample_identity
+from backend.training.person.identity import curl_fingers, draw_identity, settle_identity
 from backend.training.person.looks import linear
 from backend.training.person.noise import noise
 from backend.training.person.parts import grid_faces, grid_normals
@@ -228,7 +228,7 @@ def test_hands_stay_out_of_the_body() -> None:
     hands = np.isin(body_joint, [JOINT_INDEX[n] for n in ("left_hand", "right_hand", "left_wrist", "right_wrist")])
     deep = []
     for seed in range(300, 320):
-        identity = sample_identity(np.random.default_rng([seed, 3]))
+        identity = settle_identity(draw_identity(np.random.default_rng([seed, 3])))
         body = load_body(identity.body)
         vertices = body.pose(torch.as_tensor(identity.pose), torch.as_tensor(identity.betas))[0].numpy()
         # Inside the trunk: the solid angle that the trunk's own triangles subtend is near -4 pi (van Oosterom 1983).

@@ -23,10 +23,9 @@ class LatentConfig:
         cross_every: a layer that looks at the body after every so many layers.
         body_maps: also give each view's maps of the body (depth, normal, mask) and of the outlines' hull with the
             latents.
-        output: pixels a side of the maps of splat parameters.
-        splats: pixels a side of the splat maps of all views but the first: parameters are interpolated to them,
-            colours are the views' own.
-        reference: pixels a side of the photo's own splat map.
+        maps: pixels a side of the maps of the body and of the hull, and of most convolutions.
+        output: pixels a side of the splat maps; twice ``maps``.
+        reference: pixels a side of the photo's own splat map, to which its parameters are interpolated.
         decoder: channels of the convolutions that make splats out of tokens.
         reach: how far along its ray a splat may lie from the body, in half picture widths at the body's distance.
     """
@@ -44,8 +43,8 @@ class LatentConfig:
     window: int | None = 2
     cross_every: int = 2
     body_maps: bool = True
-    output: int = 128
-    splats: int = 256
+    maps: int = 128
+    output: int = 256
     reference: int = 512
     decoder: int = 32
     reach: float = 0.35
@@ -77,8 +76,8 @@ def full() -> LatentConfig:
         body_tokens=6890,
         cross_every=1,
         body_maps=False,
+        maps=64,
         output=128,
-        splats=128,
         reference=128,
         decoder=128,
     )
@@ -92,8 +91,8 @@ def smoke() -> LatentConfig:
         depth=2,
         heads=2,
         body_tokens=64,
-        output=32,
-        splats=64,
+        maps=32,
+        output=64,
         reference=64,
         decoder=16,
         cross_every=1,

@@ -53,5 +53,5 @@ def network_input(
         cameras=cameras,
         body_points=vertices[tokens],
         body_normals=normals[tokens],
-        maps=draw_body(vertices, normals, faces, cameras, config.output),
+        maps=draw_body(vertices, normals, faces, cameras, config.maps),
     )

@@ -8,7 +8,7 @@ and the photo's splats have the photo's resolution.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -27,8 +27,18 @@ _BODY_FEATURES = 11
 
 
 _BODY_MAPS = 5
-_OPAQUE = 3.0
+_OPAQUE = 4.0
 """Logit of the opacity that splats begin with."""
+_SIZE = (0.5, 0.5, 0.1)
+"""Standard deviations that splats begin with, in pixels; along the ray they are thin. Larger ones would show beyond
+the outline, smaller ones let light through."""
+_INSET = 1.2
+"""Pixels by which splats lie behind the surface that the pixel sees, because they reach beyond their middles: to the
+other views they are the outline."""
+_COVERED = (0.75, 1.0)
+"""Coverage of a pixel below which its splat is left out, and from which on it is whole."""
+_HELD = (0.2, 0.7)
+"""Coverage in another view (a pixel wider than it is) at which a splat is not held at all, and wholly."""
 _EDGE = 0.04
 """Half picture widths: neighbouring depths farther apart than this lie on different limbs."""
 _RIM = 0.9
@@ -47,7 +57,7 @@ class LatentInput:
         photo_alpha: [P, P] its matte.
         cameras: V of them.
         body_points, body_normals: [M, 3] of the body tokens.
-        maps: the body from all views at ``output`` pixels.
+        maps: the body from all views at ``maps`` pixels.
     """
 
     latents: torch.Tensor
@@ -117,7 +127,7 @@ class _Residual(nn.Module):
 
 
 class _Refiner(nn.Module):
-    """Convolutions at full and at half size that join upsampled features with maps and give splat channels."""
+    """Convolutions that join upsampled features with maps, and give splat channels at twice their size."""
 
     def __init__(self, features: int, maps: int, channels: int) -> None:
         super().__init__()
@@ -127,15 +137,26 @@ class _Refiner(nn.Module):
         self.middle = nn.Sequential(_Residual(2 * channels), _Residual(2 * channels))
         self.up = nn.Conv2d(2 * channels, 4 * channels, 1)
         self.after = _Residual(channels)
-        self.leave = nn.Conv2d(channels, SPLAT_CHANNELS, 3, padding=1)
+        fine = channels // 2
+        self.enlarge = nn.Conv2d(channels, 4 * fine, 1)
+        self.see = nn.Conv2d(fine + 4, fine, 3, padding=1)
+        self.fine = _Residual(fine)
+        self.leave = nn.Conv2d(fine, SPLAT_CHANNELS, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, features: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-        """Splat channels [V, 12, S, S]."""
+    def forward(self, features: torch.Tensor, maps: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
+        """Splat channels [V, 12, 2 S, 2 S].
+
+        Args:
+            features: [V, F, S, S] from the tokens.
+            maps: [V, M, S, S].
+            pictures: [V, 4, 2 S, 2 S] colours and coverage: limbs end where they do.
+        """
         x = self.before(self.enter(torch.cat([features, maps], 1)))
         x = x + functional.pixel_shuffle(self.up(self.middle(self.down(x))), 2)
-        return self.leave(functional.silu(self.after(x)))
+        x = functional.pixel_shuffle(self.enlarge(self.after(x)), 2)
+        return self.leave(functional.silu(self.fine(self.see(torch.cat([x, pictures], 1)))))
 
 
 class LatentTransformer(nn.Module):
@@ -164,7 +185,7 @@ class LatentTransformer(nn.Module):
             for k in range(c.depth)
         )
         self.norm = nn.LayerNorm(c.width)
-        up = c.output // c.cells
+        up = c.maps // c.cells
         self.spread = nn.Linear(c.width, c.decoder * up * up)
         self.refine = _Refiner(c.decoder, 4 + _BODY_MAPS + HULL_CHANNELS, c.decoder)
 
@@ -218,21 +239,22 @@ class LatentTransformer(nn.Module):
         distance = given.cameras.world_to_camera[:, 2, 3]
         known = torch.cat([given.maps.stacked(distance), hull_maps(given.alphas, given.cameras, given.maps)], 1)
         pictures = torch.cat([given.colours, given.alphas[:, None]], 1)
-        pictures = functional.interpolate(pictures, size=(c.output, c.output), mode="area")
+        pictures = functional.interpolate(pictures, size=(c.output, c.output), mode="area") * 2 - 1
+        small = functional.avg_pool2d(pictures, c.output // c.maps)
         # Most of the pictures is empty: attention leaves those cells out, convolutions what lies around the rest.
-        person = torch.maximum(pictures[:, 3], given.maps.mask) > 0.02
+        person = torch.maximum(small[:, 3] * 0.5 + 0.5, given.maps.mask) > 0.02
         shown = functional.adaptive_max_pool2d(person.float(), c.cells) > 0
         rows, columns = (_extent(shown.any(0).any(k)) for k in (1, 0))
         x = self.spread(self.tokens(given, known, shown)[:, rows, columns]).permute(0, 3, 1, 2)
+        x = functional.pixel_shuffle(x, c.maps // c.cells)
+        seen = torch.cat([small, known], 1)
+        raw = self.refine(x, _part(seen, rows, columns, c.cells), _part(pictures, rows, columns, c.cells))
         up = c.output // c.cells
-        x = functional.pixel_shuffle(x, up)
-        fine = [slice(part.start * up, part.stop * up) for part in (rows, columns)]
-        seen = torch.cat([pictures * 2 - 1, known], 1)[:, :, fine[0], fine[1]]
-        raw = self.refine(x, seen)
-        around = [fine[1].start, c.output - fine[1].stop, fine[0].start, c.output - fine[0].stop]
-        raw = functional.pad(raw, around)
+        around = (columns.start, c.cells - columns.stop, rows.start, c.cells - rows.stop)
+        raw = functional.pad(raw, [n * up for n in around])
         half_width = (distance / (2 * given.cameras.focal))[:, None, None]
-        return SplatMaps(raw, given.maps.depth + torch.tanh(raw[:, 0]) * c.reach * half_width)
+        body = _enlarged(given.maps.depth, c.output)
+        return SplatMaps(raw, body + torch.tanh(raw[:, 0]) * c.reach * half_width)
 
     def splats(self, given: LatentInput, maps: SplatMaps, threshold: float = 0.0) -> PixelSplats:
         """Splats of the pixels that show the person.
@@ -244,11 +266,12 @@ class LatentTransformer(nn.Module):
         """
         c = self.config
         photo = self._splats(given, maps, slice(0, 1), given.photo[None], given.photo_alpha[None])
-        size = (c.splats, c.splats)
+        size = (c.output, c.output)
         colours = functional.interpolate(given.colours[1:], size=size, mode="area")
         alphas = functional.interpolate(given.alphas[1:, None], size=size, mode="area")[:, 0]
         others = self._splats(given, maps, slice(1, None), colours, alphas)
         splats = PixelSplats(*(torch.cat(v) for v in zip(vars(photo).values(), vars(others).values())))
+        splats = replace(splats, opacity=splats.opacity * _agreement(splats, given))
         kept = splats.opacity > threshold
         return PixelSplats(*(v[kept] for v in vars(splats).values()))
 
@@ -259,16 +282,15 @@ class LatentTransformer(nn.Module):
         cameras = ViewCameras(*(v[views] for v in vars(given.cameras).values()))
         size = colours.shape[-1]
         raw = functional.interpolate(maps.raw[views], size=(size, size), mode="bilinear", align_corners=False)
-        shown = torch.nonzero(alphas > 0.02, as_tuple=True)
+        shown = torch.nonzero(alphas > _COVERED[0], as_tuple=True)
         view, row, column = shown
         raw = raw.permute(0, 2, 3, 1)[shown]
         depth = _enlarged(maps.depth[views], size)[shown]
-        origins, directions = cameras.rays(size)
-        position = origins[view] + depth[:, None] * directions[shown]
-        # A splat covers its pixel; it is thinner along the ray.
         footprint = depth / (cameras.focal[view] * size)
-        base = raw.new_tensor([0.75, 0.75, 0.4])
-        scale = footprint[:, None] * base * torch.exp(raw[:, 2:5].clamp(-3, 2))
+        scale = footprint[:, None] * raw.new_tensor(_SIZE) * torch.exp(raw[:, 2:5].clamp(-3, 2))
+        origins, directions = cameras.rays(size)
+        position = origins[view] + (depth + _INSET * footprint)[:, None] * directions[shown]
+        covered = (alphas[shown] - _COVERED[0]) / (_COVERED[1] - _COVERED[0])
         local = functional.normalize(raw[:, 5:9] + raw.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
         turn = _quaternion(cameras.world_to_camera[:, :3, :3].transpose(1, 2))
         step = given.maps.face.shape[-1] / size
@@ -277,17 +299,41 @@ class LatentTransformer(nn.Module):
             position=position,
             rotation=_multiply(turn[view], local),
             scale=scale,
-            opacity=torch.sigmoid(raw[:, 1] * 2 + _OPAQUE) * alphas[shown].clamp(0, 1),
+            opacity=torch.sigmoid(raw[:, 1] * 2 + _OPAQUE) * covered.clamp(0, 1),
             rgb=(_own_colours(colours, alphas).permute(0, 2, 3, 1)[shown] + 0.5 * torch.tanh(raw[:, 9:12])).clamp(0, 1),
             view=view + (views.start or 0),
             face=face,
         )
 
 
+@torch.no_grad()
+def _agreement(splats: PixelSplats, given: LatentInput) -> torch.Tensor:
+    """How far [N], 0..1, the other views' outlines hold each splat; the photo's own are believed whatever others say.
+
+    A splat that flies beside a limb in its own view lies outside the person in another. Rows above and below all that
+    the photo shows (a person cut at the knees) count as covered there.
+    """
+    coverage = functional.max_pool2d(given.alphas[:, None], 3, 1, 1)
+    rows = _extent((given.alphas[0] > 0.5).any(1))
+    coverage[0, :, : rows.start], coverage[0, :, rows.stop :] = 1.0, 1.0
+    place = given.cameras.project(splats.position)[:, None, :, :2] * 2 - 1
+    held = functional.grid_sample(coverage, place, align_corners=False, padding_mode="border")[:, 0, 0]
+    held = ((held - _HELD[0]) / (_HELD[1] - _HELD[0])).clamp(0, 1)
+    own = torch.arange(len(held), device=held.device)[:, None] == splats.view
+    held = torch.where(own | (splats.view == 0), 1.0, held)
+    return held.amin(0)
+
+
 def _extent(any_there: torch.Tensor) -> slice:
     """From the first to the last true of bool [N]; all where none is."""
     found = torch.nonzero(any_there)[:, 0]
     return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, len(any_there))
+
+
+def _part(maps: torch.Tensor, rows: slice, columns: slice, cells: int) -> torch.Tensor:
+    """The pixels of ``maps`` [V, C, S, S] in those rows and columns of cells."""
+    up = maps.shape[-1] // cells
+    return maps[:, :, rows.start * up : rows.stop * up, columns.start * up : columns.stop * up]
 
 
 def _enlarged(depth: torch.Tensor, size: int) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +24,72 @@ from ..types import Reconstruction
 from .codec import LatentCodec
 from .config import LatentConfig
 from .inputs import network_input
-from .model import LatentInput, LatentTransformer
+from .model import LatentTransformer
 from .views import ViewCameras, spread_points
 
 AZIMUTHS = (0.0, 90.0, 180.0, 270.0)
 """Degrees around the person's pelvis, counted from the photo to the person's left side."""
 _OPACITY = 0.03
 Step = Callable[[float, str], None]
-Pictures = Callable[[Reconstruction, PreparedPhoto, np.ndarray, float, int], torch.Tensor]
-"""What shows the person from other sides: called with the ``surface`` avatar, the photo, the cameras (world to camera
-[V - 1, 4, 4] in metres, from the photo camera's space), their focal length in picture widths and the pixels a side;
-answers with pictures [V - 1, 3, S, S] in 0..1 over white."""
+
+
+@dataclass(frozen=True, eq=False)
+class Orbit:
+    """What is known of a person whose other views are wanted. The networks' world has the pelvis at its origin.
+
+    Attributes:
+        base: the ``surface`` preset's avatar, in the photo camera's space.
+        photo: of the stages before.
+        cameras: V of them, the photo's first.
+        vertices: [N, 3] of the fitted body in the networks' world.
+        origin: [3] the pelvis in the photo camera's space, metres.
+        unit: metres to one of the networks' world.
+        rgb: [1, 3, S, S] the photo in 0..1 over white.
+        alpha: [1, 1, S, S] its matte.
+        codec: of the latents.
+        size: pixels a side of the pictures that the latents are of.
+    """
+
+    base: Reconstruction
+    photo: PreparedPhoto
+    cameras: ViewCameras
+    vertices: torch.Tensor
+    origin: np.ndarray
+    unit: float
+    rgb: torch.Tensor
+    alpha: torch.Tensor
+    codec: LatentCodec
+    size: int
+
+    def small_photo(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """``rgb`` and ``alpha`` with ``size`` pixels a side."""
+        size = (self.size, self.size)
+        return tuple(functional.interpolate(v, size=size, mode="area") for v in (self.rgb, self.alpha))
+
+    def matrices(self) -> np.ndarray:
+        """The other cameras [V - 1, 4, 4], metres, from the photo camera's space."""
+        matrices = self.cameras.world_to_camera[1:].cpu().numpy().astype(np.float64)
+        matrices[:, :3, 3] = matrices[:, :3, 3] * self.unit - matrices[:, :3, :3] @ self.origin
+        return matrices
+
+
+OtherViews = Callable[[Orbit, Step], torch.Tensor]
+"""Gives the latents [V - 1, 4, L, L] of the views that are not the photo, and tells of its progress."""
+
+
+def drawn_views(orbit: Orbit, step: Step) -> torch.Tensor:
+    """Latents of the ``surface`` avatar's own pictures, where there is nothing better."""
+    base, size = orbit.base, orbit.size
+    out = []
+    for number, matrix in enumerate(orbit.matrices()):
+        step(number / (len(orbit.cameras) - 1), "Drawing the other sides")
+        rgba = render_gaussians(
+            base.position, from_matrix(base.rotation), base.scale, base.opacity, base.rgb,
+            focal=float(orbit.cameras.focal[0]) * size, size=(size, size), world_to_camera=matrix,
+            device=orbit.rgb.device,
+        )  # fmt: skip
+        out.append(torch.as_tensor(rgba[..., :3] + (1 - rgba[..., 3:]), dtype=torch.float32))
+    return orbit.codec.encode(torch.stack(out).permute(0, 3, 1, 2).to(orbit.rgb.device))
 
 
 def read_network(network: nn.Module, path: Path) -> nn.Module:
@@ -126,29 +182,55 @@ class LatentReconstructor:
         """What an avatar package says of the weights."""
 
     @torch.no_grad()
-    def reconstruct(
-        self,
-        fit: BodyFit,
-        photo: PreparedPhoto,
-        base: Reconstruction,
-        step: Step = lambda fraction, text: None,
-        pictures: Pictures | None = None,
-        latents: torch.Tensor | None = None,
-    ) -> Reconstruction:
-        """Splats of the person in the photo's pose.
+    def orbit(self, fit: BodyFit, photo: PreparedPhoto, base: Reconstruction) -> Orbit:
+        """The cameras of the other views, and all that helps to imagine them.
 
         Args:
             fit, photo: of the stages before.
             base: the ``surface`` preset's avatar: its clothed surface is what splats are bound to.
+        """
+        size, device = self.config.picture, self.device
+        side = photo.rgb.shape[0]
+        vertices, joints = self.body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas))
+        vertices, pelvis = vertices.numpy() + fit.translation, joints[0].numpy() + fit.translation
+        unit = float(pelvis[2]) / (2 * fit.focal / side)
+        cameras = orbit_views(pelvis, fit.focal / side)
+        alpha = torch.as_tensor(photo.alpha, dtype=torch.float32, device=device)[None, None]
+        rgb = torch.as_tensor(photo.rgb, dtype=torch.float32, device=device).permute(2, 0, 1)[None] / 255
+        return Orbit(
+            base=base,
+            photo=photo,
+            cameras=ViewCameras(*(v.to(device) for v in vars(cameras).values())),
+            vertices=torch.as_tensor((vertices - pelvis) / unit, dtype=torch.float32).to(device),
+            origin=pelvis,
+            unit=unit,
+            rgb=rgb * alpha + (1 - alpha),
+            alpha=alpha,
+            codec=self.codec,
+            size=size,
+        )
+
+    @torch.no_grad()
+    def reconstruct(
+        self, orbit: Orbit, others: torch.Tensor, step: Step = lambda fraction, text: None
+    ) -> Reconstruction:
+        """Splats of the person in the photo's pose.
+
+        Args:
+            orbit: from :meth:`orbit`.
+            others: [V - 1, 4, L, L] latents of the views that are not the photo.
             step: told of progress.
-            pictures: of the other views; None takes those of ``base``.
-            latents: [V - 1, 4, L, L] of the other views from a synthesizer, instead of pictures.
 
         Returns:
-            Splats in camera space, on ``base.surface``.
+            Splats in camera space, on the surface of ``orbit.base``.
         """
         step(0.0, "Drawing the body")
-        given, origin, unit = self._input(fit, photo, base, pictures or self._drawn, latents)
+        faces = self.body.faces.to(self.device)
+        normals = vertex_normals(orbit.vertices, faces)
+        given = network_input(
+            self.config, self.codec, orbit.cameras, orbit.vertices, normals, faces, self.tokens, orbit.rgb,
+            orbit.alpha, others,
+        )  # fmt: skip
         step(0.4, "Reconstructing")
         splats = self.network.splats(given, self.network(given), _OPACITY)
         step(1.0, "Reconstructing")
@@ -157,54 +239,11 @@ class LatentReconstructor:
             return values.cpu().numpy().astype(np.float64)
 
         return Reconstruction(
-            position=array(splats.position) * unit + origin,
+            position=array(splats.position) * orbit.unit + orbit.origin,
             rotation=to_matrix(array(functional.normalize(splats.rotation, dim=-1))),
-            scale=array(splats.scale) * unit,
+            scale=array(splats.scale) * orbit.unit,
             opacity=array(splats.opacity),
             rgb=array(splats.rgb),
             face=splats.face.cpu().numpy(),
-            surface=base.surface,
+            surface=orbit.base.surface,
         )
-
-    def _input(
-        self,
-        fit: BodyFit,
-        photo: PreparedPhoto,
-        base: Reconstruction,
-        pictures: Pictures,
-        latents: torch.Tensor | None,
-    ) -> tuple[LatentInput, np.ndarray, float]:
-        c, device = self.config, self.device
-        side = photo.rgb.shape[0]
-        vertices, joints = self.body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas))
-        vertices, pelvis = vertices.numpy() + fit.translation, joints[0].numpy() + fit.translation
-        cameras = orbit_views(pelvis, fit.focal / side)
-        unit = float(pelvis[2]) / (2 * fit.focal / side)
-        points = torch.as_tensor((vertices - pelvis) / unit, dtype=torch.float32).to(device)
-        cameras = ViewCameras(*(v.to(device) for v in vars(cameras).values()))
-        faces = self.body.faces.to(device)
-        normals = vertex_normals(points, faces)
-
-        alpha = torch.as_tensor(photo.alpha, dtype=torch.float32, device=device)[None, None]
-        rgb = torch.as_tensor(photo.rgb, dtype=torch.float32, device=device).permute(2, 0, 1)[None] / 255
-        if latents is None:
-            matrices = cameras.world_to_camera[1:].cpu().numpy().astype(np.float64)
-            matrices[:, :3, 3] = matrices[:, :3, 3] * unit - matrices[:, :3, :3] @ pelvis
-            others = pictures(base, photo, matrices, float(cameras.focal[0]), c.picture)
-            latents = self.codec.encode(others.to(device))
-        white = rgb * alpha + (1 - alpha)
-        given = network_input(c, self.codec, cameras, points, normals, faces, self.tokens, white, alpha, latents)
-        return given, pelvis, unit
-
-    def _drawn(
-        self, base: Reconstruction, photo: PreparedPhoto, matrices: np.ndarray, focal: float, size: int
-    ) -> torch.Tensor:
-        """The ``surface`` avatar's own pictures, see :data:`Pictures`."""
-        out = []
-        for matrix in matrices:
-            rgba = render_gaussians(
-                base.position, from_matrix(base.rotation), base.scale, base.opacity, base.rgb,
-                focal=focal * size, size=(size, size), world_to_camera=matrix, device=self.device,
-            )  # fmt: skip
-            out.append(torch.as_tensor(rgba[..., :3] + (1 - rgba[..., 3:]), dtype=torch.float32))
-        return torch.stack(out).permute(0, 3, 1, 2)

@@ -11,7 +11,7 @@ import torch
 from ...body.model import JOINT_INDEX, BodyModel, load_body, rotation_matrices
 from ...body.poses import pose_from_directions
 from ...rendering.triangles import vertex_normals
-from .poses import choose, sample_pose, spread_arms, spread_legs
+from .poses import NamedPose, choose, sample_pose, spread_arms, spread_legs
 
 BODIES = {"male": 0.42, "female": 0.42, "child": 0.13, "neutral": 0.03}
 _ALLOWED_DEPTH = 0.012
@@ -79,19 +79,38 @@ def _depth(vertices: torch.Tensor, normals: torch.Tensor, part: np.ndarray, othe
     return float(torch.where((ahead > 0) | (distance > 0.15), -distance, -ahead).max())
 
 
-def sample_identity(rng: np.random.Generator, bulk: float = 0.0) -> Identity:
-    """A random body and pose without limbs inside each other.
+@dataclass(frozen=True)
+class Draft:
+    """A body and pose as drawn, whose limbs may still run into each other: ``directions`` as in ``poses``; the rest is
+    that of the identity."""
 
-    Args:
-        rng: decides everything.
-        bulk: metres of clothes on the trunk; arms are held that much further out.
-    """
+    body: str
+    betas: np.ndarray
+    kind: str
+    directions: NamedPose
+    age: int
+    finger_curl: tuple[float, float]
+
+
+def draw_identity(rng: np.random.Generator) -> Draft:
+    """A random body and pose."""
     name = choose(rng, BODIES)
     betas = rng.normal(size=10).clip(-2.2, 2.2)
     kind, directions = sample_pose(rng)
-    directions = spread_arms(directions, 1.5 * bulk, 1.5 * bulk)
-    body = body_model(name)
-    shape = torch.as_tensor(betas, dtype=torch.float32)
+    age = 0 if name == "child" else int(1 + (rng.random() < 0.2))
+    return Draft(name, betas, kind, directions, age, tuple(rng.uniform(0.2, 1.5, 2)))
+
+
+def settle_identity(draft: Draft, bulk: float = 0.0) -> Identity:
+    """The draft with its limbs moved apart.
+
+    Args:
+        draft: from :func:`draw_identity`.
+        bulk: metres of clothes on the trunk; arms are held that much further out.
+    """
+    directions = spread_arms(draft.directions, 1.5 * bulk, 1.5 * bulk)
+    body = body_model(draft.body)
+    shape = torch.as_tensor(draft.betas, dtype=torch.float32)
     groups = _groups()
     for _ in range(8):
         pose = pose_from_directions(directions)
@@ -111,14 +130,7 @@ def sample_identity(rng: np.random.Generator, bulk: float = 0.0) -> Identity:
         directions = spread_arms(directions, left, right)
         if legs >= _ALLOWED_DEPTH:
             directions = spread_legs(directions, 0.05)
-    return Identity(
-        body=name,
-        betas=betas,
-        pose=pose,
-        kind=kind,
-        age=0 if name == "child" else int(1 + (rng.random() < 0.2)),
-        finger_curl=tuple(rng.uniform(0.2, 1.5, 2)),
-    )
+    return Identity(draft.body, draft.betas, pose, draft.kind, draft.age, draft.finger_curl)
 
 
 def curl_fingers(vertices: torch.Tensor, joints: torch.Tensor, angles: tuple[float, float]) -> torch.Tensor:

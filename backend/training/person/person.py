@@ -11,7 +11,7 @@ from ...body.model import JOINT_INDEX
 from ..figure import Figure, Material, Surface, TrueBody
 from . import bags
 from .hair import make_beard, make_hair, make_hat
-from .identity import Identity, body_model, pose_body, sample_identity
+from .identity import Identity, body_model, draw_identity, pose_body, settle_identity
 from .parts import Piece
 from .shells import Cut, Fit, shell
 from .shoes import make_shoes
@@ -59,11 +59,10 @@ class Person:
 def build_person(seed: int, device: str = "cpu") -> Person:
     """The person that ``seed`` stands for."""
     rng = np.random.default_rng([seed, 7])
-    # The outfit's bulk decides how far arms stay out, the body decides the outfit: the same stream twice.
-    body = sample_identity(np.random.default_rng([seed, 3]))
-    outfit = sample_outfit(rng, body.body, body.age)
-    identity = sample_identity(np.random.default_rng([seed, 3]), outfit.bulk)
-    return Person(seed, identity, outfit, device)
+    # The body decides the outfit, and the outfit's bulk how far arms stay out.
+    draft = draw_identity(np.random.default_rng([seed, 3]))
+    outfit = sample_outfit(rng, draft.body, draft.age)
+    return Person(seed, settle_identity(draft, outfit.bulk), outfit, device)
 
 
 def _flex(pose: torch.Tensor) -> dict[str, float]:

@@ -120,7 +120,7 @@ def _slack(cut: Cut, fit: Fit, topology: Topology) -> torch.Tensor:
 
 
 def _folds(
-    topology: Topology, fit: Fit, flex: dict[str, float], seed: float, slack: torch.Tensor, cut: Cut
+    topology: Topology, fit: Fit, flex: dict[str, float], seed: float, slack: torch.Tensor
 ) -> torch.Tensor:
     """[W] metres: folds around bent joints, hanging folds on loose cloth, and a little everywhere."""
     place = topology.cloth.template
@@ -221,7 +221,7 @@ def shell(
         short = thickness - ((points - posed) * normals).sum(1)
         points = points + normals * short.clamp_min(0)[:, None]
     cloth_normals = topology.cloth.mesh.normals(points)
-    height = _folds(topology, fit, flex, seed, slack, cut)
+    height = _folds(topology, fit, flex, seed, slack)
     room = ((points - posed) * normals).sum(1) - 0.6 * thickness
     points = points + cloth_normals * torch.maximum(height, -room.clamp_min(0))[:, None]
     points, inside = snap(field, points, topology.cloth.mesh)

@@ -16,7 +16,7 @@ from .parts import Piece, grid_piece
 
 @dataclass(frozen=True)
 class Shoe:
-    """Attributes: kind: sneaker, leather, boot, sandal, heel; colours display sRGB; sole: metres."""
+    """Attributes: kind: sneaker, leather, boot; colours display sRGB; sole: metres."""
 
     kind: str
     upper: Colour
@@ -125,11 +125,11 @@ def shoe_look(shoe: Shoe) -> Look:
             base = blend(base, lace, laces * stripes)
         opening = ramp(up - 0.055 - 0.12 * (0.07 - along).clamp_min(0), 0.0, 0.003) * (along < 0.10)
         base = base * (1 - 0.45 * opening)[:, None]
-        height = shoe.sole + (0.012 * ramp(0.09 - along, 0.0, 0.02) if shoe.kind in ("leather", "heel") else 0.0)
+        height = shoe.sole + (0.012 * ramp(0.09 - along, 0.0, 0.02) if shoe.kind == "leather" else 0.0)
         edge = 1 - ramp(up, height - 0.0015, height + 0.0015)
         base = blend(base, sole, edge)
         base = base * (1 - 0.3 * line(up - height, 0.0015))[:, None]
-        gloss = {"leather": 0.5, "heel": 0.5, "boot": 0.3}.get(shoe.kind, 0.1)
+        gloss = {"leather": 0.5, "boot": 0.3}.get(shoe.kind, 0.1)
         return base.clamp_min(0.004), torch.full_like(x, gloss)
 
     return look

@@ -148,7 +148,6 @@ class Topology:
             underside of arms and the inside of legs.
         cloth_part: int64 [G].
         limb: [W, 2] template coordinates that cuts are made by: outward x of the arms (negative elsewhere), y.
-        keypoints: template positions by name.
     """
 
     mesh: Mesh
@@ -162,7 +161,6 @@ class Topology:
     fabric: torch.Tensor
     cloth_part: torch.Tensor
     limb: torch.Tensor
-    keypoints: dict[str, np.ndarray]
 
     def refine(self, values: torch.Tensor) -> torch.Tensor:
         """Values [V, C] on all vertices from those [13492, C] on the body file's."""
@@ -222,7 +220,6 @@ def load_topology(device: str = "cpu") -> Topology:
         return _move(load_topology("cpu"), device)
     body = load_body("neutral")
     template, faces, weights = body.template.numpy(), body.faces.numpy(), body.weights.numpy()
-    keypoints = dict(zip(body.keypoint_names, body.keypoint_regressor.numpy() @ template))
     fine = {
         JOINT_INDEX[n]
         for n in ("head", "left_wrist", "right_wrist", "left_hand", "right_hand", "left_foot", "right_foot")
@@ -270,7 +267,6 @@ def load_topology(device: str = "cpu") -> Topology:
         fabric=torch.from_numpy(_fabric(template[faces[chosen]])).float(),
         cloth_part=torch.from_numpy(part[chosen]),
         limb=torch.from_numpy(limb).float(),
-        keypoints=keypoints,
     )
 
 

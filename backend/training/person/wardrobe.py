@@ -74,7 +74,7 @@ class Outfit:
 
     Attributes:
         shells: from the innermost outwards.
-        skirts: tubes with their looks; ``tube_over`` is metres of clothes under them.
+        skirts: tubes with their looks.
         shoes: with look; None is barefoot.
         hair, beard, hat: with looks.
         skin, eyes: looks.
@@ -171,7 +171,7 @@ class _Dresser:
 
     # Garments ------------------------------------------------------------------------------------------------------
 
-    def trousers(self, child: bool) -> tuple[Garment, str]:
+    def trousers(self) -> tuple[Garment, str]:
         kind = choose(
             self.rng, {"jeans": 4, "chinos": 3, "cargo": 1, "sweat": 1.6, "wide": 1.5, "leggings": 1, "shorts": 1.8}
         )
@@ -697,7 +697,7 @@ class _Dresser:
                 tucked, lower = self.chance(0.6), "skirt"
                 smart = True
             else:
-                garment, lower = self.trousers(age == 0)
+                garment, lower = self.trousers()
                 tucked = self.chance(0.3) or outer == "suit"
             if outer == "none":
                 upper = choose(

@@ -1,0 +1,21 @@
+"""The novel-view synthesizer: latents of a person from the sides and the back, imagined from one photo and a body.
+
+The ``full`` model is in :mod:`.full`, which is imported only where it is wanted because it needs ``diffusers``.
+"""
+
+from .conditions import azimuths_of, conditions, drop_photo, vertex_parts
+from .config import CONFIGS, FullConfig, SynthesizerConfig
+from .network import ViewUNet
+from .stage import Synthesizer
+
+__all__ = [
+    "CONFIGS",
+    "FullConfig",
+    "Synthesizer",
+    "SynthesizerConfig",
+    "ViewUNet",
+    "azimuths_of",
+    "conditions",
+    "drop_photo",
+    "vertex_parts",
+]

@@ -1,0 +1,111 @@
+"""The synthesis stage of the ``lite`` preset: warm network, one call a photo."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ..body.model import BodyModel
+from ..reconstruct.latent.stage import read_network
+from ..reconstruct.latent.views import ViewCameras
+from .conditions import azimuths_of, conditions, drop_photo, vertex_parts
+from .config import MAX_STEPS, SynthesizerConfig
+from .network import ViewUNet
+from .schedule import guidance_scales, guide, karras_sigmas, sample_euler
+
+Step = Callable[[float, str], None]
+"""Told the fraction done, 0..1, and what is being done; raises to cancel."""
+WEIGHTS = "synthesizer.safetensors"
+
+
+class Synthesizer:
+    """A warm network for one body.
+
+    Args:
+        config: sizes.
+        weights: folder with ``synthesizer.safetensors``.
+        body: the body that fits are of.
+        device: where to compute.
+
+    Raises:
+        BackendError: kinds ``weights_missing``, ``weights_damaged``.
+    """
+
+    def __init__(self, config: SynthesizerConfig, weights: Path, body: BodyModel, device: torch.device | str) -> None:
+        self.config, self.device = config, torch.device(device)
+        network = read_network(ViewUNet(config), weights / WEIGHTS).to(self.device).eval()
+        self.network = network.to(memory_format=torch.channels_last)  # faster convolutions on every device
+        self.faces, self.parts = body.faces.to(self.device), vertex_parts(body).to(self.device)
+        self.described = [
+            {
+                "name": f"{weights.name}/{WEIGHTS}",
+                "sha256": hashlib.sha256((weights / WEIGHTS).read_bytes()).hexdigest(),
+                "licence": "GPL-3.0-or-later",
+            }
+        ]
+        """What an avatar package says of the weights."""
+
+    @torch.no_grad()
+    def synthesize(
+        self,
+        photo_latent: torch.Tensor,
+        photo_rgb: torch.Tensor,
+        photo_alpha: torch.Tensor,
+        cameras: ViewCameras,
+        body_vertices: torch.Tensor,
+        seed: int = 0,
+        steps: int | None = None,
+        step: Step = lambda fraction, text: None,
+    ) -> torch.Tensor:
+        """Latents of all views, the photo's own completed where it is cut or hidden.
+
+        The same arguments give the same latents on the same device; another seed another plausible back.
+
+        Args:
+            photo_latent: [1, 4, L, L] of ``photo_rgb``, normalised as the codec does.
+            photo_rgb: [1, 3, S, S] in 0..1 over white.
+            photo_alpha: [1, 1, S, S] matte.
+            cameras: V of them, the first the photo's; the picture two units wide at the pelvis.
+            body_vertices: [N, 3] of the fitted body in the cameras' world.
+            seed: of the noise.
+            steps: 1..20; None takes the configuration's.
+            step: progress; what it raises goes through, so a caller cancels by it.
+
+        Returns:
+            [V, 4, L, L], normalised latents.
+
+        Raises:
+            ValueError: too few or too many steps.
+        """
+        c, count = self.config, self.config.steps if steps is None else steps
+        if not 1 <= count <= MAX_STEPS:
+            raise ValueError(f"steps must be 1 to {MAX_STEPS}, not {count}")
+        step(0.0, "Drawing the body")
+        cameras = ViewCameras(*(value.to(self.device) for value in vars(cameras).values()))
+        photo = (value.to(self.device, torch.float32) for value in (photo_latent, photo_rgb, photo_alpha))
+        vertices = body_vertices.to(self.device, torch.float32)
+        given = conditions(*photo, cameras, vertices, self.faces, self.parts, c)[None]
+        azimuths = azimuths_of(cameras)[None]
+        scales = guidance_scales(azimuths[0], *c.guidance)
+        bare = None if bool((scales == 1).all()) else drop_photo(given)
+
+        def denoise(x: torch.Tensor, sigma: float) -> torch.Tensor:
+            level = torch.full((1,), sigma, device=self.device)
+            with_photo = self.network.denoise(x, level, given, azimuths)
+            if bare is None:
+                return with_photo
+            return guide(self.network.denoise(x, level, bare, azimuths), with_photo, scales)
+
+        generator = torch.Generator().manual_seed(seed)  # on the CPU: a seed then means the same noise everywhere
+        noise = torch.randn(1, len(cameras), c.channels, c.grid, c.grid, generator=generator).to(self.device)
+        latents = sample_euler(
+            denoise,
+            noise,
+            karras_sigmas(count, c.sigma_min, c.sigma_max),
+            lambda done: step((done + 1) / (count + 1), f"Imagining the other sides, {done + 1} of {count}"),
+        )
+        step(1.0, "Imagining the other sides")
+        return latents[0]

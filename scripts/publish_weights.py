@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Put trained weights of the `lite` preset where the product finds them, with their card.
+
+    .venvs/backend/bin/python scripts/publish_weights.py --codec out/codec --reconstruction out/lite \
+        --synthesizer out/synthesizer --scores out/evaluation/scores.json
+
+Every figure of the card is read from the runs' logs and from what `scripts/evaluate.py --json` printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from backend.options import WEIGHTS_FOLDER  # noqa: E402  (after the path)
+from backend.training.loop import save_weights  # noqa: E402
+from backend.training.samples import split_seeds  # noqa: E402
+
+MOST_BYTES = 64 * 2**20
+_POINTS = 8
+_MEASURES = {
+    "codec": ("psnr_of_people", "PSNR of what comes back, inside the outline, dB"),
+    "reconstruction": ("held_out_psnr", "PSNR of people held out, true views given, dB"),
+    "synthesizer": ("mean_psnr", "PSNR of a person held out, sides, decoded, dB"),
+}
+_HEAD = """# Weights of the preset `lite`
+
+Trained on people that `backend/training/` makes, and on nothing else: no scans, no photos, no third-party weights.
+Licence: GPL-3.0-or-later, as the code. Half precision, safetensors.
+"""
+
+
+def log_of(run: Path) -> list[dict[str, float]]:
+    """The run's log, line by line."""
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def curve(log: list[dict[str, float]], measure: str) -> list[tuple[int, float]]:
+    """At most a few (step, value) of ``measure``, evenly spread, the last one among them."""
+    points = [(int(entry["step"]), float(entry[measure])) for entry in log if measure in entry]
+    if len(points) <= _POINTS:
+        return points
+    return [points[round(k * (len(points) - 1) / (_POINTS - 1))] for k in range(_POINTS)]
+
+
+def describe(name: str, run: Path, published: Path) -> str:
+    """One section of the card."""
+    log = log_of(run)
+    with safe_open(published, "pt") as file:
+        count = sum(file.get_tensor(key).numel() for key in file.keys())
+    people = max((int(entry["people"]) for entry in log if "people" in entry), default=0)
+    measure, words = _MEASURES[name]
+    points = curve(log, measure)
+    lines = [
+        f"## `{published.name}`",
+        "",
+        f"{count / 1e6:.1f} million parameters, {published.stat().st_size / 1e6:.1f} MB. "
+        f"{int(log[-1]['step'])} steps in {log[-1]['seconds'] / 3600:.2f} hours on {os.cpu_count()} processor cores "
+        f"({platform.machine()}), other work beside it. {people} people of the train split, "
+        f"seeds from {split_seeds('train').start}.",
+        "",
+    ]
+    if points:
+        lines += [
+            "| step | " + " | ".join(str(step) for step, _ in points) + " |",
+            "| --- |" + " --- |" * len(points),
+            f"| {words} | " + " | ".join(f"{value:.2f}" for _, value in points) + " |",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def scores(path: Path) -> str:
+    """The evaluation's means as a table."""
+    found = json.loads(path.read_text())
+    presets = found["presets"]
+    names = [
+        f"{view}.{measure}"
+        for view in ("input", "sides", "back", "orbit", "head")
+        for measure in ("psnr", "ssim", "flip")
+    ]
+    rows = ["| measure | " + " | ".join(presets) + " |", "| --- |" + " --- |" * len(presets)]
+    for name in names:
+        values = [presets[preset]["mean"].get(name) for preset in presets]
+        rows.append(f"| {name} | " + " | ".join("–" if v is None else f"{v:.3f}" for v in values) + " |")
+    people = found["settings"]["people"]
+    return f"## Scores\n\n{people} people of the test split, `scripts/evaluate.py`.\n\n" + "\n".join(rows) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in _MEASURES:
+        parser.add_argument(f"--{name}", type=Path, metavar="RUN", help="folder of its training")
+    parser.add_argument("--scores", type=Path, help="what scripts/evaluate.py --json printed")
+    parser.add_argument("-o", "--output", type=Path, default=WEIGHTS_FOLDER / "lite")
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    card = [_HEAD]
+    for name in _MEASURES:
+        run = getattr(arguments, name)
+        if run is None:
+            continue
+        target = arguments.output / f"{name}.safetensors"
+        with safe_open(run / "weights.safetensors", "pt") as file:
+            values: dict[str, torch.Tensor] = {key: file.get_tensor(key) for key in file.keys()}
+        save_weights(values, target)
+        card.append(describe(name, run, target))
+    if arguments.scores:
+        card.append(scores(arguments.scores))
+    total = sum(path.stat().st_size for path in arguments.output.glob("*.safetensors"))
+    if total > MOST_BYTES:
+        print(f"The weights take {total / 2**20:.0f} MiB; at most {MOST_BYTES // 2**20} may ship.", file=sys.stderr)
+        return 1
+    (arguments.output / "README.md").write_text("\n".join(card), "utf-8")
+    print(f"{arguments.output}: {total / 2**20:.1f} MiB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
