@@ -351,7 +351,7 @@ def test_training_on_one_person_learns_it(sample: Sample, taken: tuple[LatentInp
         loss.backward()
         optimiser.step()
         history.append((float(terms["colour"]), float(depth)))
-    assert history[-1][0] < 0.35 * history[0][0]
+    assert history[-1][0] < 0.55 * history[0][0]
     assert history[-1][1] < 0.8 * history[0][1]
     assert len(to_gaussians(network.splats(given, network(given)))) > 500
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -242,21 +243,35 @@ def test_lite_with_weights_makes_a_package(
 
     from backend.reconstruct.latent import CONFIGS, LatentTransformer
     from backend.reconstruct.latent.codec import LatentCodec
+    from backend.synthesize import CONFIGS as SYNTHESIZERS
+    from backend.synthesize import ViewUNet
     from backend.training.loop import save_weights
 
-    config = CONFIGS["smoke"]()
+    config, imagined = replace(CONFIGS["smoke"](), reference=256), SYNTHESIZERS["smoke"]()
     monkeypatch.setattr(pipeline_module, "CONFIGS", {"lite": lambda: config})
+    monkeypatch.setattr(pipeline_module, "SYNTHESIZERS", {"lite": lambda: imagined})
     monkeypatch.setattr(pipeline_module, "WEIGHTS_FOLDER", tmp_path)
     monkeypatch.setattr(pipeline, "_latent", {})
+    monkeypatch.setattr(pipeline, "_synthesizers", {})
     torch.manual_seed(0)
     (tmp_path / "lite").mkdir()
     save_weights(LatentTransformer(config).state_dict(), tmp_path / "lite/reconstruction.safetensors")
     save_weights(LatentCodec().state_dict(), tmp_path / "lite/codec.safetensors")
-    result = pipeline.reconstruct(photo, tmp_path / "a", ReconstructOptions(preset="lite"))
+    stages = ["prepare", "body", "surface", "synthesize", "reconstruct", "bind", "save"]
+    seen: list[str] = []
+    options = ReconstructOptions(preset="lite")
+    result = pipeline.reconstruct(photo, tmp_path / "a", options, progress=lambda p: seen.append(p.stage))
+    assert list(dict.fromkeys(seen)) == stages
+    assert len(result.warnings) == 1
+    assert "synthesizer.safetensors" in result.warnings[0]
+    assert "surface" in result.warnings[0]
+    save_weights(ViewUNet(imagined).state_dict(), tmp_path / "lite/synthesizer.safetensors")
+    result = pipeline.reconstruct(photo, tmp_path / "a", options)
     avatar = load_avatar(result.package)
     assert result.warnings == ()
+    assert list(result.seconds) == stages
     assert avatar.generator["preset"] == "lite"
-    assert [len(w["sha256"]) for w in avatar.generator["weights"]] == [64, 64]
+    assert [len(w["sha256"]) for w in avatar.generator["weights"]] == [64, 64, 64]
     # From the photo's side the splats of the photo's own map lie in front.
     with Image.open(result.package / "preview.png") as preview:
         pixels = np.asarray(preview.convert("RGB")).astype(float)
