@@ -27,7 +27,7 @@ from .prepare import BlazePose, PreparedPhoto, load_photo, prepare
 from .progress import CancelCheck, ProgressCallback, Reporter
 from .reconstruct import Reconstruction, SurfaceReconstructor
 from .reconstruct.latent.config import CONFIGS
-from .reconstruct.latent.stage import LatentReconstructor, Orbit, OtherViews, Step, drawn_views
+from .reconstruct.latent.stage import AllViews, LatentReconstructor, Orbit, Step, drawn_views
 from .rendering import render_splats
 from .synthesize import CONFIGS as SYNTHESIZERS
 from .synthesize import Synthesizer
@@ -70,7 +70,7 @@ class _Chosen:
     """The networks of a preset; both are None for ``surface``. What an avatar says of their weights; warnings."""
 
     networks: LatentReconstructor | None
-    views: OtherViews | None
+    views: AllViews | None
     described: list[dict[str, str]]
     warnings: tuple[str, ...]
 
@@ -137,7 +137,7 @@ class Pipeline:
             )
         return self._synthesizers[preset, body]
 
-    def _chosen(self, options: ReconstructOptions, views: OtherViews | None) -> _Chosen:
+    def _chosen(self, options: ReconstructOptions, views: AllViews | None) -> _Chosen:
         """What the preset works with; where something cannot be had, what takes its place and a sentence why."""
         if options.preset == "surface":
             return _Chosen(None, None, [], ())
@@ -155,10 +155,9 @@ class Pipeline:
 
         def imagined(orbit: Orbit, step: Step) -> torch.Tensor:
             rgb, alpha = orbit.small_photo()
-            latents = synthesizer.synthesize(
+            return synthesizer.synthesize(
                 orbit.codec.encode(rgb), rgb, alpha, orbit.cameras, orbit.vertices, seed=options.seed, step=step
             )
-            return latents[1:]
 
         return _Chosen(networks, imagined, [*networks.described, *synthesizer.described], ())
 
@@ -169,7 +168,7 @@ class Pipeline:
         options: ReconstructOptions | None = None,
         progress: ProgressCallback | None = None,
         cancelled: CancelCheck | None = None,
-        views: OtherViews | None = None,
+        views: AllViews | None = None,
     ) -> ReconstructResult:
         """Write the avatar package of the person in ``image`` to the folder ``output``.
 
@@ -212,10 +211,10 @@ class Pipeline:
         if networks is not None:
             with timed("synthesize", "Imagining the other sides"):
                 orbit = networks.orbit(fit, photo, reconstruction)
-                others = chosen.views(orbit, lambda fraction, text: report.step("synthesize", fraction, text))
+                latents = chosen.views(orbit, lambda fraction, text: report.step("synthesize", fraction, text))
             with timed("reconstruct", "Reconstructing"):
                 reconstruction = networks.reconstruct(
-                    orbit, others, lambda fraction, text: report.step("reconstruct", fraction, text)
+                    orbit, latents, lambda fraction, text: report.step("reconstruct", fraction, text)
                 )
         with timed("bind", "Binding to the body"):
             used = options if networks is not None else replace(options, preset="surface")

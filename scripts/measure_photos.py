@@ -30,6 +30,7 @@ from backend.avatar import Avatar, load_avatar, pose_gaussians
 from backend.avatar.skinning import joint_transforms, skin_vertices
 from backend.body.fit import BodyFit
 from backend.errors import BackendError
+from backend.options import PRESETS
 from backend.pipeline import Pipeline, ReconstructOptions
 from backend.prepare import load_photo, prepare
 from backend.rendering import render_splats
@@ -80,13 +81,15 @@ def person_height_pixels(avatar: Avatar, fit: BodyFit) -> float:
     return height * fit.focal / float(avatar.rest_joints[0, 2] + fit.translation[2])
 
 
-def measure(pipeline: Pipeline, photo: Path, output: Path, body: str) -> tuple[dict[str, float], Image.Image]:
+def measure(
+    pipeline: Pipeline, photo: Path, output: Path, options: ReconstructOptions
+) -> tuple[dict[str, float], Image.Image]:
     """One row of the table, and the strip of pictures."""
     started = time.perf_counter()
-    result = pipeline.reconstruct(photo, output, ReconstructOptions(body=body))
+    result = pipeline.reconstruct(photo, output, options)
     seconds = time.perf_counter() - started
     avatar = load_avatar(output)
-    networks, fitter = pipeline.networks(), pipeline.fitter(body)
+    networks, fitter = pipeline.networks(), pipeline.fitter(options.body)
     prepared = prepare(load_photo(photo), networks)
     fit = fitter.fit(prepared)
     camera = avatar.camera
@@ -123,6 +126,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("out/photos"))
     parser.add_argument("--only", nargs="*", default=[], help="names without their endings")
+    parser.add_argument("--preset", choices=PRESETS, default="surface")
     parser.add_argument("--body", default="neutral")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -132,12 +136,13 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     pipeline = Pipeline()
     pipeline.load(arguments.body)
+    options = ReconstructOptions(preset=arguments.preset, body=arguments.body)
     rows: dict[str, dict[str, float]] = {}
     strips = []
     print(f"{'photo':24} landmark    IoU   PSNR  PSNR rim  holes  seconds  body  splats", file=sys.stderr)
     for photo in photos:
         try:
-            row, strip = measure(pipeline, photo, arguments.output / photo.stem, arguments.body)
+            row, strip = measure(pipeline, photo, arguments.output / photo.stem, options)
         except BackendError as error:
             print(f"{photo.name:24} {error}", file=sys.stderr)
             continue

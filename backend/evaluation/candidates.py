@@ -21,7 +21,7 @@ from ..avatar import Avatar, Gaussians, from_rgb, joint_transforms, load_avatar,
 from ..avatar.quaternion import from_matrix
 from ..errors import BackendError
 from ..pipeline import Pipeline, ReconstructOptions
-from ..reconstruct.latent.stage import OtherViews
+from ..reconstruct.latent.stage import AllViews
 from ..training.figure import PART_INDEX, Figure
 from ..training.lighting import lit_colours, shade
 from ..training.samples import Scene
@@ -68,7 +68,7 @@ class Candidate:
     peak_bytes: int = 0
 
 
-def reconstruct(pipeline: Pipeline, photo: Path, preset: str, views: OtherViews | None = None) -> Candidate:
+def reconstruct(pipeline: Pipeline, photo: Path, preset: str, views: AllViews | None = None) -> Candidate:
     """The product's avatar of a photo, by way of the package that a user would get.
 
     Args:

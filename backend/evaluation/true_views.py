@@ -7,7 +7,7 @@ import torch
 
 from ..avatar import from_rgb
 from ..avatar.quaternion import from_matrix
-from ..reconstruct.latent.stage import Orbit, OtherViews, Step
+from ..reconstruct.latent.stage import AllViews, Orbit, Step
 from ..training.cameras import Camera
 from ..training.views import render_views
 from .alignment import CropCamera, Similarity
@@ -16,7 +16,7 @@ from .compare import align
 from .truth import Truth
 
 
-def true_views(truth: Truth, photo_size: int) -> OtherViews:
+def true_views(truth: Truth, photo_size: int) -> AllViews:
     """A stand-in for a synthesizer that never errs.
 
     The cameras stand in the prediction's space; they are moved to the truth's world as ``compare.align`` moves the

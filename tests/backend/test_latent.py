@@ -29,7 +29,7 @@ from backend.reconstruct.latent.codec import LatentCodec
 from backend.reconstruct.latent.hull import hull_maps
 from backend.reconstruct.latent.layers import body_window
 from backend.reconstruct.latent.model import _multiply, _quaternion
-from backend.reconstruct.latent.stage import orbit_views, read_network
+from backend.reconstruct.latent.stage import Orbit, completed, orbit_views, read_network
 from backend.reconstruct.latent.views import spread_points
 from backend.rendering.mesh import rasterize_mesh, vertex_normals
 from backend.training.cameras import orbit
@@ -366,6 +366,33 @@ def test_orbit_at_use_is_the_orbit_of_training() -> None:
     camera = points * torch.tensor([1.0, -1.0, -1.0])
     unit = 3.0 / (2 * focal)
     assert torch.allclose(ours.project(camera / unit)[..., :2], theirs.project(points)[..., :2] / 256, atol=1e-5)
+
+
+def test_a_cut_photo_is_completed_from_the_view() -> None:
+    size, codec, cameras = 64, LatentCodec(8).requires_grad_(False), orbit_cameras()
+    alpha = torch.zeros(1, 1, size, size)
+    alpha[..., 8:32, 20:40] = 1  # shows rows 8 to 31
+
+    def orbit_of(lowest: float) -> Orbit:
+        # Points whose rows in the photo run from the matte's first one to ``lowest``.
+        rows = torch.tensor([9.0, lowest]) / size
+        depth = float(cameras.world_to_camera[0, 2, 3])
+        seen = torch.stack([torch.zeros(2), (rows - 0.5) * depth / cameras.focal[0], torch.full((2,), depth)], 1)
+        matrix = cameras.world_to_camera[0]
+        world = (seen - matrix[:3, 3]) @ matrix[:3, :3]
+        rgb = torch.full((1, 3, size, size), 0.3)
+        return Orbit(None, None, cameras, world, np.zeros(3), 1.0, rgb, alpha, codec, size)
+
+    latents = codec.encode(torch.rand(1, 3, size, size))
+    rgb, matte = completed(orbit_of(33.0), latents)
+    assert torch.equal(matte, alpha)
+    assert torch.equal(rgb, torch.full_like(rgb, 0.3))
+    rgb, matte = completed(orbit_of(60.0), latents)
+    wanted, coverage = codec.decode_rgba(latents)
+    assert torch.equal(matte[0, 0, :30], alpha[0, 0, :30])
+    assert torch.equal(rgb[..., :30, :], torch.full((1, 3, 30, size), 0.3))
+    assert torch.allclose(rgb[..., 32:, :], wanted[..., 32:, :], atol=1e-6)
+    assert torch.allclose(matte[0, 0, 32:], coverage[0, 32:], atol=1e-6)
 
 
 def test_missing_and_damaged_weights_are_told(tmp_path: Path) -> None:

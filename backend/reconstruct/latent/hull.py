@@ -8,11 +8,25 @@ from torch.nn import functional
 from .views import BodyMaps, ViewCameras
 
 HULL_CHANNELS = 4
+NEAREST = 1
+"""The channel that says how far the nearest entry is from the body."""
 _SAMPLES = 64
 _REACH = 0.64
 """How far before and behind the pelvis the hull is looked for, in half picture widths there."""
 _NEAR = 0.35
 """Offsets are cut to this."""
+
+
+def known_coverage(alphas: torch.Tensor) -> torch.Tensor:
+    """Coverage [V, R, R] that may be held against other views.
+
+    The rows above and below all that the photo, view 0, shows count as covered: it may end at the knees.
+    """
+    rows = torch.nonzero((alphas[0] > 0.5).any(1))[:, 0]
+    known = alphas.clone()
+    if len(rows):
+        known[0, : rows[0]], known[0, rows[-1] + 1 :] = 1.0, 1.0
+    return known
 
 
 @torch.no_grad()
@@ -30,13 +44,15 @@ def hull_maps(alphas: torch.Tensor, cameras: ViewCameras, maps: BodyMaps) -> tor
         the hull's thickness along the ray.
     """
     views, size, _ = maps.depth.shape
-    coverage = functional.interpolate(alphas[:, None], size=(size, size), mode="area")
+    own, coverage = (
+        functional.interpolate(v[:, None], size=(size, size), mode="area") for v in (alphas, known_coverage(alphas))
+    )
     origins, directions = cameras.rays(size)
     distance = cameras.world_to_camera[:, 2, 3]
     steps = torch.linspace(-_REACH, _REACH, _SAMPLES, device=alphas.device)
     out = alphas.new_zeros(views, HULL_CHANNELS, size, size)
     for view in range(views):
-        shown = coverage[view, 0] > 0.05
+        shown = own[view, 0] > 0.05
         body = maps.depth[view][shown]
         if len(body) == 0:
             continue

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from ...avatar.quaternion import from_matrix
 from .config import LatentConfig
-from .hull import HULL_CHANNELS, hull_maps
+from .hull import HULL_CHANNELS, NEAREST, hull_maps, known_coverage
 from .layers import Block, body_window
 from .views import BodyMaps, ViewCameras, pluecker
 
@@ -237,7 +237,8 @@ class LatentTransformer(nn.Module):
         """The splats' parameters, before they become splats; see :meth:`splats`."""
         c = self.config
         distance = given.cameras.world_to_camera[:, 2, 3]
-        known = torch.cat([given.maps.stacked(distance), hull_maps(given.alphas, given.cameras, given.maps)], 1)
+        hull = hull_maps(given.alphas, given.cameras, given.maps)
+        known = torch.cat([given.maps.stacked(distance), hull], 1)
         pictures = torch.cat([given.colours, given.alphas[:, None]], 1)
         pictures = functional.interpolate(pictures, size=(c.output, c.output), mode="area") * 2 - 1
         small = functional.avg_pool2d(pictures, c.output // c.maps)
@@ -253,8 +254,9 @@ class LatentTransformer(nn.Module):
         around = (columns.start, c.cells - columns.stop, rows.start, c.cells - rows.stop)
         raw = functional.pad(raw, [n * up for n in around])
         half_width = (distance / (2 * given.cameras.focal))[:, None, None]
-        body = _enlarged(given.maps.depth, c.output)
-        return SplatMaps(raw, body + torch.tanh(raw[:, 0]) * c.reach * half_width)
+        # Where the views' outlines say that the surface begins, near the body, is the better guess of the two.
+        guess = _enlarged(given.maps.depth + hull[:, NEAREST], c.output)
+        return SplatMaps(raw, guess + torch.tanh(raw[:, 0]) * c.reach * half_width)
 
     def splats(self, given: LatentInput, maps: SplatMaps, threshold: float = 0.0) -> PixelSplats:
         """Splats of the pixels that show the person.
@@ -310,12 +312,9 @@ class LatentTransformer(nn.Module):
 def _agreement(splats: PixelSplats, given: LatentInput) -> torch.Tensor:
     """How far [N], 0..1, the other views' outlines hold each splat; the photo's own are believed whatever others say.
 
-    A splat that flies beside a limb in its own view lies outside the person in another. Rows above and below all that
-    the photo shows (a person cut at the knees) count as covered there.
+    A splat that flies beside a limb in its own view lies outside the person in another.
     """
-    coverage = functional.max_pool2d(given.alphas[:, None], 3, 1, 1)
-    rows = _extent((given.alphas[0] > 0.5).any(1))
-    coverage[0, :, : rows.start], coverage[0, :, rows.stop :] = 1.0, 1.0
+    coverage = functional.max_pool2d(known_coverage(given.alphas)[:, None], 3, 1, 1)
     place = given.cameras.project(splats.position)[:, None, :, :2] * 2 - 1
     held = functional.grid_sample(coverage, place, align_corners=False, padding_mode="border")[:, 0, 0]
     held = ((held - _HELD[0]) / (_HELD[1] - _HELD[0])).clamp(0, 1)

@@ -30,6 +30,10 @@ from .views import ViewCameras, spread_points
 AZIMUTHS = (0.0, 90.0, 180.0, 270.0)
 """Degrees around the person's pelvis, counted from the photo to the person's left side."""
 _OPACITY = 0.03
+_CUT = 0.05
+"""Share of the picture by which the body must go on beyond the matte for the photo to count as cut there."""
+_RIM = 0.01
+"""Share of the picture at the cut that is not the photo's any more."""
 Step = Callable[[float, str], None]
 
 
@@ -67,14 +71,14 @@ class Orbit:
         return tuple(functional.interpolate(v, size=size, mode="area") for v in (self.rgb, self.alpha))
 
     def matrices(self) -> np.ndarray:
-        """The other cameras [V - 1, 4, 4], metres, from the photo camera's space."""
-        matrices = self.cameras.world_to_camera[1:].cpu().numpy().astype(np.float64)
+        """The cameras [V, 4, 4], metres, from the photo camera's space."""
+        matrices = self.cameras.world_to_camera.cpu().numpy().astype(np.float64)
         matrices[:, :3, 3] = matrices[:, :3, 3] * self.unit - matrices[:, :3, :3] @ self.origin
         return matrices
 
 
-OtherViews = Callable[[Orbit, Step], torch.Tensor]
-"""Gives the latents [V - 1, 4, L, L] of the views that are not the photo, and tells of its progress."""
+AllViews = Callable[[Orbit, Step], torch.Tensor]
+"""Gives the latents [V, 4, L, L] of all views, and tells of its progress; the photo's own view completes the photo."""
 
 
 def drawn_views(orbit: Orbit, step: Step) -> torch.Tensor:
@@ -82,7 +86,7 @@ def drawn_views(orbit: Orbit, step: Step) -> torch.Tensor:
     base, size = orbit.base, orbit.size
     out = []
     for number, matrix in enumerate(orbit.matrices()):
-        step(number / (len(orbit.cameras) - 1), "Drawing the other sides")
+        step(number / len(orbit.cameras), "Drawing the other sides")
         rgba = render_gaussians(
             base.position, from_matrix(base.rotation), base.scale, base.opacity, base.rgb,
             focal=float(orbit.cameras.focal[0]) * size, size=(size, size), world_to_camera=matrix,
@@ -153,6 +157,35 @@ def orbit_views(pelvis: np.ndarray, focal: float, azimuths: tuple[float, ...] = 
     )
 
 
+@torch.no_grad()
+def completed(orbit: Orbit, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The photo [1, 3, S, S] over white and its matte [1, 1, S, S]; what it lacks below and above is from a view of it.
+
+    A photo lacks what lies beyond the last row of the matte where the fitted body goes on.
+
+    Args:
+        orbit: see there.
+        latents: [1, 4, L, L] of the photo's own view of the whole person.
+    """
+    size = orbit.rgb.shape[-1]
+    rows = torch.nonzero((orbit.alpha[0, 0] > 0.5).any(1))[:, 0]
+    body = orbit.cameras.project(orbit.vertices)[0, :, 1] * size
+    missing = torch.zeros(size, dtype=torch.bool, device=orbit.rgb.device)
+    if len(rows):
+        rim = round(_RIM * size)
+        if float(body.max()) > int(rows[-1]) + _CUT * size:
+            missing[max(int(rows[-1]) - rim, 0) :] = True
+        if float(body.min()) < int(rows[0]) - _CUT * size:
+            missing[: int(rows[0]) + rim] = True
+    if not missing.any():
+        return orbit.rgb, orbit.alpha
+    rgb, alpha = orbit.codec.decode_rgba(latents)
+    whole = torch.cat([rgb, alpha[:, None]], 1)
+    whole = functional.interpolate(whole, size=(size, size), mode="bilinear", align_corners=False).clamp(0, 1)
+    lacks = missing[:, None]
+    return torch.where(lacks, whole[:, :3], orbit.rgb), torch.where(lacks, whole[:, 3:], orbit.alpha)
+
+
 class LatentReconstructor:
     """Warm networks for one body.
 
@@ -212,13 +245,13 @@ class LatentReconstructor:
 
     @torch.no_grad()
     def reconstruct(
-        self, orbit: Orbit, others: torch.Tensor, step: Step = lambda fraction, text: None
+        self, orbit: Orbit, views: torch.Tensor, step: Step = lambda fraction, text: None
     ) -> Reconstruction:
         """Splats of the person in the photo's pose.
 
         Args:
             orbit: from :meth:`orbit`.
-            others: [V - 1, 4, L, L] latents of the views that are not the photo.
+            views: [V, 4, L, L] latents of all views; the first only where the photo ends before the person does.
             step: told of progress.
 
         Returns:
@@ -227,10 +260,10 @@ class LatentReconstructor:
         step(0.0, "Drawing the body")
         faces = self.body.faces.to(self.device)
         normals = vertex_normals(orbit.vertices, faces)
+        rgb, alpha = completed(orbit, views[:1])
         given = network_input(
-            self.config, self.codec, orbit.cameras, orbit.vertices, normals, faces, self.tokens, orbit.rgb,
-            orbit.alpha, others,
-        )  # fmt: skip
+            self.config, self.codec, orbit.cameras, orbit.vertices, normals, faces, self.tokens, rgb, alpha, views[1:]
+        )
         step(0.4, "Reconstructing")
         splats = self.network.splats(given, self.network(given), _OPACITY)
         step(1.0, "Reconstructing")

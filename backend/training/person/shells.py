@@ -119,9 +119,7 @@ def _slack(cut: Cut, fit: Fit, topology: Topology) -> torch.Tensor:
     return slack
 
 
-def _folds(
-    topology: Topology, fit: Fit, flex: dict[str, float], seed: float, slack: torch.Tensor
-) -> torch.Tensor:
+def _folds(topology: Topology, fit: Fit, flex: dict[str, float], seed: float, slack: torch.Tensor) -> torch.Tensor:
     """[W] metres: folds around bent joints, hanging folds on loose cloth, and a little everywhere."""
     place = topology.cloth.template
     x, y, z = place.unbind(1)
