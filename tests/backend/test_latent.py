@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
@@ -422,3 +423,32 @@ def test_smoke_training_stops_and_goes_on(tmp_path: Path) -> None:
     again = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert again.returncode == 0, again.stderr[-800:]
     assert (tmp_path / "log.jsonl").read_text().splitlines()[-1].startswith('{"step": 4,')
+
+
+def test_smoke_ablation_prints_its_table(tmp_path: Path) -> None:
+    script = str(ROOT / "scripts/ablate_reconstruction.py")
+    command = [sys.executable, script, "--smoke", "--rows", "1", "3", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-800:]
+    rows = [line for line in done.stdout.splitlines() if line.startswith(("| pixels", "| no body"))]
+    assert len(rows) == 2
+    assert all(float(line.split("|")[2]) > 3 for line in rows)
+
+
+def test_published_weights_have_a_card_of_their_run(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    save_weights(LatentCodec(8).state_dict(), run / "weights.safetensors")
+    entries = [{"step": k, "seconds": 360 * k, "psnr_of_people": 10.5 + k, "people": 7} for k in range(40)]
+    lines = [json.dumps(entry) for entry in entries]
+    (run / "log.jsonl").write_text("\n".join(lines) + "\n")
+    script = str(ROOT / "scripts/publish_weights.py")
+    command = [sys.executable, script, "--codec", str(run), "-o", str(tmp_path / "lite")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-800:]
+    card = (tmp_path / "lite/README.md").read_text()
+    assert "39 steps in 3.90 hours" in card
+    assert "| 10.50 |" in card
+    assert "| 49.50 |" in card
+    assert "7 people" in card
+    read_network(LatentCodec(8), tmp_path / "lite/codec.safetensors")
