@@ -76,6 +76,22 @@ def surface_points(maps: BodyMaps, cameras: ViewCameras) -> torch.Tensor:
     return origins[:, None, None] + maps.depth[..., None] * directions
 
 
+def spread_out(picture: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """``picture`` [1, C, S, S] where ``weight`` [1, 1, S, S] is one, elsewhere the colours near by; zero if none is.
+
+    The fitted body is never quite where the person is: what it carries from beside the person would be background.
+    Fills from coarser and coarser pictures (push-pull; Gortler et al. 1996). S is a power of two.
+    """
+    size = picture.shape[-1]
+    if size == 1 or size % 2:
+        return picture * (weight > 0)
+    total = functional.avg_pool2d(torch.cat([picture * weight, weight], 1), 2)
+    known = (4 * total[:, -1:]).clamp(max=1)
+    small = spread_out(total[:, :-1] / total[:, -1:].clamp(min=1e-6), known)
+    around = functional.interpolate(small, size=(size, size), mode="bilinear", align_corners=False)
+    return weight * picture + (1 - weight) * around
+
+
 def carry_photo(
     photo: torch.Tensor,
     photo_alpha: torch.Tensor,
@@ -93,8 +109,8 @@ def carry_photo(
         cameras: of all views, the first the photo's.
 
     Returns:
-        (``photo`` [V, C, S, S] times the matte there, zero beside the body and outside the photo; whether the photo
-        sees that point of the body [V, S, S], 0 or 1).
+        (``photo`` [V, C, S, S], zero beside the body and outside the photo; whether the photo sees that point of the
+        body [V, S, S], 0 or 1).
     """
     views, size, _ = maps.depth.shape
     points = surface_points(maps, cameras)
@@ -117,7 +133,7 @@ def carry_photo(
     slope = (1 - cosine.square()).clamp(min=0).sqrt() / cosine.clamp(min=1e-3)
     slack = (_DEPTH_SLACK + pixel_width * slope).clamp(max=_MOST_SLACK)
     seen = inside & (cosine > 0) & (place[..., 2] <= surface + slack) & (matte[:, 0] > 0.5)
-    return look(photo) * matte, seen.to(photo) * maps.mask
+    return look(photo) * maps.mask[:, None], seen.to(photo) * maps.mask
 
 
 def conditions(
@@ -152,10 +168,10 @@ def conditions(
     normal = torch.einsum("vij,vhwj->vihw", cameras.world_to_camera[:, :3, :3], maps.normal)
     depth = (maps.depth - cameras.world_to_camera[:, 2, 3, None, None])[:, None]
     label = functional.one_hot(parts[faces[:, 0]][maps.face], len(PARTS)).permute(0, 3, 1, 2)
-    carried_rgb, seen = carry_photo(photo_rgb * 2 - 1, photo_alpha, maps, cameras)
-    carried_latent, _ = carry_photo(photo_latent, photo_alpha, maps, cameras)
+    matte = functional.interpolate(photo_alpha, size=(config.grid, config.grid), mode="area")
+    carried_rgb, seen = carry_photo(spread_out(photo_rgb * 2 - 1, photo_alpha), photo_alpha, maps, cameras)
+    carried_latent, _ = carry_photo(spread_out(photo_latent, matte), photo_alpha, maps, cameras)
     fine_maps = torch.cat([normal, depth, torch.ones_like(mask), label.to(mask), carried_latent, carried_rgb], 1) * mask
     averaged = functional.avg_pool2d(torch.cat([fine_maps, seen[:, None]], 1), config.fineness)
-    matte = functional.interpolate(photo_alpha, size=(config.grid, config.grid), mode="area")
     photo = torch.cat([photo_latent, matte], 1).expand(views, -1, -1, -1)
     return torch.cat([photo, averaged], 1)

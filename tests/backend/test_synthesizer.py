@@ -36,7 +36,7 @@ from backend.synthesize import (
     layout,
     vertex_parts,
 )
-from backend.synthesize.conditions import CHANNELS, CONDITION_CHANNELS, PARTS, carry_photo, channel_slice
+from backend.synthesize.conditions import CHANNELS, CONDITION_CHANNELS, PARTS, carry_photo, channel_slice, spread_out
 from backend.synthesize.memory import GIGABYTE, choose_mode
 from backend.synthesize.schedule import (
     guidance_scales,
@@ -256,10 +256,22 @@ def test_the_back_carries_the_front_and_is_not_seen(
     # A photo that ends at the waist shows nothing of the legs, in any view.
     half = torch.ones(1, 1, 64, 64)
     half[:, :, 32:] = 0
-    carried, seen = carry_photo(photo, half, maps, cameras)
+    _, seen = carry_photo(photo, half, maps, cameras)
     assert not seen[:, 56:].any()
-    assert not carried[:, :, 56:].any()
     assert seen[0, :40].any()
+
+
+def test_colours_spread_beyond_the_person() -> None:
+    """What is known stays; beside it comes the colour near by; nothing known gives nothing."""
+    picture = torch.zeros(1, 3, 32, 32)
+    picture[..., :16], picture[..., 16:] = 1.0, 2.0
+    weight = torch.zeros(1, 1, 32, 32)
+    weight[..., 8:24, 8:24] = 1
+    out = spread_out(picture + 50 * (1 - weight), weight)  # the background must not leak in
+    assert torch.equal(out[..., 8:24, 8:24], picture[..., 8:24, 8:24])
+    assert out.min() >= 1 - 1e-5 and out.max() <= 2 + 1e-5
+    assert (out[..., 8:24, :4] < 1.2).all() and (out[..., 8:24, 28:] > 1.8).all()
+    assert not spread_out(picture, torch.zeros_like(weight)).any()
 
 
 def test_azimuths_of_cameras(person: tuple[torch.Tensor, torch.Tensor, torch.Tensor, ViewCameras]) -> None:
