@@ -47,6 +47,8 @@ def read_codec(arguments: argparse.Namespace, device: str) -> LatentCodec | Diff
     return codec.to(device).requires_grad_(False).eval()
 
 
+_UNSEEN = 4.0
+"""How much more often views that did not go in are rendered than those that did."""
 _CLEAN = 0.4
 """Share of the photos that are taken as they are, without augmentation."""
 
@@ -105,7 +107,9 @@ class Trainer:
         terms = {"depth": geometry_loss(maps, sample.views[: self.config.views], frame)}
         if renders:
             splats = self.bare.splats(taken, maps)
-            chosen = sorted(rng.choice(len(sample.cameras), renders, replace=False).tolist())
+            # Views that went in are the easy ones.
+            odds = np.where(np.arange(len(sample.cameras)) < self.config.views, 1.0, _UNSEEN)
+            chosen = sorted(rng.choice(len(odds), renders, replace=False, p=odds / odds.sum()).tolist())
             cameras = frame.cameras(sample.cameras[chosen])
             more, _ = picture_losses(splats, cameras, sample.views[chosen], self.codec, self.weights, self.render_size)
             terms |= more
