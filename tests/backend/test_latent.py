@@ -29,7 +29,7 @@ from backend.reconstruct.latent import (
 from backend.reconstruct.latent.codec import LatentCodec
 from backend.reconstruct.latent.hull import hull_maps
 from backend.reconstruct.latent.layers import body_window
-from backend.reconstruct.latent.model import _multiply, _quaternion
+from backend.reconstruct.latent.model import PixelSplats, _agreement, _multiply, _quaternion
 from backend.reconstruct.latent.stage import Orbit, completed, orbit_views, read_network
 from backend.reconstruct.latent.views import spread_points
 from backend.rendering.mesh import rasterize_mesh, vertex_normals
@@ -238,6 +238,26 @@ def test_untrained_splats_lie_on_the_body_and_in_their_pixels(
     gap = torch.cdist(splats.position[solid].detach(), points).min(1).values
     assert gap.max() < 0.03 + 1.2 * 2 / config.output  # they lie a little more than a pixel behind it
     assert torch.allclose(splats.rotation.norm(dim=1), torch.ones(()), atol=1e-5)
+
+
+def test_views_must_agree_about_imagined_splats(sample: Sample, taken: tuple[LatentInput, LatentCodec]) -> None:
+    """A splat of an imagined view that another view sees beside the person goes; the photo's own stay."""
+    given = replace(taken[0], alphas=resized_alphas(sample, CONFIGS["smoke"]().picture))
+    inside = given.body_points.mean(0, keepdim=True)  # in the middle of the trunk
+    right = given.cameras.world_to_camera[2, 0, :3]
+    points = torch.cat([inside, inside, inside + 0.8 * right, inside + 0.8 * right])
+    count = len(points)
+    splats = PixelSplats(
+        points, torch.tensor([[1.0, 0, 0, 0]]).expand(count, -1), torch.full((count, 3), 0.01), torch.ones(count),
+        torch.ones(count, 3), torch.tensor([0, 1, 0, 1]), torch.zeros(count, dtype=torch.long),
+    )  # fmt: skip
+    assert _agreement(splats, given).tolist() == [1, 1, 1, 0]
+    # What lies below all that a cut photo shows is not held against the other views.
+    cut = given.alphas.clone()
+    cut[0, 20:] = 0
+    low = given.body_points[(given.cameras.project(given.body_points)[0, :, 1]).argmax()][None]
+    feet = replace(splats, position=low.expand(count, -1))
+    assert _agreement(feet, replace(given, alphas=cut))[1] == pytest.approx(float(_agreement(feet, given)[1]), abs=1e-6)
 
 
 def test_windows_and_no_body_all_run(taken: tuple[LatentInput, LatentCodec]) -> None:
