@@ -133,11 +133,14 @@ def write_document(
     shown = controls or presets
     text = report.markdown([summary for summary in summaries if summary.preset in shown], Lpips().reason)
     text = describe(settings, jobs, shown) + "\n\n" + text
-    report.write_section(DOCUMENT, "controls" if controls else "results", text)
-    picture = report.sheet(rows[BASELINE], 4)
-    if picture is not None and not controls:
-        picture.thumbnail((2000, 4000))
-        picture.save(DOCUMENT_PICTURE, quality=80)
+    networks = [preset for preset in shown if preset != BASELINE and not controls]
+    report.write_section(DOCUMENT, "controls" if controls else "networks" if networks else "results", text)
+    for preset in [] if controls else networks or [BASELINE]:
+        picture = report.sheet(rows[preset], 4)
+        if picture is not None:
+            picture.thumbnail((2000, 4000))
+            name = "evaluation" if preset == BASELINE else f"evaluation_{preset.replace('+', '_')}"
+            picture.save(DOCUMENT_PICTURE.with_name(f"{name}.jpg"), quality=80)
     say(f"written: {DOCUMENT.relative_to(ROOT)}")
 
 

@@ -21,6 +21,7 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.reconstruct.latent.codec import LatentCodec
+from backend.reconstruct.latent.stage import read_network
 from backend.training.latent_pool import SamplePool
 from backend.training.loop import Average, Run, falling_rate, set_rate
 from backend.training.samples import split_seeds
@@ -73,6 +74,7 @@ def normalise(codec: LatentCodec, rgb: torch.Tensor) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--begin", type=Path, help="weights that a new run begins with, such as those that ship")
     parser.add_argument("--minutes", type=float, default=60.0, help="of this sitting")
     parser.add_argument("--steps", type=int, default=20000, help="in all; the learning rate falls to zero there")
     parser.add_argument("--batch", type=int, default=8)
@@ -91,6 +93,8 @@ def main() -> None:
     codec = (LatentCodec(8) if arguments.smoke else LatentCodec()).to(device, memory_format=torch.channels_last)
     if arguments.smoke:
         arguments.steps, arguments.crop, arguments.batch, arguments.people_per_step = 6, 64, 2, 0.2
+    if arguments.begin:
+        read_network(codec, arguments.begin)
     optimiser = torch.optim.AdamW(codec.parameters(), lr=arguments.rate, betas=(0.9, 0.99), weight_decay=0.01)
     run = Run(arguments.out, codec, optimiser, Average(codec))
     rng = np.random.default_rng(run.step)

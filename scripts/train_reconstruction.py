@@ -192,6 +192,7 @@ def main() -> None:
     parser.add_argument("--config", choices=[c for c in CONFIGS if c != "smoke"], default="lite")
     parser.add_argument("--codec", type=Path, help="folder of the trained autoencoder (full: of an SD VAE)")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--begin", type=Path, help="weights that a new run begins with, such as those that ship")
     parser.add_argument("--minutes", type=float, default=60.0, help="of this sitting")
     parser.add_argument("--steps", type=int, default=30000, help="in all; the learning rate falls to zero there")
     parser.add_argument("--batch", type=int, default=1, help="people a step")
@@ -228,6 +229,8 @@ def main() -> None:
         config = replace(config, window=None if arguments.window < 0 else arguments.window)
     torch.manual_seed(0)
     bare = LatentTransformer(config).to(device)
+    if arguments.begin:
+        read_network(bare, arguments.begin)
     network: torch.nn.Module = bare
     codec = read_codec(arguments, device)
     weights = LossWeights()

@@ -220,6 +220,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=21, help="full: views of the orbit")
     parser.add_argument("--size", type=int, help="full: pixels a side, 512 (default) or 576")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--begin", type=Path, help="lite: weights that a new run begins with, such as those that ship")
     parser.add_argument("--minutes", type=float, default=60.0, help="of this sitting")
     parser.add_argument("--steps", type=int, default=30000, help="in all; the learning rate falls to zero there")
     parser.add_argument("--batch", type=int, default=1, help="people a step")
@@ -335,6 +336,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     bare = trainer.network
+    if arguments.begin:
+        read_network(bare, arguments.begin)
     decay = 0.01 if arguments.config == "full" else 0.02
     optimiser = torch.optim.AdamW(trainer.trained(), lr=arguments.rate, betas=(0.9, 0.99), weight_decay=decay)
     run = Run(arguments.out, bare, optimiser, Average(bare))

@@ -75,7 +75,7 @@ def test_initialize_describes_the_backend(child: Child) -> None:
     child.send(1, "initialize", protocol=1)
     result = child.answer(1)["result"]
     assert result["protocol"] == 1
-    assert result["presets"] == ["surface"]
+    assert result["presets"] == ["surface", "lite"]
     assert result["python"] == ".".join(map(str, sys.version_info[:3]))
     assert {"backend_version", "torch", "device", "device_name", "missing"} <= set(result)
 
