@@ -31,7 +31,7 @@ _POINTS = 8
 _MEASURES = {
     "codec": ("psnr_of_people", "PSNR of what comes back, inside the outline, dB"),
     "reconstruction": ("held_out_psnr", "PSNR of people held out, true views given, dB"),
-    "synthesizer": ("mean_psnr", "PSNR of a person held out, sides, decoded, dB"),
+    "synthesizer": ("held_out_mean_psnr", "PSNR of a person held out, sides, decoded, dB"),
 }
 _HEAD = """# Weights of the preset `lite`
 
