@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from figures import cube, figure_from, mannequin_figure  # noqa: E402
 
-from backend.training.cameras import FIELD_OF_VIEW, MARGIN, frame, frame_figure, orbit, photo_distance  # noqa: E402
+from backend.training.cameras import FIELD_OF_VIEW, MARGIN, frame, frame_figure, orbit  # noqa: E402
 from backend.training.figure import PART_INDEX, Figure  # noqa: E402
 from backend.training.lighting import Light, bake_light, lit_colours, sample_light, shade, visibility  # noqa: E402
 from backend.training.views import render_views  # noqa: E402
@@ -98,7 +98,6 @@ def test_a_framed_person_fills_the_picture_as_a_prepared_photo_does(azimuth: flo
     low, high = pixels.amin(0), pixels.amax(0)
     torch.testing.assert_close((low + high) / 2, torch.full((2,), 512.0), rtol=0, atol=0.5)
     assert float((high - low).max()) * (1 + 2 * MARGIN) == pytest.approx(1024, abs=1)
-    assert photo_distance(figure) == pytest.approx(frame_figure(figure, 0.0, 0.0)[1])
     # What an orbit about the target turns about is the pelvis.
     target, distance = frame_figure(figure, azimuth, 7.0)
     depths = orbit([azimuth], 7.0, target, distance, 1024).project(figure.body.joints[:1].float())[0, 0, 2]
