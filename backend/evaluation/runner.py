@@ -92,7 +92,7 @@ def code_digest() -> str:
     total = hashlib.sha256()
     for path in sorted(BACKEND.rglob("*")):
         name = path.relative_to(BACKEND).as_posix()
-        if not path.is_file() or "__pycache__" in name or name in _COSMETIC:
+        if not path.is_file() or "__pycache__" in name or name in _COSMETIC or path.suffix == ".md":
             continue
         if name.startswith("training/") and path not in loaded:
             continue
