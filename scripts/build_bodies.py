@@ -97,9 +97,7 @@ def apply(rotations: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
 def sample_people(model: anny.Anny, kind: BodyType, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Rest vertices [n, V, 3] and bone heads [n, B, 3] of sampled people, in SMPL axes, metres."""
     low, high = (torch.tensor(age, dtype=model.dtype) for age in kind.ages)
-    distribution = SimpleShapeDistribution(
-        model, morphological_age_distribution=torch.distributions.Uniform(low, high)
-    )
+    distribution = SimpleShapeDistribution(model, morphological_age_distribution=torch.distributions.Uniform(low, high))
     _, phenotypes = distribution.sample(count)
     labels = list(model.phenotype_labels)
     values = torch.stack([phenotypes[label].double() for label in labels], 1)

@@ -11,7 +11,6 @@ sample.png (truth above, ours below). Several GPUs: `accelerate launch scripts/t
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -30,7 +29,7 @@ from backend.reconstruct.latent.stage import read_network
 from backend.training.latent_data import Frame, latent_input
 from backend.training.latent_losses import LossWeights, geometry_loss, picture_losses
 from backend.training.latent_pool import SamplePool
-from backend.training.loop import Average, Run, falling_rate, set_rate
+from backend.training.loop import Average, Run, falling_rate, set_rate, start_accelerator
 from backend.training.person.identity import body_model
 from backend.training.samples import Sample, split_seeds
 from backend.training.synthesizer_data import follow_photo
@@ -211,13 +210,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    accelerator = None
-    with contextlib.suppress(ImportError):
-        from accelerate import Accelerator
-
-        accelerator = Accelerator()
-    device = str(accelerator.device) if accelerator else "cuda" if torch.cuda.is_available() else "cpu"
-    rank = accelerator.process_index if accelerator else 0
+    accelerator, device, rank = start_accelerator()
 
     config = CONFIGS["smoke" if arguments.smoke else arguments.config]()
     if arguments.smoke:

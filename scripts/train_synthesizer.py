@@ -13,14 +13,13 @@ Several GPUs: `accelerate launch scripts/train_synthesizer.py ...`.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import math
 import shutil
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +35,7 @@ from backend.synthesize import CONFIGS, FullConfig, SynthesizerConfig, ViewUNet
 from backend.synthesize.schedule import draw_sigmas, karras_sigmas, sample_euler, scalings, velocity
 from backend.training.latent_data import ORBIT
 from backend.training.latent_pool import SamplePool
-from backend.training.loop import Average, Run, falling_rate, set_rate
+from backend.training.loop import Average, Run, falling_rate, set_rate, start_accelerator
 from backend.training.person.identity import body_model
 from backend.training.samples import Sample, Source, split_seeds
 from backend.training.synthesizer_data import (
@@ -49,18 +48,6 @@ from backend.training.synthesizer_data import (
 
 ESTIMATED = 0.7
 """Share of the people whose body is what a fit finds rather than the true one."""
-
-
-class Pool(Protocol):
-    """What both pools of people can do."""
-
-    made: int
-
-    def make(self, seed: int, augment: bool = True) -> Sample: ...
-
-    def add(self, seed: int) -> None: ...
-
-    def draw(self, rng: np.random.Generator) -> Sample: ...
 
 
 class Lite:
@@ -282,7 +269,7 @@ def make_trainer(arguments: argparse.Namespace, device: str) -> Lite | Full:
     return Full(load_full(arguments.weights, config, device, mode=choose_mode(None)), config, device, arguments)
 
 
-def make_pool(arguments: argparse.Namespace, trainer: Lite | Full, device: str) -> Pool:
+def make_pool(arguments: argparse.Namespace, trainer: Lite | Full, device: str) -> SamplePool:
     """Where people come from."""
     source: Source | None = None
     if arguments.scans is not None:
@@ -295,9 +282,7 @@ def make_pool(arguments: argparse.Namespace, trainer: Lite | Full, device: str) 
         return OrbitPool(azimuths, size, count, None, source, device)
     if source is not None:
         return OrbitPool(ORBIT, size, count, arguments.estimate, source, device)
-    if arguments.people_folder is not None:
-        return SamplePool(size, 0, count, arguments.estimate, device, folder=arguments.people_folder)
-    return SamplePool(size, 0, count, arguments.estimate, device)
+    return SamplePool(size, 0, count, arguments.estimate, device, arguments.people_folder)
 
 
 def finish(run: Run, trainer: Lite | Full, held_out: Sample) -> None:
@@ -321,13 +306,7 @@ def main() -> int:
     arguments = parse()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    accelerator = None
-    with contextlib.suppress(ImportError):
-        from accelerate import Accelerator
-
-        accelerator = Accelerator()
-    device = str(accelerator.device) if accelerator else "cuda" if torch.cuda.is_available() else "cpu"
-    rank = accelerator.process_index if accelerator else 0
+    accelerator, device, rank = start_accelerator()
     torch.manual_seed(0)
     try:
         trainer = make_trainer(arguments, device)

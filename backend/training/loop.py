@@ -112,3 +112,13 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     """Give all parameters of ``optimiser`` the learning rate ``rate``."""
     for group in optimiser.param_groups:
         group["lr"] = rate
+
+
+def start_accelerator() -> tuple[Any | None, str, int]:
+    """(``accelerate``'s Accelerator, None where that is not installed; the device; this process' number)."""
+    try:
+        from accelerate import Accelerator
+    except ImportError:
+        return None, "cuda" if torch.cuda.is_available() else "cpu", 0
+    accelerator = Accelerator()
+    return accelerator, str(accelerator.device), accelerator.process_index

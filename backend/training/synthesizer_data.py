@@ -17,7 +17,7 @@ from ..synthesize.network import ViewUNet
 from ..synthesize.schedule import draw_sigmas, scalings, velocity
 from .figure import PART_INDEX, TrueBody
 from .latent_data import body_surface, frame_of
-from .latent_pool import pack, unpack
+from .latent_pool import SamplePool
 from .samples import Sample, Source, make_sample
 
 _KNEES, _WAIST, _NECK = (4, 5), (0, 3), (12,)
@@ -258,16 +258,13 @@ def orbit_example(
     return OrbitExample(views * scaling, encode(photo)[0], embed(photo)[0], polar, azimuth)
 
 
-class OrbitPool:
-    """People of the factory or of a folder of scans, seen from the given azimuths; as ``SamplePool`` otherwise.
+class OrbitPool(SamplePool):
+    """People of the factory or of a folder of scans, seen from the given azimuths.
 
     Args:
         azimuths: degrees from the photo's camera, the first 0.
-        size: pixels a side.
-        capacity: people kept; later ones take the places of earlier ones.
-        estimate: "noise", "fit" or None: see ``make_sample``.
+        size, capacity, estimate, device: as of ``SamplePool``.
         source: where figures come from; None is the factory.
-        device: where they are made and kept.
     """
 
     def __init__(
@@ -279,10 +276,8 @@ class OrbitPool:
         source: Source | None,
         device: str,
     ) -> None:
-        self.azimuths, self.size, self.capacity = [float(a) for a in azimuths], size, capacity
-        self.estimate, self.source, self.device = estimate, source, device
-        self.samples: list[Sample] = []
-        self.made = 0
+        super().__init__(size, 0, capacity, estimate, device)
+        self.azimuths, self.source = [float(a) for a in azimuths], source
 
     def make(self, seed: int, augment: bool = True) -> Sample:
         """The sample of ``seed``."""
@@ -290,16 +285,3 @@ class OrbitPool:
             seed, self.azimuths, self.size, augment=augment, estimate=self.estimate, source=self.source,
             device=self.device,
         )  # fmt: skip
-
-    def add(self, seed: int) -> None:
-        """Make the person of ``seed`` and keep it."""
-        sample = pack(self.make(seed))
-        if len(self.samples) < self.capacity:
-            self.samples.append(sample)
-        else:
-            self.samples[self.made % self.capacity] = sample
-        self.made += 1
-
-    def draw(self, rng: np.random.Generator) -> Sample:
-        """Any of the people."""
-        return unpack(self.samples[rng.integers(len(self.samples))])

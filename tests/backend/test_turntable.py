@@ -108,9 +108,7 @@ def test_pose_from_a_file(tmp_path: Path, two_coloured: Avatar) -> None:
         assert error.value.kind == "pose_unreadable"
 
 
-def test_command_writes_the_picture(
-    tmp_path: Path, two_coloured: Avatar, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_writes_the_picture(tmp_path: Path, two_coloured: Avatar, capsys: pytest.CaptureFixture[str]) -> None:
     save_avatar(two_coloured, tmp_path / "avatar")
     arguments = ["render", str(tmp_path / "avatar"), "-o", str(tmp_path / "new" / "a.png"), "--size", "40"]
     assert cli.main([*arguments, "--view", "back", "--pose", "rest", "--background", "#ffffff"]) == 0
