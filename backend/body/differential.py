@@ -4,8 +4,8 @@ Points are linear in the rest vertices (landmarks, joints, vertices themselves),
 a sum over joints of rigidly moved moments, and turning a joint moves the moments of everything below it: derivatives
 cost little more than the points.
 
-Unknowns are one vector of 87 numbers: 72 axis-angle components of the pose, 10 betas, 3 of the translation, and two on
-which no point depends: the logarithm of the 3D hints' scale and the angle by which they pitch forward.
+Unknowns are one vector of 86 numbers: 72 axis-angle components of the pose, 10 betas, 3 of the translation, and one on
+which no point depends: the logarithm of the 3D hints' scale.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ POSE = slice(0, 3 * JOINT_COUNT)
 BETAS = slice(POSE.stop, POSE.stop + SHAPE_COMPONENTS)
 TRANSLATION = slice(BETAS.stop, BETAS.stop + 3)
 SCALE = TRANSLATION.stop
-PITCH = SCALE + 1
-UNKNOWNS = PITCH + 1
+UNKNOWNS = SCALE + 1
 
 
 def _skew(vectors: np.ndarray) -> np.ndarray:
@@ -84,7 +83,7 @@ class Skeleton:
                 self.below[joint] += self.below[parent]
 
     def pose(self, unknowns: np.ndarray) -> PosedSkeleton:
-        """The skeleton at ``unknowns`` [87]."""
+        """The skeleton at ``unknowns`` [86]."""
         axis_angle, betas = unknowns[POSE].reshape(-1, 3), unknowns[BETAS]
         angle = np.sqrt((axis_angle**2).sum(-1) + 1e-16)[:, None, None]
         cross = _skew(axis_angle) / angle
@@ -185,7 +184,7 @@ class Points:
         return (moments @ turned_t).transpose(1, 0, 2) + self._weights[..., None] * posed.offset
 
     def with_derivative(self, posed: PosedSkeleton) -> tuple[np.ndarray, np.ndarray]:
-        """Places [K, 3] and their derivative [K, 3, 87]."""
+        """Places [K, 3] and their derivative [K, 3, 86]."""
         parts = self._parts(posed)
         count = len(parts)
         below = self._skeleton.below

@@ -18,8 +18,8 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from ..prepare import PreparedPhoto
-from .differential import BETAS, PITCH, POSE, SCALE, TRANSLATION, UNKNOWNS, Points, PosedSkeleton, Skeleton
-from .landmarks import FACE, HAND_LANDMARKS, JOINT_EVIDENCE, LANDMARK_OFFSETS, POSE_LANDMARKS
+from .differential import BETAS, POSE, SCALE, TRANSLATION, UNKNOWNS, Points, PosedSkeleton, Skeleton
+from .landmarks import HAND_LANDMARKS, JOINT_EVIDENCE, LANDMARK_OFFSETS, POSE_LANDMARKS
 from .model import JOINT_COUNT, JOINT_INDEX, JOINT_NAMES, BodyModel
 from .priors import joint_limits, relaxed_pose, stiffness
 
@@ -29,17 +29,11 @@ class FitConfig:
     """Weights of the fit's terms, found on photos and on rendered bodies of known pose.
 
     Attributes:
-        depth_trust: weight of the 3D hints' depth against their other two axes.
-        hint_pitch: radians by which the 3D hints usually tilt forward; the fit finds the angle for each photo.
-        hint_pitch_weight: how firmly it stays at the usual angle.
-        face_hint: weight of the face's 3D hints, whose depth is poor.
+        hints: weight of the landmarks' places in space against those in the picture.
         landmark_spread: distance, in shares of the person's size, from which landmarks count as outliers; of the
             coarse and the fine stage.
         off_matte: the same for a landmark's distance from the matte, beyond which it is not believed.
-        upright: weight of the pull towards an upright trunk and upright legs (a robust term: it gives up on acrobats).
-            Without it the hints make standing people lean forward by 15 to 22 degrees.
         clear_face: weight of the push that keeps arms from covering a face that the photo shows.
-        straight_knees: weight of the pull of nearly straight knees to straight ones (robust: bent ones are left alone).
         silhouette: weight of the outline terms.
         cover_spread: reach of the pull of uncovered parts of the matte, in shares of the person's size.
         cover_shape: how much of that pull the body's shape feels; the rest moves limbs only, since clothes are no
@@ -48,15 +42,10 @@ class FitConfig:
         iterations: at most, of the three stages.
     """
 
-    depth_trust: float = 0.15
-    hint_pitch: float = 0.1
-    hint_pitch_weight: float = 20.0
-    face_hint: float = 0.1
+    hints: float = 1.0
     landmark_spread: tuple[float, float] = (0.4, 0.04)
     off_matte: float = 0.03
-    upright: float = 0.5
     clear_face: float = 100.0
-    straight_knees: float = 0.5
     silhouette: float = 45.0
     cover_spread: float = 0.06
     cover_shape: float = 0.3
@@ -87,6 +76,12 @@ class BodyFit:
     confidence: np.ndarray
 
 
+_STANDING = 0.5
+"""Weight of the hints that make cut people stand; that of a landmark that is surely seen is 1."""
+_BEYOND = 0.03
+"""Crop sides outside the crop at which landmarks lose their credit."""
+
+
 def _rotation_onto(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Rotation [3, 3] that best turns centred points onto others (Kabsch)."""
     rotation, _ = Rotation.align_vectors(target - target.mean(0), source - source.mean(0))
@@ -101,7 +96,7 @@ class _Term:
 
     Attributes:
         residual: [n, d].
-        derivative: [n, d, 87].
+        derivative: [n, d, 86].
         weight: [n] or one number.
         spread: robust scale in the residual's unit, or None.
     """
@@ -118,7 +113,7 @@ class _Term:
         return float((self.weight * square).sum())
 
     def normal_equations(self) -> tuple[np.ndarray, np.ndarray]:
-        """Matrix [86, 87] and gradient [87] of the reweighted least squares problem."""
+        """Matrix [86, 86] and gradient [86] of the reweighted least squares problem."""
         weight = np.broadcast_to(np.asarray(self.weight, float), len(self.residual))
         if self.spread is not None:
             weight = weight * (self.spread**2 / ((self.residual**2).sum(1) + self.spread**2)) ** 2
@@ -154,6 +149,8 @@ class BodyFitter:
             outward = torch.tensor([-1.0 if side == "right" else 1.0, 1.0, 1.0], dtype=torch.float64)
             offset.copy_(torch.tensor(LANDMARK_OFFSETS.get(part, (0.0, 0.0, 0.0)), dtype=torch.float64) * outward)
         self.keypoints = Points.linear(self.skeleton, body, rows, offsets)
+        count = len(POSE_LANDMARKS)
+        self.lifted = Points.linear(self.skeleton, body, rows[:count], torch.zeros_like(offsets[:count]))
         self.joints = Points.joints(self.skeleton)
         chosen = np.sort(np.random.default_rng(0).permutation(len(body.template))[: self._SILHOUETTE_VERTICES])
         self.vertices = Points.vertices(self.skeleton, body, chosen)
@@ -189,7 +186,7 @@ class _Problem:
         off = self._sample_distance(self.points)[0]
         trust = 1 / (1 + (off / self.config.off_matte) ** 2) ** 2
         self.weights_2d = self.weights_2d * trust
-        self.weights_3d = self.weights_3d * trust[: len(self.weights_3d)]
+        self.weights_3d = np.where(self.cut, self.weights_3d, self.weights_3d * trust[: len(self.weights_3d)])
 
     def _read_landmarks(self, photo: PreparedPhoto) -> None:
         index = [i for i, _, _ in POSE_LANDMARKS]
@@ -198,9 +195,11 @@ class _Problem:
         self.visibility = photo.visibility
         points = photo.landmarks[index]
         trust = np.array([w for _, _, w in POSE_LANDMARKS]) * np.maximum(photo.visibility[index], 0.05)
-        # What the frame cuts was guessed by the network: its place on the picture means little.
-        in_frame = ((points > -8) & (points < self.side + 8)).all(1)
-        weights = trust * np.where(in_frame, 1.0, 0.3)
+        # What the frame cuts was guessed by the network, the worse the farther out: there the relaxed pose is better.
+        beyond = np.maximum(-points, points - self.side).max(1)
+        in_frame = beyond < 8
+        trust = trust * np.exp(-0.5 * (np.maximum(beyond, 0) / (_BEYOND * self.side)) ** 2)
+        weights = trust.copy()
         self.size = float(np.ptp(points, axis=0).max())
         for side, hand in (("left_", photo.left_hand), ("right_", photo.right_hand)):
             seen = hand is not None
@@ -211,22 +210,29 @@ class _Problem:
                 weights[[names.index(side + finger) for finger in ("index", "pinky", "thumb")]] = 0.0
         self.points, self.weights_2d = points, weights * self.f.known
         self.hints = photo.world_landmarks[index]
-        self.weights_3d = trust * self.f.known[:count]
-        self.hint_trust = np.where([name in FACE for name in names], self.config.face_hint, 1.0)
-        self.seen = (photo.visibility[index] > 0.5) & in_frame & self.f.known[:count]
         self.hips = [names.index("left_hip"), names.index("right_hip")]
-        self.standing = self._standing()
+        self.weights_3d = trust * self.f.known[:count]
+        self.cut = beyond > _BEYOND * self.side
+        self._stand(names)
+        self.seen = (photo.visibility[index] > 0.5) & in_frame & self.f.known[:count]
         self.torso = [*self.hips, names.index("left_shoulder"), names.index("right_shoulder")]
 
-    def _standing(self) -> float:
-        """How far the straighter leg of the 3D hints is stretched: 1 stands, 0.1 squats or sits, where trunks lean."""
-        at = {name: point for (_, name, _), point in zip(POSE_LANDMARKS, self.hints)}
-        stretched = 0.0
+    def _stand(self, names: list[str]) -> None:
+        """Hints for legs that the frame cuts: straight down, unless the person lies. Left alone, they would go on as
+        the trunk leans, or do the splits to fill the outline."""
+        at = {name: k for k, name in enumerate(names)}
+        shoulders = self.hints[[at["left_shoulder"], at["right_shoulder"]]].mean(0)
+        trunk = shoulders - self.hints[self.hips].mean(0)
+        if -trunk[1] < 0.5 * np.linalg.norm(trunk):
+            return
+        joints = self.f.skeleton.joints
         for side in ("left_", "right_"):
-            hip, knee, ankle = (at[side + part] for part in ("hip", "knee", "ankle"))
-            length = np.linalg.norm(hip - knee) + np.linalg.norm(knee - ankle)
-            stretched = max(stretched, float(np.linalg.norm(hip - ankle) / length))
-        return float(np.clip((stretched - 0.75) / 0.15, 0.1, 1.0))
+            for upper, lower in (("hip", "knee"), ("knee", "ankle")):
+                above, below = at[side + upper], at[side + lower]
+                if self.cut[below]:
+                    bone = joints[JOINT_INDEX[side + lower]] - joints[JOINT_INDEX[side + upper]]
+                    self.hints[below] = self.hints[above] + [0.0, np.linalg.norm(bone), 0.0]
+                    self.weights_3d[below] = _STANDING
 
     def _read_outline(self, photo: PreparedPhoto) -> None:
         factor = self._OUTLINE_SCALE
@@ -254,36 +260,31 @@ class _Problem:
 
     def _terms(self, stage: int, unknowns: np.ndarray, posed: PosedSkeleton) -> Iterator[_Term]:
         c = self.config
-        count = len(POSE_LANDMARKS)
-        points, derivative = self.f.keypoints.with_derivative(posed)
-        yield self._hint_term(stage, unknowns, points[:count], derivative[:count])
+        yield self._hint_term(stage, unknowns, posed)
         yield from self._prior_terms(unknowns)
         if stage == 0:
             return
+        points, derivative = self.f.keypoints.with_derivative(posed)
         pixels = (self._project(points) - self.points) / self.size
         derivative = self._project_derivative(points, derivative) / self.size
         yield _Term(pixels, derivative, 400 * self.weights_2d, c.landmark_spread[stage - 1])
-        yield from self._upright_terms(posed)
         if stage == 2:
             yield from self._outline_terms(posed)
             if self.face is not None:
                 yield self._face_term(posed)
 
-    def _hint_term(self, stage: int, unknowns: np.ndarray, points: np.ndarray, derivative: np.ndarray) -> _Term:
+    def _hint_term(self, stage: int, unknowns: np.ndarray, posed: PosedSkeleton) -> _Term:
         """Distance of the hip-centred body from the scaled 3D hints."""
-        sine, cosine = math.sin(unknowns[PITCH]), math.cos(unknowns[PITCH])
-        level = np.array([[1, 0, 0], [0, cosine, sine], [0, -sine, cosine]])
-        scaled = self.hints @ level.T * np.exp(unknowns[SCALE])
+        points, derivative = self.f.lifted.with_derivative(posed)
+        scaled = self.hints * np.exp(unknowns[SCALE])
         residual = points - points[self.hips].mean(0) - scaled
         derivative = derivative - derivative[self.hips].mean(0)
         derivative[:, :, SCALE] = -scaled
-        derivative[:, 1, PITCH], derivative[:, 2, PITCH] = -scaled[:, 2], scaled[:, 1]
         if stage == 0:
             # Quadratic first: a robust term gets stuck when the start is far (jumps, handstands).
             return _Term(residual, derivative, 60 * self.weights_3d)
-        axes = np.array([1.0, 1.0, math.sqrt(self.config.depth_trust)])
-        weight = (12.0, 6.0)[stage - 1] * 4 * self.weights_3d * self.hint_trust
-        return _Term(residual * axes, derivative * axes[:, None], weight, 0.2)
+        weight = (48.0, 24.0)[stage - 1] * self.config.hints * self.weights_3d
+        return _Term(residual, derivative, weight, 0.2)
 
     def _prior_terms(self, unknowns: np.ndarray) -> Iterator[_Term]:
         pose, diagonal = unknowns[POSE], np.eye(UNKNOWNS)[:, None]
@@ -292,27 +293,6 @@ class _Problem:
         yield _Term(beyond[3:, None], diagonal[POSE][3:] * (beyond[3:, None, None] != 0), 1.0)
         yield _Term(unknowns[BETAS, None], diagonal[BETAS], self.config.shape)
         yield _Term(unknowns[[[SCALE]]], diagonal[[SCALE]], 5.0)
-        yield _Term(unknowns[[[PITCH]]] - self.config.hint_pitch, diagonal[[PITCH]], self.config.hint_pitch_weight)
-        knees = [3 * JOINT_INDEX[side + "knee"] for side in ("left_", "right_")]
-        yield _Term(pose[knees, None], diagonal[knees], self.config.straight_knees, 0.4)
-
-    def _upright_terms(self, posed: PosedSkeleton) -> Iterator[_Term]:
-        """Depth tilt of legs, pelvis and trunk: sines, pulled to zero unless they are large."""
-        joints, derivative = self.f.joints.with_derivative(posed)
-        j = JOINT_INDEX
-        spread = math.sqrt(0.15)
-        weight = self.config.upright * self.standing / 0.15
-        ankles, hips = [j["left_ankle"], j["right_ankle"]], [j["left_hip"], j["right_hip"]]
-        for share, low, high, d_low, d_high in (
-            (1.0, joints[ankles].mean(0), joints[0], derivative[ankles].mean(0), derivative[0]),
-            (0.3, joints[hips].mean(0), joints[j["spine1"]], derivative[hips].mean(0), derivative[j["spine1"]]),
-            (1.0, joints[0], joints[j["neck"]], derivative[0], derivative[j["neck"]]),
-        ):
-            span, d_span = high - low, d_high - d_low
-            length = np.linalg.norm(span)
-            sine = span[2] / length
-            d_sine = (d_span[2] - sine * (span / length) @ d_span) / length
-            yield _Term(np.array([[sine]]), d_sine[None, None], weight * share, spread)
 
     def _outline_terms(self, posed: PosedSkeleton) -> Iterator[_Term]:
         """Body outside the matte, and parts of the matte that no body reaches."""
@@ -393,8 +373,8 @@ class _Problem:
     def _start(self) -> np.ndarray:
         """Relaxed pose, turned by the trunk's 3D hints."""
         unknowns = np.zeros(UNKNOWNS)
-        unknowns[POSE], unknowns[PITCH] = self.f.rest, self.config.hint_pitch
-        points = self.f.keypoints(self.f.skeleton.pose(unknowns))
+        unknowns[POSE] = self.f.rest
+        points = self.f.lifted(self.f.skeleton.pose(unknowns))
         rotation = _rotation_onto(points[self.torso], self.hints[self.torso])
         unknowns[:3] = Rotation.from_matrix(rotation).as_rotvec()
         return unknowns

@@ -26,8 +26,6 @@ HAND_LANDMARKS: tuple[tuple[int, str, float], ...] = (
 )  # fmt: skip
 """(hand network index, keypoint of the body file without its side, weight); "tip" is the last finger joint."""
 
-FACE = frozenset({"nose", "left_eye", "right_eye", "left_ear", "right_ear"})
-
 JOINT_EVIDENCE: dict[str, tuple[int, ...]] = {
     "pelvis": (23, 24), "left_hip": (23,), "right_hip": (24,), "spine1": (11, 12, 23, 24), "left_knee": (25,),
     "right_knee": (26,), "spine2": (11, 12, 23, 24), "left_ankle": (27,), "right_ankle": (28,),

@@ -33,7 +33,7 @@ class PreparedPhoto:
         inside: bool [S, S], where the crop lies inside the picture.
         landmarks: float [33, 2], BlazePose landmarks in pixels of the crop (may lie outside).
         visibility: float [33] in 0..1.
-        world_landmarks: float [33, 3], metres about the hips' centre, OpenCV axes; depth is a hint only.
+        world_landmarks: float [33, 3], metres about the hips' centre, OpenCV axes; see :mod:`.lift`.
         left_hand, right_hand: float [21, 2] pixels of the crop, None where the hand was not seen.
         focal: pixels of the crop; the principal point is the crop's centre.
         matte_given: the matte came with the file and was not touched.
@@ -153,7 +153,7 @@ def prepare(photo: Photo, networks: BlazePose, person: int | None = None) -> Pre
         inside=inside,
         landmarks=(pose.image - origin) * scale,
         visibility=pose.visibility,
-        world_landmarks=pose.world,
+        world_landmarks=networks.lifter.lift(pose.image, pose.visibility, pose.world),
         focal=0.5 * extent * scale / float(np.tan(np.radians(FIELD_OF_VIEW) / 2)),
         matte_given=photo.alpha is not None,
         person_count=len(people),

@@ -7,12 +7,14 @@ The networks and the geometry of their inputs follow MediaPipe's model cards and
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
 import torch
 
 from .graph import GraphNetwork
+from .lift import Lifter
 from .weights import network_path
 
 DETECTOR_SIZE = 224
@@ -133,6 +135,11 @@ class BlazePose:
         self._landmarker = GraphNetwork(network_path("pose_landmark")).to(device)
         self._hands = GraphNetwork(network_path("hand_landmark")).to(device)
         self._anchors = _anchors()
+
+    @cached_property
+    def lifter(self) -> Lifter:
+        """What mends ``PoseLandmarks.world``, loaded on first use."""
+        return Lifter()
 
     def _run(self, network: GraphNetwork, x: torch.Tensor) -> list[np.ndarray]:
         return [out.cpu().numpy() for out in network(x.to(self._device))]

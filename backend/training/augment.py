@@ -66,7 +66,7 @@ def _motion(image: torch.Tensor, length: float, angle: float) -> torch.Tensor:
     return moved.mean(0)
 
 
-def background(size: int, chance: _Chance) -> torch.Tensor:
+def _background(size: int, chance: _Chance) -> torch.Tensor:
     """A background [3, S, S]: white, a plain colour, a gradient, blurred shapes as behind a shallow focus, a room."""
     kind = chance.number()
     one = chance.colour().expand(3, size, size)
@@ -155,6 +155,12 @@ def _spoil_matte(alpha: torch.Tensor, chance: _Chance) -> torch.Tensor:
     return _gaussian(matte[None], unit * chance.number(0.2, 0.9))[0].clamp(0, 1)
 
 
+def on_background(rgb: torch.Tensor, alpha: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """``rgb`` [S, S, 3] over white with coverage ``alpha`` [S, S] before some background instead."""
+    behind = _background(rgb.shape[0], _Chance(generator, rgb.device)).permute(1, 2, 0)
+    return rgb - (1 - alpha[..., None]) * (1 - behind)
+
+
 def augment_photo(
     rgb: torch.Tensor, alpha: torch.Tensor, cut_rows: Sequence[float], generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -176,7 +182,7 @@ def augment_photo(
     unit = size / 256
     chance = _Chance(generator, rgb.device)
     image = (rgb - (1 - alpha[..., None])).permute(2, 0, 1)
-    image = image + (1 - alpha) * background(size, chance)
+    image = image + (1 - alpha) * _background(size, chance)
     matte = alpha
     if chance.happens(0.18):
         colour, cover = _occluder(size, alpha, chance)

@@ -77,7 +77,7 @@ def neutral_betas(body: TrueBody) -> torch.Tensor:
     return matrix @ body.betas.detach().double().cpu() + offset
 
 
-def _stature(name: str, betas: torch.Tensor) -> float:
+def stature(name: str, betas: torch.Tensor) -> float:
     """Metres of bone between pelvis, head and feet: the size that a photo cannot tell from distance."""
     joints = _body(name).shaped(betas)[1]
     chain = [(0, 12), (12, 15), (0, 4), (4, 7), (0, 5), (5, 8)]
@@ -163,7 +163,7 @@ def fit_errors(truth: TrueBody, estimate: TrueBody, camera: Camera) -> FitErrors
     pose = rotation_vectors(found @ true_rotations.transpose(1, 2))
     there, here = (b.joints @ rotation.T + shift for b in (estimate, truth))
     lateral = (there[:, :2] / there[:, 2:]).mean(0) - (here[:, :2] / here[:, 2:]).mean(0)
-    sizes = [_stature(b.name, b.betas) / float(p[0, 2]) for b, p in ((estimate, there), (truth, here))]
+    sizes = [stature(b.name, b.betas) / float(p[0, 2]) for b, p in ((estimate, there), (truth, here))]
     place = torch.cat([lateral, torch.tensor([np.log(sizes[0] / sizes[1])], dtype=torch.float64)])
     return FitErrors(*(v.numpy()[None] for v in (pose, estimate.betas, neutral_betas(truth), place)))
 
@@ -198,7 +198,7 @@ def noisy_body(truth: TrueBody, camera: Camera, seed: int, errors: FitErrors | N
     turned[0] = rotation.T @ turned[0]
     found = _placed("neutral", betas, rotation_vectors(turned), torch.zeros(3, dtype=torch.float64))
     here = truth.joints @ rotation.T + shift
-    depth = here[0, 2] * _stature("neutral", betas) / _stature(truth.name, truth.betas) / np.exp(place[2])
+    depth = here[0, 2] * stature("neutral", betas) / stature(truth.name, truth.betas) / np.exp(place[2])
     # Where the pelvis must be for the joints' middle to appear where it is wanted.
     wanted = (here[:, :2] / here[:, 2:]).mean(0) + torch.as_tensor(place[:2])
     aside = found.joints @ rotation.T

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .cameras import Camera
+from .estimate import noisy_body, scale_of
 from .figure import TrueBody
 from .latent_data import ORBIT
 from .lighting import Light
@@ -147,8 +148,17 @@ class SamplePool:
     def draw(self, rng: np.random.Generator) -> Sample:
         """Any of the people, unpacked."""
         if self.files:
-            return _to(unpack(read_person(self.files[rng.integers(len(self.files))])), self.device)
+            sample = unpack(read_person(self.files[rng.integers(len(self.files))]))
+            return _to(_estimated_anew(sample) if self.estimate == "noise" else sample, self.device)
         return unpack(self.samples[rng.integers(len(self.samples))])
+
+
+def _estimated_anew(sample: Sample) -> Sample:
+    """The sample with an estimate of the present error model, which may be younger than the folder."""
+    if sample.body is None:
+        return sample
+    estimate = noisy_body(sample.body, sample.cameras[:1], sample.seed)
+    return replace(sample, estimate=estimate, estimate_scale=scale_of(estimate, sample.body, sample.cameras))
 
 
 def _to(sample: Sample, device: str) -> Sample:
