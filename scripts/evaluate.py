@@ -118,6 +118,7 @@ def describe(settings: Settings, jobs: int, presets: list[str]) -> str:
     matte = "with the true matte" if settings.matte else "without a matte"
     where = f"{os.cpu_count()} processor cores" if settings.device == "cpu" else settings.device
     command = f"scripts/evaluate.py --preset {' '.join(presets)} --people {len(source)}"
+    command += "" if isinstance(source, FactorySource) else " --source FOLDER"
     return (
         f"{people}, views of {settings.size} x {settings.size}, "
         f"photos of {settings.photo_size} x {settings.photo_size} {matte}; {jobs} at a time on {where}. "
@@ -134,8 +135,11 @@ def write_document(
     text = report.markdown([summary for summary in summaries if summary.preset in shown], Lpips().reason)
     text = describe(settings, jobs, shown) + "\n\n" + text
     networks = [preset for preset in shown if preset != BASELINE and not controls]
-    report.write_section(DOCUMENT, "controls" if controls else "networks" if networks else "results", text)
-    for preset in [] if controls else networks or [BASELINE]:
+    characters = not isinstance(settings.source, FactorySource)
+    section = "controls" if controls else "networks" if networks else "results"
+    report.write_section(DOCUMENT, "characters" if characters else section, text)
+    # Pictures of somebody else's characters are not ours to publish.
+    for preset in [] if controls or characters else networks or [BASELINE]:
         picture = report.sheet(rows[preset], 4)
         if picture is not None:
             picture.thumbnail((2000, 4000))
