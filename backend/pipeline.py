@@ -28,6 +28,7 @@ from .progress import CancelCheck, ProgressCallback, Reporter
 from .reconstruct import Reconstruction, SurfaceReconstructor
 from .reconstruct.latent.config import CONFIGS
 from .reconstruct.latent.stage import AllViews, LatentReconstructor, Orbit, Step, drawn_views
+from .reconstruct.latent.views import SideViews
 from .rendering import render_splats
 from .synthesize import CONFIGS as SYNTHESIZERS
 from .synthesize import Synthesizer
@@ -154,11 +155,12 @@ class Pipeline:
             said = f"{error.message} The other sides are drawn from the preset surface instead."
             return _Chosen(networks, drawn_views, networks.described, (_IN_TRAINING, said))
 
-        def imagined(orbit: Orbit, step: Step) -> torch.Tensor:
+        def imagined(orbit: Orbit, step: Step) -> SideViews:
             rgb, alpha = orbit.small_photo()
             return synthesizer.synthesize(
-                orbit.codec.encode(rgb), rgb, alpha, orbit.cameras, orbit.vertices, seed=options.seed, step=step
-            )
+                orbit.codec.encode(rgb), rgb, alpha, orbit.cameras, orbit.vertices, orbit.codec.decode_rgba,
+                seed=options.seed, step=step,
+            )  # fmt: skip
 
         return _Chosen(networks, imagined, [*networks.described, *synthesizer.described], (_IN_TRAINING,))
 
@@ -212,10 +214,10 @@ class Pipeline:
         if networks is not None:
             with timed("synthesize", "Imagining the other sides"):
                 orbit = networks.orbit(fit, photo, reconstruction)
-                latents = chosen.views(orbit, lambda fraction, text: report.step("synthesize", fraction, text))
+                side_views = chosen.views(orbit, lambda fraction, text: report.step("synthesize", fraction, text))
             with timed("reconstruct", "Reconstructing"):
                 reconstruction = networks.reconstruct(
-                    orbit, latents, lambda fraction, text: report.step("reconstruct", fraction, text)
+                    orbit, side_views, lambda fraction, text: report.step("reconstruct", fraction, text)
                 )
         with timed("bind", "Binding to the body"):
             used = options if networks is not None else replace(options, preset="surface")

@@ -2,7 +2,7 @@
 """Put trained weights of the `lite` preset where the product finds them, with their card.
 
     .venvs/backend/bin/python scripts/publish_weights.py --codec out/codec --reconstruction out/lite \
-        --synthesizer out/synthesizer --scores out/evaluation/scores.json
+        --synthesizer out/synthesizer --painter out/painter --scores out/evaluation/scores.json
 
 Every figure of the card is read from the runs' logs and from what `scripts/evaluate.py --json` printed.
 """
@@ -29,9 +29,14 @@ from backend.training.samples import split_seeds  # noqa: E402
 MOST_BYTES = 64 * 2**20
 _POINTS = 8
 _MEASURES = {
-    "codec": ("psnr_of_people", "PSNR of what comes back, inside the outline, dB"),
-    "reconstruction": ("held_out_psnr", "PSNR of people held out, true views given, dB"),
-    "synthesizer": ("held_out_mean_psnr", "PSNR of a person held out, sides, decoded, dB"),
+    "codec": {"psnr_of_people": "PSNR of what comes back, inside the outline, dB"},
+    "reconstruction": {"held_out_psnr": "PSNR of people held out, dB"},
+    "synthesizer": {"held_out_mean_psnr": "PSNR of a person held out, sides, decoded, dB"},
+    "painter": {
+        "held_out_psnr": "PSNR of people held out, sides, dB",
+        "held_out_decoded_psnr": "the same of what the latents decode to, dB",
+        "held_out_iou": "their outlines, IoU",
+    },
 }
 _HEAD = """# Weights of the preset `lite`
 
@@ -53,30 +58,31 @@ def curve(log: list[dict[str, float]], measure: str) -> list[tuple[int, float]]:
     return [points[round(k * (len(points) - 1) / (_POINTS - 1))] for k in range(_POINTS)]
 
 
-def describe(name: str, run: Path, published: Path) -> str:
-    """One section of the card."""
-    log = log_of(run)
+def describe(name: str, runs: list[Path], published: Path) -> str:
+    """One section of the card; each of ``runs`` began with the weights of the one before."""
     with safe_open(published, "pt") as file:
         count = sum(file.get_tensor(key).numel() for key in file.keys())
-    people = max((int(entry["people"]) for entry in log if "people" in entry), default=0)
-    measure, words = _MEASURES[name]
-    points = curve(log, measure)
-    lines = [
-        f"## `{published.name}`",
-        "",
-        f"{count / 1e6:.1f} million parameters, {published.stat().st_size / 1e6:.1f} MB. "
-        f"{int(log[-1]['step'])} steps in {log[-1]['seconds'] / 3600:.2f} hours on {os.cpu_count()} processor cores "
-        f"({platform.machine()}), other work beside it. {people} people of the train split, "
-        f"seeds from {split_seeds('train').start}.",
-        "",
-    ]
-    if points:
+    size = published.stat().st_size / 1e6
+    lines = [f"## `{published.name}`", "", f"{count / 1e6:.1f} million parameters, {size:.1f} MB.", ""]
+    for run in runs:
+        log = log_of(run)
+        people = max((int(entry["people"]) for entry in log if "people" in entry), default=0)
         lines += [
-            "| step | " + " | ".join(str(step) for step, _ in points) + " |",
-            "| --- |" + " --- |" * len(points),
-            f"| {words} | " + " | ".join(f"{value:.2f}" for _, value in points) + " |",
+            f"{'Trained further: ' if run != runs[0] else ''}{int(log[-1]['step'])} steps in "
+            f"{log[-1]['seconds'] / 3600:.2f} hours on {os.cpu_count()} processor cores ({platform.machine()}), "
+            f"other work beside it. {people} people of the train split, seeds from {split_seeds('train').start}.",
             "",
         ]
+        rows = {words: curve(log, measure) for measure, words in _MEASURES[name].items()}
+        rows = {words: points for words, points in rows.items() if points}
+        if rows:
+            steps = [step for step, _ in next(iter(rows.values()))]
+            lines += ["| step | " + " | ".join(map(str, steps)) + " |", "| --- |" + " --- |" * len(steps)]
+            lines += [
+                f"| {words} | " + " | ".join(f"{value:.2f}" for _, value in points) + " |"
+                for words, points in rows.items()
+            ]
+            lines.append("")
     return "\n".join(lines)
 
 
@@ -100,21 +106,27 @@ def scores(path: Path) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in _MEASURES:
-        parser.add_argument(f"--{name}", type=Path, metavar="RUN", help="folder of its training")
+        parser.add_argument(
+            f"--{name}",
+            type=Path,
+            nargs="+",
+            metavar="RUN",
+            help="folders of its training, the last one's weights count",
+        )
     parser.add_argument("--scores", type=Path, help="what scripts/evaluate.py --json printed")
     parser.add_argument("-o", "--output", type=Path, default=WEIGHTS_FOLDER / "lite")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     card = [_HEAD]
     for name in _MEASURES:
-        run = getattr(arguments, name)
-        if run is None:
+        runs = getattr(arguments, name)
+        if runs is None:
             continue
         target = arguments.output / f"{name}.safetensors"
-        with safe_open(run / "weights.safetensors", "pt") as file:
+        with safe_open(runs[-1] / "weights.safetensors", "pt") as file:
             values: dict[str, torch.Tensor] = {key: file.get_tensor(key) for key in file.keys()}
         save_weights(values, target)
-        card.append(describe(name, run, target))
+        card.append(describe(name, runs, target))
     if arguments.scores:
         card.append(scores(arguments.scores))
     total = sum(path.stat().st_size for path in arguments.output.glob("*.safetensors"))

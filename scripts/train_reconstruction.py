@@ -25,14 +25,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.reconstruct.latent import CONFIGS, BodyMaps, LatentConfig, LatentInput, LatentTransformer
 from backend.reconstruct.latent.codec import DiffusersCodec, LatentCodec
-from backend.reconstruct.latent.stage import read_network
+from backend.reconstruct.latent.stage import read_frozen, read_network
+from backend.reconstruct.latent.views import SideViews
+from backend.synthesize import CONFIGS as SYNTHESIZERS
+from backend.synthesize import ViewUNet
+from backend.synthesize.painter import Painter
+from backend.synthesize.stage import PAINTER, WEIGHTS
 from backend.training.latent_data import Frame, latent_input
 from backend.training.latent_losses import LossWeights, geometry_loss, picture_losses
 from backend.training.latent_pool import SamplePool
 from backend.training.loop import Average, Run, falling_rate, set_rate, start_accelerator
 from backend.training.person.identity import body_model
 from backend.training.samples import Sample, split_seeds
-from backend.training.synthesizer_data import follow_photo
+from backend.training.synthesizer_data import follow_photo, imperfect_latents, lite_example
 
 
 def read_codec(arguments: argparse.Namespace, device: str) -> LatentCodec | DiffusersCodec:
@@ -48,6 +53,8 @@ def read_codec(arguments: argparse.Namespace, device: str) -> LatentCodec | Diff
 
 _UNSEEN = 4.0
 """How much more often views that did not go in are rendered than those that did."""
+_SYNTHESIZED = 0.75
+"""Share of the people whose other views are synthesized, where there is a synthesizer."""
 _CLEAN = 0.4
 """Share of the photos that are taken as they are, without augmentation."""
 
@@ -62,6 +69,7 @@ class Trainer:
         codec: frozen.
         device: of all.
         render_size: pixels a side of renders that losses compare.
+        synthesizer, painter: frozen; with them a share of ``_SYNTHESIZED`` of the people come with their views.
     """
 
     def __init__(
@@ -73,15 +81,25 @@ class Trainer:
         codec: LatentCodec | DiffusersCodec,
         device: str,
         render_size: int,
+        synthesizer: ViewUNet | None = None,
+        painter: Painter | None = None,
     ) -> None:
         self.config, self.weights, self.network, self.bare, self.codec = config, weights, network, bare, codec
-        self.render_size = render_size
+        self.render_size, self.synthesizer, self.painter = render_size, synthesizer, painter
         self.bodies = {name: body_model(name, device) for name in ("neutral", "female", "male", "child")}
 
     def _input(self, sample: Sample, body: str, rng: np.random.Generator | None = None) -> tuple[LatentInput, Frame]:
         """What the network takes of ``sample``; ``body``: "true", "estimated" or "none"."""
-        given = sample.body if body == "true" else None
-        taken, frame = latent_input(sample, self.config, self.codec, self.bodies, rng, given)
+        given, others = sample.body if body == "true" else None, None
+        if self.synthesizer is not None and (rng is None or rng.random() < _SYNTHESIZED):
+            config = self.synthesizer.config
+            example = lite_example(sample, config, self.codec, self.bodies, None, given)
+            seed = 0 if rng is None else int(rng.integers(2**31))
+            generator = torch.Generator().manual_seed(seed)
+            latents = imperfect_latents(self.synthesizer, example, config.sigma_max, generator)[0]
+            painted = self.painter.paint(*self.codec.decode_rgba(latents), example.given.fine[0])
+            others = SideViews(latents, painted)[1:]
+        taken, frame = latent_input(sample, self.config, self.codec, self.bodies, rng, given, others)
         return (without_body(taken) if body == "none" else taken), frame
 
     def losses(
@@ -192,6 +210,12 @@ def main() -> None:
     parser.add_argument("--codec", type=Path, help="folder of the trained autoencoder (full: of an SD VAE)")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--begin", type=Path, help="weights that a new run begins with, such as those that ship")
+    parser.add_argument(
+        "--synthesizer",
+        type=Path,
+        metavar="FOLDER",
+        help="lite: of synthesizer and painter, whose views it learns from",
+    )
     parser.add_argument("--minutes", type=float, default=60.0, help="of this sitting")
     parser.add_argument("--steps", type=int, default=30000, help="in all; the learning rate falls to zero there")
     parser.add_argument("--batch", type=int, default=1, help="people a step")
@@ -234,7 +258,11 @@ def main() -> None:
     print(f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters; {asdict(config)}; {asdict(weights)}")
     if accelerator:
         network, run.optimiser = accelerator.prepare(network, optimiser)
-    trainer = Trainer(config, weights, network, bare, codec, device, arguments.render_size)
+    synthesizer, painter = None, None
+    if arguments.synthesizer:
+        synthesizer = read_frozen(ViewUNet(SYNTHESIZERS["lite"]()), arguments.synthesizer / WEIGHTS, device)
+        painter = read_frozen(Painter(), arguments.synthesizer / PAINTER, device)
+    trainer = Trainer(config, weights, network, bare, codec, device, arguments.render_size, synthesizer, painter)
     rng = np.random.default_rng([run.step, rank])
     estimate = None if arguments.estimate == "none" else arguments.estimate
     others = 1 if arguments.smoke else 4

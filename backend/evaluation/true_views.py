@@ -8,6 +8,7 @@ import torch
 from ..avatar import from_rgb
 from ..avatar.quaternion import from_matrix
 from ..reconstruct.latent.stage import AllViews, Orbit, Step
+from ..reconstruct.latent.views import SideViews
 from ..training.cameras import Camera
 from ..training.views import render_views
 from .alignment import CropCamera, Similarity
@@ -23,7 +24,7 @@ def true_views(truth: Truth, photo_size: int) -> AllViews:
     ``surface`` avatar there.
     """
 
-    def views(orbit: Orbit, step: Step) -> torch.Tensor:
+    def views(orbit: Orbit, step: Step) -> SideViews:
         base, size = orbit.base, orbit.size
         left, top, side = orbit.photo.crop
         focal = float(orbit.cameras.focal[0])
@@ -38,7 +39,7 @@ def true_views(truth: Truth, photo_size: int) -> AllViews:
         )
         scene = truth.scene
         pictures = render_views([scene.figure], [scene.light], [cameras], size, 2, baked=[scene.baked])
-        return orbit.codec.encode(pictures.rgb.permute(0, 3, 1, 2).to(orbit.rgb.device))
+        return SideViews(orbit.codec.encode(pictures.rgb.permute(0, 3, 1, 2).to(orbit.rgb.device)))
 
     return views
 

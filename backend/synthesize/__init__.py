@@ -3,19 +3,19 @@
 The ``full`` model is in :mod:`.full`, which is imported only where it is wanted because it needs ``diffusers``.
 """
 
-from .conditions import azimuths_of, conditions, drop_photo, vertex_parts
+from .conditions import Conditions, azimuths_of, conditions, vertex_parts
 from .config import CONFIGS, FullConfig, SynthesizerConfig
 from .network import ViewUNet
 from .stage import Synthesizer
 
 __all__ = [
     "CONFIGS",
+    "Conditions",
     "FullConfig",
     "Synthesizer",
     "SynthesizerConfig",
     "ViewUNet",
     "azimuths_of",
     "conditions",
-    "drop_photo",
     "vertex_parts",
 ]

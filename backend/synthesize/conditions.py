@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch.nn import functional
 
@@ -34,6 +36,10 @@ CHANNELS = {
 """Channels of the conditions in order. ``photo_latent`` and ``matte`` are the same in every view."""
 CONDITION_CHANNELS = sum(CHANNELS.values())
 _OF_PHOTO = ("photo_latent", "matte", "carried_latent", "carried_rgb", "seen")
+FINE_CHANNELS = {"normal": 3, "depth": 1, "mask": 1, "carried_rgb": 3, "seen": 1}
+"""Channels of the maps that pictures are painted by, in order."""
+_FINE_OF_PHOTO = 4
+"""How many of the last channels come from the photo."""
 _DEPTH_SLACK, _MOST_SLACK = 0.02, 0.12
 """How far, in half picture widths at the pelvis (about metres), a point may lie behind what the photo's depth map says
 and still count as seen; where the body slopes away, depth changes within a pixel, and the slack grows to the latter."""
@@ -62,12 +68,31 @@ def azimuths_of(cameras: ViewCameras) -> torch.Tensor:
     return torch.rad2deg(torch.atan2(-ahead[:, 0], ahead[:, 2])) % 360
 
 
-def drop_photo(given: torch.Tensor) -> torch.Tensor:
-    """Conditions [..., C, L, L] without anything of the photo: what guidance compares with."""
-    kept = torch.ones(CONDITION_CHANNELS, dtype=given.dtype, device=given.device)
-    for name in _OF_PHOTO:
-        kept[channel_slice(name)] = 0
-    return given * kept[:, None, None]
+@dataclass(frozen=True)
+class Conditions:
+    """What the network is told of the views of B people.
+
+    Attributes:
+        coarse: [B, V, C, L, L], channels as in :data:`CHANNELS`.
+        fine: [B, V, 9, F, F], channels as in :data:`FINE_CHANNELS`, F = L times the configuration's fineness.
+    """
+
+    coarse: torch.Tensor
+    fine: torch.Tensor
+
+    def without_photo(self) -> Conditions:
+        """Without anything of the photo: what guidance compares with."""
+        kept = torch.ones(CONDITION_CHANNELS, dtype=self.coarse.dtype, device=self.coarse.device)
+        for name in _OF_PHOTO:
+            kept[channel_slice(name)] = 0
+        body = self.fine[:, :, :-_FINE_OF_PHOTO]
+        fine = torch.cat([body, torch.zeros_like(self.fine[:, :, -_FINE_OF_PHOTO:])], 2)
+        return Conditions(self.coarse * kept[:, None, None], fine)
+
+    def where(self, chosen: torch.Tensor, other: Conditions) -> Conditions:
+        """``other`` for the people that bool ``chosen`` [B] names, these for the rest."""
+        mask = chosen[:, None, None, None, None]
+        return Conditions(torch.where(mask, other.coarse, self.coarse), torch.where(mask, other.fine, self.fine))
 
 
 def surface_points(maps: BodyMaps, cameras: ViewCameras) -> torch.Tensor:
@@ -145,8 +170,8 @@ def conditions(
     faces: torch.Tensor,
     parts: torch.Tensor,
     config: SynthesizerConfig,
-) -> torch.Tensor:
-    """Everything that the network is told beside the noisy latents, averaged over the latent pixels.
+) -> Conditions:
+    """Everything that the network is told beside the noisy latents, coarse maps averaged over the latent pixels.
 
     Args:
         photo_latent: [1, 4, L, L].
@@ -159,8 +184,8 @@ def conditions(
         config: sizes.
 
     Returns:
-        [V, C, L, L], channels as in :data:`CHANNELS`. Normals are in each view's camera axes (right, down, forward),
-        depth is counted from the pelvis; all maps of the body are 0 beside it, colours are in -1..1 times the matte.
+        Of one person. Normals are in each view's camera axes (right, down, forward), depth is counted from the pelvis;
+        all maps of the body are 0 beside it, colours are in -1..1 times the matte.
     """
     views, fine = len(cameras), config.grid * config.fineness
     maps = draw_body(vertices, vertex_normals(vertices, faces), faces, cameras, fine)
@@ -174,4 +199,5 @@ def conditions(
     fine_maps = torch.cat([normal, depth, torch.ones_like(mask), label.to(mask), carried_latent, carried_rgb], 1) * mask
     averaged = functional.avg_pool2d(torch.cat([fine_maps, seen[:, None]], 1), config.fineness)
     photo = torch.cat([photo_latent, matte], 1).expand(views, -1, -1, -1)
-    return torch.cat([photo, averaged], 1)
+    fine_maps = torch.cat([normal * mask, depth * mask, mask, carried_rgb, seen[:, None]], 1)
+    return Conditions(torch.cat([photo, averaged], 1)[None], fine_maps[None])

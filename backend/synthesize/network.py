@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from .conditions import CONDITION_CHANNELS, channel_slice
+from .conditions import CONDITION_CHANNELS, Conditions, channel_slice
 from .config import SynthesizerConfig
 from .schedule import scalings
 
@@ -144,18 +144,18 @@ class ViewUNet(nn.Module):
             self.guess.weight[:, channel_slice("carried_latent")] = torch.eye(c.channels)[..., None, None]
 
     def forward(
-        self, latents: torch.Tensor, level: torch.Tensor, given: torch.Tensor, azimuths: torch.Tensor
+        self, latents: torch.Tensor, level: torch.Tensor, given: Conditions, azimuths: torch.Tensor
     ) -> torch.Tensor:
         """Velocity [B, V, 4, L, L].
 
         Args:
             latents: [B, V, 4, L, L], noisy, scaled to variance 1.
             level: [B], ln(sigma) / 4.
-            given: [B, V, C, L, L] from :func:`~.conditions.conditions`.
+            given: from :func:`~.conditions.conditions`.
             azimuths: [B, V] degrees from the photo's view.
         """
         batch, views = latents.shape[:2]
-        x = self.enter(torch.cat([latents, given], 2).flatten(0, 1))
+        x = self.enter(torch.cat([latents, given.coarse], 2).flatten(0, 1))
         around = self.azimuth(_waves(torch.deg2rad(azimuths.flatten()), _AZIMUTH_WAVES, 2.0))
         # ln(sigma) / 4 spans about -1..1.1; the waves resolve from all of it down to a hundredth.
         noisy = self.noise(_waves(level * (math.pi / 2), _NOISE_WAVES, 1.8)).repeat_interleave(views, 0)
@@ -187,10 +187,10 @@ class ViewUNet(nn.Module):
         # velocity = (noise - sigma * clean) / sqrt(sigma^2 + 1): what a guess of the clean latents takes part in it.
         sigma = torch.exp(4 * level)
         share = (sigma / (sigma.square() + 1).sqrt())[:, None, None, None, None]
-        return answer - share * self.guess(given.flatten(0, 1)).unflatten(0, (batch, views))
+        return answer - share * self.guess(given.coarse.flatten(0, 1)).unflatten(0, (batch, views))
 
     def denoise(
-        self, noisy: torch.Tensor, sigma: torch.Tensor, given: torch.Tensor, azimuths: torch.Tensor
+        self, noisy: torch.Tensor, sigma: torch.Tensor, given: Conditions, azimuths: torch.Tensor
     ) -> torch.Tensor:
         """Expected clean latents [B, V, 4, L, L] of ``noisy`` ones at noise levels ``sigma`` [B]."""
         s = scalings(sigma)

@@ -9,16 +9,19 @@ from pathlib import Path
 import torch
 
 from ..body.model import BodyModel
-from ..reconstruct.latent.stage import read_network
-from ..reconstruct.latent.views import ViewCameras
-from .conditions import azimuths_of, conditions, drop_photo, vertex_parts
+from ..reconstruct.latent.stage import read_frozen
+from ..reconstruct.latent.views import SideViews, ViewCameras
+from .conditions import azimuths_of, conditions, vertex_parts
 from .config import MAX_STEPS, SynthesizerConfig
 from .network import ViewUNet
+from .painter import Painter
 from .schedule import guidance_scales, guide, karras_sigmas, sample_euler
 
 Step = Callable[[float, str], None]
 """Told the fraction done, 0..1, and what is being done; raises to cancel."""
-WEIGHTS = "synthesizer.safetensors"
+Decode = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""Latents [V, 4, L, L] to colours over white [V, 3, S, S] and coverage [V, S, S]."""
+WEIGHTS, PAINTER = "synthesizer.safetensors", "painter.safetensors"
 
 
 class Synthesizer:
@@ -26,7 +29,7 @@ class Synthesizer:
 
     Args:
         config: sizes.
-        weights: folder with ``synthesizer.safetensors``.
+        weights: folder with ``synthesizer.safetensors`` and ``painter.safetensors``.
         body: the body that fits are of.
         device: where to compute.
 
@@ -36,15 +39,16 @@ class Synthesizer:
 
     def __init__(self, config: SynthesizerConfig, weights: Path, body: BodyModel, device: torch.device | str) -> None:
         self.config, self.device = config, torch.device(device)
-        network = read_network(ViewUNet(config), weights / WEIGHTS).to(self.device).eval()
-        self.network = network.to(memory_format=torch.channels_last)  # faster convolutions on every device
+        self.network = read_frozen(ViewUNet(config), weights / WEIGHTS, self.device)
+        self.painter = read_frozen(Painter(), weights / PAINTER, self.device)
         self.faces, self.parts = body.faces.to(self.device), vertex_parts(body).to(self.device)
         self.described = [
             {
-                "name": f"{weights.name}/{WEIGHTS}",
-                "sha256": hashlib.sha256((weights / WEIGHTS).read_bytes()).hexdigest(),
+                "name": f"{weights.name}/{name}",
+                "sha256": hashlib.sha256((weights / name).read_bytes()).hexdigest(),
                 "licence": "GPL-3.0-or-later",
             }
+            for name in (WEIGHTS, PAINTER)
         ]
         """What an avatar package says of the weights."""
 
@@ -56,13 +60,14 @@ class Synthesizer:
         photo_alpha: torch.Tensor,
         cameras: ViewCameras,
         body_vertices: torch.Tensor,
+        decode: Decode,
         seed: int = 0,
         steps: int | None = None,
         step: Step = lambda fraction, text: None,
-    ) -> torch.Tensor:
-        """Latents of all views, the photo's own completed where it is cut or hidden.
+    ) -> SideViews:
+        """Latents and pictures of all views, the photo's own completed where it is cut or hidden.
 
-        The same arguments give the same latents on the same device; another seed another plausible back.
+        The same arguments give the same views on the same device; another seed another plausible back.
 
         Args:
             photo_latent: [1, 4, L, L] of ``photo_rgb``, normalised as the codec does.
@@ -70,12 +75,10 @@ class Synthesizer:
             photo_alpha: [1, 1, S, S] matte.
             cameras: V of them, the first the photo's; the picture two units wide at the pelvis.
             body_vertices: [N, 3] of the fitted body in the cameras' world.
+            decode: the codec's.
             seed: of the noise.
             steps: 1..20; None takes the configuration's.
             step: progress; what it raises goes through, so a caller cancels by it.
-
-        Returns:
-            [V, 4, L, L], normalised latents.
 
         Raises:
             ValueError: too few or too many steps.
@@ -87,10 +90,10 @@ class Synthesizer:
         cameras = ViewCameras(*(value.to(self.device) for value in vars(cameras).values()))
         photo = (value.to(self.device, torch.float32) for value in (photo_latent, photo_rgb, photo_alpha))
         vertices = body_vertices.to(self.device, torch.float32)
-        given = conditions(*photo, cameras, vertices, self.faces, self.parts, c)[None]
+        given = conditions(*photo, cameras, vertices, self.faces, self.parts, c)
         azimuths = azimuths_of(cameras)[None]
         scales = guidance_scales(azimuths[0], *c.guidance)
-        bare = None if bool((scales == 1).all()) else drop_photo(given)
+        bare = None if bool((scales == 1).all()) else given.without_photo()
 
         def denoise(x: torch.Tensor, sigma: float) -> torch.Tensor:
             level = torch.full((1,), sigma, device=self.device)
@@ -108,4 +111,4 @@ class Synthesizer:
             lambda done: step((done + 1) / (count + 1), f"Imagining the other sides, {done + 1} of {count}"),
         )
         step(1.0, "Imagining the other sides")
-        return latents[0]
+        return SideViews(latents[0], self.painter.paint(*decode(latents[0]), given.fine[0]))

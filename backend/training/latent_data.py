@@ -13,7 +13,7 @@ from ..body.model import BodyModel, load_body
 from ..reconstruct.latent import LatentConfig, LatentInput, ViewCameras
 from ..reconstruct.latent.codec import DiffusersCodec, LatentCodec
 from ..reconstruct.latent.inputs import network_input
-from ..reconstruct.latent.views import spread_points
+from ..reconstruct.latent.views import SideViews, spread_points
 from ..rendering.triangles import vertex_normals
 from .cameras import Camera
 from .figure import TrueBody
@@ -77,6 +77,16 @@ def _tokens(count: int, device: str) -> torch.Tensor:
     return spread_points(load_body("neutral").template, count).to(device)
 
 
+def _spoilt(colours: torch.Tensor, rng: np.random.Generator | None) -> torch.Tensor:
+    """Pictures [V, 3, S, S] over white; at times bent and tinted, as synthesized ones are, where ``rng`` is given."""
+    if rng is None or rng.random() >= 0.5:
+        return colours
+    bent = distort(colours, rng, 0.012)
+    tint = torch.as_tensor(1 + 0.04 * rng.normal(size=(len(colours), 3, 1, 1)), dtype=bent.dtype, device=bent.device)
+    background = (bent > 0.995).all(1, keepdim=True)
+    return torch.where(background, bent, (bent * tint).clamp(0, 1))
+
+
 def latent_input(
     sample: Sample,
     config: LatentConfig,
@@ -84,6 +94,7 @@ def latent_input(
     bodies: dict[str, BodyModel],
     rng: np.random.Generator | None = None,
     given: TrueBody | None = None,
+    others: SideViews | None = None,
 ) -> tuple[LatentInput, Frame]:
     """The network's input for a sample whose first ``config.views`` views are those that go in.
 
@@ -94,6 +105,7 @@ def latent_input(
         bodies: by name, float32 on the sample's device.
         rng: where given, the other views are bent and their colours shifted, as synthesized ones are.
         given: the body to use; None takes the sample's estimate, or the true one where there is none.
+        others: the other views; None takes the true ones.
     """
     count = config.views
     cameras = sample.cameras[:count]
@@ -112,13 +124,9 @@ def latent_input(
     photo = sample.photo_rgb.permute(2, 0, 1)[None] * alpha + (1 - alpha)
     size = (config.picture, config.picture)
     colours = functional.interpolate(sample.views.rgb[1:count].permute(0, 3, 1, 2), size=size, mode="area")
-    if rng is not None and rng.random() < 0.5:
-        bent = distort(colours, rng, 0.012)
-        tint = torch.as_tensor(1 + 0.04 * rng.normal(size=(count - 1, 3, 1, 1)), dtype=bent.dtype, device=device)
-        background = (bent > 0.995).all(1, keepdim=True)
-        colours = torch.where(background, bent, (bent * tint).clamp(0, 1))
-    with torch.no_grad():
-        others = codec.encode(colours)
+    if others is None:
+        with torch.no_grad():
+            others = SideViews(codec.encode(_spoilt(colours, rng)))
     points = frame.points(vertices)
     tokens = _tokens(config.body_tokens, str(device))
     return network_input(config, codec, seen, points, normals, body.faces, tokens, photo, alpha, others), frame

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 from ..body.model import BodyModel
 from ..reconstruct.latent.codec import DiffusersCodec, LatentCodec
-from ..synthesize.conditions import azimuths_of, conditions, drop_photo, vertex_parts
+from ..synthesize.conditions import Conditions, azimuths_of, conditions, vertex_parts
 from ..synthesize.config import SynthesizerConfig
 from ..synthesize.network import ViewUNet
 from ..synthesize.schedule import draw_sigmas, scalings, velocity
@@ -33,20 +34,29 @@ class Example:
 
     Attributes:
         latents: [B, V, 4, L, L], what should come out: the person in clean views, in the photo's colours.
-        given: [B, V, C, L, L], see :func:`~backend.synthesize.conditions.conditions`.
+        given: see :func:`~backend.synthesize.conditions.conditions`.
         azimuths: [B, V] degrees.
         weight: [B, V, 1, L, L] of the squared error.
+        pictures: [B, V, 5, F, F] colours over white and coverage of the same views, and where the head is.
     """
 
     latents: torch.Tensor
-    given: torch.Tensor
+    given: Conditions
     azimuths: torch.Tensor
     weight: torch.Tensor
+    pictures: torch.Tensor
 
 
 def join_examples(examples: Sequence[Example]) -> Example:
     """One batch of several."""
-    return Example(*(torch.cat([getattr(e, f.name) for e in examples]) for f in fields(Example)))
+
+    def joined(parts: list[Any]) -> Any:
+        if isinstance(parts[0], torch.Tensor):
+            return torch.cat(parts)
+        kind = type(parts[0])
+        return kind(*(joined([getattr(part, f.name) for part in parts]) for f in fields(kind)))
+
+    return joined(list(examples))
 
 
 def follow_photo(
@@ -163,8 +173,8 @@ def lite_example(
     if rng is not None and sample.body is not None:
         matte = hide(matte, joint_rows(sample), rng)
     views = sample.views[:count]
+    clean = follow_photo(views.rgb, views.alpha, sample.photo_rgb, sample.photo_alpha)
     if latents is None:
-        clean = follow_photo(views.rgb, views.alpha, sample.photo_rgb, sample.photo_alpha)
         latents = codec.encode(_grid(clean, config.picture))[None]
     white = sample.photo_rgb * matte[..., None] + (1 - matte[..., None])
     photo, alpha = _grid(white[None], config.picture), _grid(matte[None, ..., None], config.picture)
@@ -177,7 +187,9 @@ def lite_example(
     head = (views.label == PART_INDEX["head"]) | (views.label == PART_INDEX["hair"])
     weight = _EMPTY_WEIGHT + (1 - _EMPTY_WEIGHT) * covered
     weight = weight + (_HEAD_WEIGHT - 1) * _grid(head.float()[..., None], config.grid)
-    return Example(latents, told[None], azimuths_of(seen)[None], weight[None])
+    layers = torch.cat([clean, views.alpha[..., None], head.to(clean)[..., None]], -1)
+    pictures = _grid(layers, config.grid * config.fineness)
+    return Example(latents, told, azimuths_of(seen)[None], weight[None], pictures[None])
 
 
 def lite_loss(
@@ -195,8 +207,8 @@ def lite_loss(
     latents, batch = example.latents, len(example.latents)
     sigma = draw_sigmas(batch, config.noise_mean, config.noise_deviation, generator).to(latents)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
-    dropped = (torch.rand(batch, generator=generator) < drop).to(latents.device)[:, None, None, None, None]
-    given = torch.where(dropped, drop_photo(example.given), example.given)
+    dropped = (torch.rand(batch, generator=generator) < drop).to(latents.device)
+    given = example.given.where(dropped, example.given.without_photo())
     wide, s = sigma[:, None, None, None, None], scalings(sigma)
     noisy = latents + wide * noise
     answer = network(s.into[:, None, None, None, None] * noisy, s.noise, given, example.azimuths)
@@ -204,10 +216,25 @@ def lite_loss(
     return (example.weight * error).mean() / example.weight.mean(), sigma
 
 
+def picture_loss(painted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Of colours and logit of the coverage [B, V, 4, F, F]: cross entropy, and distance of colours where the person is.
+
+    The colour's is the absolute distance, whose best answer is the median: less grey than the mean.
+    """
+    coverage = truth[:, :, 3:4]
+    cover = functional.binary_cross_entropy_with_logits(painted[:, :, 3:], coverage)
+    # The truth is over white.
+    distance = ((painted[:, :, :3] - 1) * coverage - (truth[:, :, :3] - 1)).abs()
+    weight = coverage * (1 + (_HEAD_WEIGHT - 1) * truth[:, :, 4:])
+    colour = (weight * distance).sum() / (3 * weight.sum()).clamp(min=1)
+    return cover + 2 * colour
+
+
 @torch.no_grad()
 def imperfect_latents(network: ViewUNet, example: Example, sigma: float, generator: torch.Generator) -> torch.Tensor:
-    """Latents [B, V, 4, L, L] as the network sees them from noise level ``sigma``: what the reconstruction
-    transformer is trained further on, as HumanSplat does, so that it forgives a synthesizer's mistakes."""
+    """Latents [B, V, 4, L, L] as the network sees them from noise level ``sigma``; the configuration's ``sigma_max`` is
+    what one step from pure noise gives. The reconstruction transformer is trained further on them, as HumanSplat does,
+    so that it forgives a synthesizer's mistakes."""
     noise = torch.randn(example.latents.shape, generator=generator).to(example.latents)
     levels = torch.full((len(example.latents),), sigma, device=noise.device)
     return network.denoise(example.latents + sigma * noise, levels, example.given, example.azimuths)

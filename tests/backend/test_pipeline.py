@@ -245,6 +245,7 @@ def test_lite_with_weights_makes_a_package(
     from backend.reconstruct.latent.codec import LatentCodec
     from backend.synthesize import CONFIGS as SYNTHESIZERS
     from backend.synthesize import ViewUNet
+    from backend.synthesize.painter import Painter
     from backend.training.loop import save_weights
 
     config, imagined = replace(CONFIGS["smoke"](), reference=256), SYNTHESIZERS["smoke"]()
@@ -267,12 +268,13 @@ def test_lite_with_weights_makes_a_package(
     assert "synthesizer.safetensors" in result.warnings[1]
     assert "surface" in result.warnings[1]
     save_weights(ViewUNet(imagined).state_dict(), tmp_path / "lite/synthesizer.safetensors")
+    save_weights(Painter().state_dict(), tmp_path / "lite/painter.safetensors")
     result = pipeline.reconstruct(photo, tmp_path / "a", options)
     avatar = load_avatar(result.package)
     assert len(result.warnings) == 1
     assert list(result.seconds) == stages
     assert avatar.generator["preset"] == "lite"
-    assert [len(w["sha256"]) for w in avatar.generator["weights"]] == [64, 64, 64]
+    assert [len(w["sha256"]) for w in avatar.generator["weights"]] == [64, 64, 64, 64]
     # From the photo's side the splats of the photo's own map lie in front.
     with Image.open(result.package / "preview.png") as preview:
         pixels = np.asarray(preview.convert("RGB")).astype(float)

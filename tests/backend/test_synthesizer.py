@@ -21,23 +21,24 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from backend.body.model import load_body
 from backend.errors import BackendError
 from backend.reconstruct.latent.codec import LatentCodec
-from backend.reconstruct.latent.stage import orbit_views
+from backend.reconstruct.latent.stage import orbit_views, read_network
 from backend.reconstruct.latent.views import ViewCameras, draw_body
 from backend.rendering.triangles import vertex_normals
 from backend.synthesize import (
     CONFIGS,
+    Conditions,
     FullConfig,
     Synthesizer,
     ViewUNet,
     azimuths_of,
     conditions,
-    drop_photo,
     full,
     layout,
     vertex_parts,
 )
 from backend.synthesize.conditions import CHANNELS, CONDITION_CHANNELS, PARTS, carry_photo, channel_slice, spread_out
 from backend.synthesize.memory import GIGABYTE, choose_mode
+from backend.synthesize.painter import Painter, without_white
 from backend.synthesize.schedule import (
     guidance_scales,
     guide,
@@ -62,6 +63,7 @@ from backend.training.synthesizer_data import (
     lite_example,
     lite_loss,
     orbit_example,
+    picture_loss,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -288,8 +290,14 @@ def test_conditions_are_laid_out_as_said(
     latent, rgb = torch.randn(1, 4, 8, 8), torch.rand(1, 3, 64, 64)
     alpha = torch.zeros(1, 1, 64, 64)
     alpha[..., :32] = 1
-    told = conditions(latent, rgb, alpha, cameras, vertices, faces, parts, config)
+    both = conditions(latent, rgb, alpha, cameras, vertices, faces, parts, config)
+    told, fine = both.coarse[0], both.fine[0]
     assert told.shape == (4, CONDITION_CHANNELS, 8, 8) == (4, 24, 8, 8)
+    # The fine maps are those that the coarse ones are means of.
+    assert fine.shape == (4, 9, 32, 32)
+    means = torch.nn.functional.avg_pool2d(fine, 4)
+    for channels, name in ((means[:, :3], "normal"), (means[:, 4:5], "mask"), (means[:, 5:8], "carried_rgb")):
+        assert torch.allclose(channels, told[:, channel_slice(name)], atol=1e-5)
     for view in range(4):
         assert torch.equal(told[view, channel_slice("photo_latent")], latent[0])
     assert torch.allclose(told[2, channel_slice("matte")][0], (torch.arange(8) < 4).float().expand(8, 8))
@@ -306,7 +314,9 @@ def test_conditions_are_laid_out_as_said(
     assert height[0] < height[1] < height[4] < height[5]
     # The distance to what stands nearer than the pelvis is negative.
     assert told[0, channel_slice("depth")].abs().max() < 0.5
-    bare = drop_photo(told)
+    without = both.without_photo()
+    assert torch.equal(without.fine[0, :, :5], fine[:, :5]) and not without.fine[0, :, 5:].any()
+    bare = without.coarse[0]
     for name in CHANNELS:
         kept = name in ("normal", "depth", "mask", "parts")
         expected = told[:, channel_slice(name)] if kept else torch.zeros_like(told[:, channel_slice(name)])
@@ -359,17 +369,24 @@ def test_examples_are_of_the_true_person_and_the_estimated_body(sample: Sample, 
     true = lite_example(sample, config, codec, bodies, given=sample.body)
     assert torch.equal(true.latents, example.latents)
     again = lite_example(sample, config, codec, bodies, latents=example.latents)
-    assert torch.equal(again.given, example.given) and torch.equal(again.latents, example.latents)
+    assert torch.equal(again.given.coarse, example.given.coarse) and torch.equal(again.latents, example.latents)
     mask = channel_slice("mask")
-    assert not torch.equal(true.given[:, :, mask], example.given[:, :, mask])
+    assert not torch.equal(true.given.coarse[:, :, mask], example.given.coarse[:, :, mask])
+    assert example.pictures.shape == (1, 4, 5, 32, 32)
+    assert torch.allclose(
+        example.pictures[0, :, 3],
+        torch.nn.functional.interpolate(sample.views.alpha[None], size=(32, 32), mode="area")[0],
+    )
     assert example.latents.shape == (1, 4, 4, 8, 8)
     assert example.weight.min() >= 0.25 and example.weight.max() > 1
     # The true body lies where the pictures show the person: bare skin and close clothes.
     covered = torch.nn.functional.interpolate(sample.views.alpha[:, None], size=(8, 8), mode="area")
-    body = true.given[0, :, mask]
+    body = true.given.coarse[0, :, mask]
     assert float((body * (covered == 0)).sum() / body.sum()) < 0.02
     both = join_examples([example, true])
-    assert both.latents.shape[0] == both.given.shape[0] == both.azimuths.shape[0] == 2
+    assert (
+        both.latents.shape[0] == both.given.coarse.shape[0] == both.given.fine.shape[0] == both.azimuths.shape[0] == 2
+    )
 
 
 def test_orbit_example_ends_with_the_photos_view(sample: Sample) -> None:
@@ -406,7 +423,8 @@ def test_views_look_at_each_other_and_have_no_order(example: Example) -> None:
         other[:, 2] += 1
         changed = network(other, level, example.given, example.azimuths)
         order = [2, 0, 3, 1]
-        swapped = network(latents[:, order], level, example.given[:, order], example.azimuths[:, order])
+        given = Conditions(example.given.coarse[:, order], example.given.fine[:, order])
+        swapped = network(latents[:, order], level, given, example.azimuths[:, order])
         elsewhere = network(latents, level, example.given, example.azimuths + 30)
     assert not torch.allclose(changed[:, 0], out[:, 0], atol=1e-4)
     assert torch.allclose(swapped, out[:, order], atol=1e-4)
@@ -416,10 +434,11 @@ def test_views_look_at_each_other_and_have_no_order(example: Example) -> None:
 def test_people_of_a_batch_do_not_mix_and_checkpointing_changes_nothing(example: Example) -> None:
     network = random_network().train()
     latents = torch.randn(2, 4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    given, azimuths = example.given.expand(2, -1, -1, -1, -1), example.azimuths.expand(2, -1)
+    batch = join_examples([example, example])
+    given, azimuths = batch.given, batch.azimuths
     levels = torch.tensor([0.1, -0.5])
     out = network(latents, levels, given, azimuths)
-    alone = network(latents[1:], levels[1:], given[1:], azimuths[1:])
+    alone = network(latents[1:], levels[1:], example.given, azimuths[1:])
     assert torch.allclose(out[1:], alone, atol=1e-4)
     gradients = []
     for checkpointing in (False, True):
@@ -463,12 +482,64 @@ def test_imperfect_latents_are_clean_where_there_is_no_noise(example: Example) -
     assert (far - example.latents).abs().mean() > (near - example.latents).abs().mean()
 
 
+def test_painting_begins_with_photo_and_decoded_colours_and_is_learnt(example: Example) -> None:
+    torch.manual_seed(0)
+    painter = Painter(8)
+    fine = example.given.fine[0]
+    rgb, alpha = torch.rand(4, 3, 64, 64), torch.ones(4, 64, 64)
+    with torch.no_grad():
+        painted = painter(rgb, alpha, fine)
+    mask, carried, seen = fine[:, 4], fine[:, 5:8], fine[:, 8:9]
+    assert torch.equal(painted[:, 3] > 0, mask > 0.5)
+    means = torch.nn.functional.avg_pool2d(rgb, 2)
+    assert torch.allclose(painted[:, :3], torch.where(seen > 0, 0.5 + 0.5 * carried, means), atol=1e-5)
+    before = float(picture_loss(painted[None], example.pictures))
+    optimiser = torch.optim.Adam(painter.parameters(), 3e-3)
+    for _ in range(80):
+        loss = picture_loss(painter(rgb, alpha, fine)[None], example.pictures)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert float(loss.detach()) < 0.5 * before
+    out = painter.paint(rgb, alpha, fine)
+    assert out.shape == (4, 4, 32, 32) and 0 <= out.min() <= out.max() <= 1
+
+
+def test_colours_are_freed_from_the_white() -> None:
+    colour = torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    alpha = torch.full((2, 1, 5, 5), 0.4)
+    assert torch.allclose(without_white(colour * alpha + 1 - alpha, alpha), colour, atol=1e-6)
+    assert torch.equal(without_white(torch.ones(1, 3, 2, 2), torch.zeros(1, 1, 2, 2)), torch.ones(1, 3, 2, 2))
+
+
+def test_the_picture_loss_is_least_at_the_truth_and_blind_to_what_is_not_covered() -> None:
+    generator = torch.Generator().manual_seed(0)
+    colour = torch.rand(1, 2, 3, 16, 16, generator=generator)
+    alpha = (torch.rand(1, 2, 1, 16, 16, generator=generator) > 0.5).float()
+    truth = torch.cat([colour * alpha + 1 - alpha, alpha, torch.zeros_like(alpha)], 2)
+    right = torch.cat([colour, 40 * (alpha - 0.5)], 2)
+    assert float(picture_loss(right, truth)) < 1e-5
+    elsewhere = right.clone()
+    elsewhere[:, :, :3] += 1 - alpha
+    assert torch.equal(picture_loss(elsewhere, truth), picture_loss(right, truth))
+    off = right.clone()
+    off[:, :, :3] += 0.1
+    assert float(picture_loss(off, truth) - picture_loss(right, truth)) == pytest.approx(0.2, rel=1e-3)
+
+
 # The stage
+
+
+def decode(latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A codec's part of the stage's work: greys."""
+    large = torch.nn.functional.interpolate(latents, scale_factor=8).sigmoid()
+    return large[:, :3], large[:, 3]
 
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Synthesizer:
     save_weights(random_network().state_dict(), tmp_path / "synthesizer.safetensors")
+    save_weights(Painter().state_dict(), tmp_path / "painter.safetensors")
     return Synthesizer(CONFIGS["smoke"](), tmp_path, load_body("neutral"), "cpu")
 
 
@@ -478,17 +549,19 @@ def test_a_seed_is_a_back_and_another_seed_another(
     vertices, _, _, cameras = person
     photo = (torch.randn(1, 4, 8, 8), torch.rand(1, 3, 64, 64), torch.ones(1, 1, 64, 64))
     said: list[tuple[float, str]] = []
-    first = stage.synthesize(*photo, cameras, vertices, seed=3, step=lambda f, t: said.append((f, t)))
-    assert first.shape == (4, 4, 8, 8) and torch.isfinite(first).all()
-    assert torch.equal(first, stage.synthesize(*photo, cameras, vertices, seed=3))
-    another = stage.synthesize(*photo, cameras, vertices, seed=4)
-    assert (another - first).abs().mean() > 0.01
-    assert not torch.equal(first, stage.synthesize(*photo, cameras, vertices, seed=3, steps=5))
+    first = stage.synthesize(*photo, cameras, vertices, decode, seed=3, step=lambda f, t: said.append((f, t)))
+    assert first.latents.shape == (4, 4, 8, 8) and torch.isfinite(first.latents).all()
+    assert first.pictures.shape == (4, 4, 32, 32) and 0 <= first.pictures.min() <= first.pictures.max() <= 1
+    again = stage.synthesize(*photo, cameras, vertices, decode, seed=3)
+    assert torch.equal(first.latents, again.latents) and torch.equal(first.pictures, again.pictures)
+    another = stage.synthesize(*photo, cameras, vertices, decode, seed=4)
+    assert (another.latents - first.latents).abs().mean() > 0.01
+    assert not torch.equal(first.latents, stage.synthesize(*photo, cameras, vertices, decode, seed=3, steps=5).latents)
     fractions = [f for f, _ in said]
     assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] == 1
-    assert len(stage.described[0]["sha256"]) == 64
+    assert [len(entry["sha256"]) for entry in stage.described] == [64, 64]
     with pytest.raises(ValueError, match="1 to 20"):
-        stage.synthesize(*photo, cameras, vertices, steps=21)
+        stage.synthesize(*photo, cameras, vertices, decode, steps=21)
 
     class Stopped(Exception):
         pass
@@ -498,7 +571,7 @@ def test_a_seed_is_a_back_and_another_seed_another(
             raise Stopped
 
     with pytest.raises(Stopped):
-        stage.synthesize(*photo, cameras, vertices, step=stop)
+        stage.synthesize(*photo, cameras, vertices, decode, step=stop)
 
 
 def test_guidance_without_effect_is_left_out(
@@ -508,14 +581,14 @@ def test_guidance_without_effect_is_left_out(
     photo = (torch.randn(1, 4, 8, 8), torch.rand(1, 3, 64, 64), torch.ones(1, 1, 64, 64))
     calls = []
     stage.network.register_forward_hook(lambda *_: calls.append(1))
-    stage.synthesize(*photo, cameras, vertices)
+    stage.synthesize(*photo, cameras, vertices, decode)
     assert len(calls) == 3
-    plain = stage.synthesize(*photo, cameras, vertices)
+    plain = stage.synthesize(*photo, cameras, vertices, decode)
     stage.config = replace(stage.config, guidance=(1.0, 3.0))
     calls.clear()
-    guided = stage.synthesize(*photo, cameras, vertices)
+    guided = stage.synthesize(*photo, cameras, vertices, decode)
     assert len(calls) == 6
-    assert (guided[2] - plain[2]).abs().mean() > 1e-3
+    assert (guided.latents[2] - plain.latents[2]).abs().mean() > 1e-3
 
 
 def test_missing_and_damaged_weights_are_told(tmp_path: Path) -> None:
@@ -812,7 +885,26 @@ def test_smoke_training_of_lite_stops_and_goes_on(tmp_path: Path) -> None:
     again = smoke(tmp_path, "lite")
     assert len(again) > len(first) and again[-1]["step"] == 4
     (tmp_path / "weights.safetensors").rename(tmp_path / "synthesizer.safetensors")
+    save_weights(Painter().state_dict(), tmp_path / "painter.safetensors")
     Synthesizer(CONFIGS["smoke"](), tmp_path, load_body("neutral"), "cpu")
+
+
+def test_smoke_training_of_the_painter_goes_on(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        str(ROOT / "scripts/train_painter.py"),
+        "--smoke",
+        "--threads",
+        "1",
+        "--out",
+        str(tmp_path),
+    ]
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode == 0, done.stderr[-800:]
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert log[-1]["step"] == 4 and 0 < log[-1]["held_out_iou"] < 1
+    read_network(Painter(8), tmp_path / "weights.safetensors")
 
 
 def test_smoke_training_of_full(tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ from ...rendering.triangles import vertex_normals
 from ..types import Reconstruction
 from .codec import LatentCodec
 from .config import LatentConfig
-from .inputs import network_input
+from .inputs import network_input, shown
 from .model import LatentTransformer
-from .views import ViewCameras, spread_points
+from .views import SideViews, ViewCameras, spread_points
 
 AZIMUTHS = (0.0, 90.0, 180.0, 270.0)
 """Degrees around the person's pelvis, counted from the photo to the person's left side."""
@@ -77,12 +77,12 @@ class Orbit:
         return matrices
 
 
-AllViews = Callable[[Orbit, Step], torch.Tensor]
-"""Gives the latents [V, 4, L, L] of all views, and tells of its progress; the photo's own view completes the photo."""
+AllViews = Callable[[Orbit, Step], SideViews]
+"""Gives all views, and tells of its progress."""
 
 
-def drawn_views(orbit: Orbit, step: Step) -> torch.Tensor:
-    """Latents of the ``surface`` avatar's own pictures, where there is nothing better."""
+def drawn_views(orbit: Orbit, step: Step) -> SideViews:
+    """The ``surface`` avatar's own pictures, where there is nothing better."""
     base, size = orbit.base, orbit.size
     out = []
     for number, matrix in enumerate(orbit.matrices()):
@@ -93,7 +93,7 @@ def drawn_views(orbit: Orbit, step: Step) -> torch.Tensor:
             device=orbit.rgb.device,
         )  # fmt: skip
         out.append(torch.as_tensor(rgba[..., :3] + (1 - rgba[..., 3:]), dtype=torch.float32))
-    return orbit.codec.encode(torch.stack(out).permute(0, 3, 1, 2).to(orbit.rgb.device))
+    return SideViews(orbit.codec.encode(torch.stack(out).permute(0, 3, 1, 2).to(orbit.rgb.device)))
 
 
 def read_network(network: nn.Module, path: Path) -> nn.Module:
@@ -128,6 +128,12 @@ def read_network(network: nn.Module, path: Path) -> nn.Module:
     return network
 
 
+def read_frozen(network: nn.Module, path: Path, device: torch.device | str) -> nn.Module:
+    """:func:`read_network` for what is used, not trained: on ``device``, laid out as convolutions like it."""
+    network = read_network(network, path).to(device, memory_format=torch.channels_last)
+    return network.requires_grad_(False).eval()
+
+
 def orbit_views(pelvis: np.ndarray, focal: float, azimuths: tuple[float, ...] = AZIMUTHS) -> ViewCameras:
     """Cameras around the pelvis in a world that has it at the origin and the photo's picture two units wide there.
 
@@ -158,14 +164,14 @@ def orbit_views(pelvis: np.ndarray, focal: float, azimuths: tuple[float, ...] = 
 
 
 @torch.no_grad()
-def completed(orbit: Orbit, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def completed(orbit: Orbit, own: SideViews) -> tuple[torch.Tensor, torch.Tensor]:
     """The photo [1, 3, S, S] over white and its matte [1, 1, S, S]; what it lacks below and above is from a view of it.
 
     A photo lacks what lies beyond the last row of the matte where the fitted body goes on.
 
     Args:
         orbit: see there.
-        latents: [1, 4, L, L] of the photo's own view of the whole person.
+        own: the photo's own view of the whole person.
     """
     size = orbit.rgb.shape[-1]
     rows = torch.nonzero((orbit.alpha[0, 0] > 0.5).any(1))[:, 0]
@@ -179,7 +185,7 @@ def completed(orbit: Orbit, latents: torch.Tensor) -> tuple[torch.Tensor, torch.
             missing[: int(rows[0]) + rim] = True
     if not missing.any():
         return orbit.rgb, orbit.alpha
-    rgb, alpha = orbit.codec.decode_rgba(latents)
+    rgb, alpha = shown(own, orbit.codec, orbit.size)
     whole = torch.cat([rgb, alpha[:, None]], 1)
     whole = functional.interpolate(whole, size=(size, size), mode="bilinear", align_corners=False).clamp(0, 1)
     lacks = missing[:, None]
@@ -244,14 +250,12 @@ class LatentReconstructor:
         )
 
     @torch.no_grad()
-    def reconstruct(
-        self, orbit: Orbit, views: torch.Tensor, step: Step = lambda fraction, text: None
-    ) -> Reconstruction:
+    def reconstruct(self, orbit: Orbit, views: SideViews, step: Step = lambda fraction, text: None) -> Reconstruction:
         """Splats of the person in the photo's pose.
 
         Args:
             orbit: from :meth:`orbit`.
-            views: [V, 4, L, L] latents of all views; the first only where the photo ends before the person does.
+            views: all of them; the first counts only where the photo ends before the person does.
             step: told of progress.
 
         Returns:

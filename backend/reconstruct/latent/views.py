@@ -47,6 +47,24 @@ class ViewCameras:
         return -torch.einsum("vij,vi->vj", rotation, shift), directions
 
 
+@dataclass(frozen=True)
+class SideViews:
+    """The person from V sides, the photo's own first, which completes the photo.
+
+    Attributes:
+        latents: [V, 4, L, L].
+        pictures: [V, 4, F, F] colours, which mean nothing where nothing is covered, and coverage, all in 0..1; None
+            where they are what the latents decode to.
+    """
+
+    latents: torch.Tensor
+    pictures: torch.Tensor | None = None
+
+    def __getitem__(self, chosen: slice) -> SideViews:
+        """Some of the views."""
+        return SideViews(self.latents[chosen], None if self.pictures is None else self.pictures[chosen])
+
+
 def pluecker(cameras: ViewCameras, size: int) -> torch.Tensor:
     """Pluecker coordinates [V, 6, S, S] of the pixels' rays: moment o x d and unit direction d."""
     origins, directions = cameras.rays(size)
