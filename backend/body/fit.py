@@ -79,7 +79,7 @@ class BodyFit:
 _STANDING = 0.5
 """Weight of the hints that make cut people stand; that of a landmark that is surely seen is 1."""
 _BEYOND = 0.03
-"""Crop sides outside the crop at which landmarks lose their credit."""
+"""Crop sides outside the crop over which landmarks lose their credit; from there on they have none."""
 
 
 def _rotation_onto(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -198,7 +198,8 @@ class _Problem:
         # What the frame cuts was guessed by the network, the worse the farther out: there the relaxed pose is better.
         beyond = np.maximum(-points, points - self.side).max(1)
         in_frame = beyond < 8
-        trust = trust * np.exp(-0.5 * (np.maximum(beyond, 0) / (_BEYOND * self.side)) ** 2)
+        self.cut = beyond > _BEYOND * self.side
+        trust = np.where(self.cut, 0.0, trust * np.exp(-0.5 * (np.maximum(beyond, 0) / (_BEYOND * self.side)) ** 2))
         weights = trust.copy()
         self.size = float(np.ptp(points, axis=0).max())
         for side, hand in (("left_", photo.left_hand), ("right_", photo.right_hand)):
@@ -212,7 +213,6 @@ class _Problem:
         self.hints = photo.world_landmarks[index]
         self.hips = [names.index("left_hip"), names.index("right_hip")]
         self.weights_3d = trust * self.f.known[:count]
-        self.cut = beyond > _BEYOND * self.side
         self._stand(names)
         self.seen = (photo.visibility[index] > 0.5) & in_frame & self.f.known[:count]
         self.torso = [*self.hips, names.index("left_shoulder"), names.index("right_shoulder")]
