@@ -28,10 +28,11 @@ from backend.reconstruct.latent import (
 )
 from backend.reconstruct.latent.codec import LatentCodec
 from backend.reconstruct.latent.hull import hull_maps
+from backend.reconstruct.latent.inputs import shown
 from backend.reconstruct.latent.layers import body_window
 from backend.reconstruct.latent.model import PixelSplats, _agreement, _multiply, _quaternion
 from backend.reconstruct.latent.stage import Orbit, completed, orbit_views, read_network
-from backend.reconstruct.latent.views import spread_points
+from backend.reconstruct.latent.views import SideViews, spread_points
 from backend.rendering.mesh import rasterize_mesh, vertex_normals
 from backend.training.cameras import orbit
 from backend.training.latent_data import ORBIT, body_surface, distort, frame_of, latent_input
@@ -405,15 +406,27 @@ def test_a_cut_photo_is_completed_from_the_view() -> None:
         return Orbit(None, None, cameras, world, np.zeros(3), 1.0, rgb, alpha, codec, size)
 
     latents = codec.encode(torch.rand(1, 3, size, size))
-    rgb, matte = completed(orbit_of(33.0), latents)
+    rgb, matte = completed(orbit_of(33.0), SideViews(latents))
     assert torch.equal(matte, alpha)
     assert torch.equal(rgb, torch.full_like(rgb, 0.3))
-    rgb, matte = completed(orbit_of(60.0), latents)
+    rgb, matte = completed(orbit_of(60.0), SideViews(latents))
     wanted, coverage = codec.decode_rgba(latents)
     assert torch.equal(matte[0, 0, :30], alpha[0, 0, :30])
     assert torch.equal(rgb[..., :30, :], torch.full((1, 3, 30, size), 0.3))
     assert torch.allclose(rgb[..., 32:, :], wanted[..., 32:, :], atol=1e-6)
     assert torch.allclose(matte[0, 0, 32:], coverage[0, 32:], atol=1e-6)
+
+
+def test_painted_views_are_shown_with_sharp_outlines() -> None:
+    pictures = torch.full((2, 4, 16, 16), 0.25)
+    pictures[:, 3] = torch.linspace(0, 1, 16)
+    views = SideViews(torch.zeros(2, 4, 8, 8), pictures)
+    rgb, alpha = shown(views, LatentCodec(8), 64)
+    assert rgb.shape == (2, 3, 64, 64) and alpha.shape == (2, 64, 64)
+    assert not alpha[..., :20].any() and (alpha[..., 44:] == 1).all()
+    assert torch.allclose(alpha[0, 5] + alpha[0, 5].flip(0), torch.ones(64), atol=1e-5)
+    assert torch.allclose(rgb, 0.25 * alpha[:, None] + 1 - alpha[:, None], atol=1e-5)
+    assert torch.equal(shown(views[1:], LatentCodec(8), 64)[0], rgb[1:])
 
 
 def test_missing_and_damaged_weights_are_told(tmp_path: Path) -> None:
