@@ -30,7 +30,7 @@ MOST_BYTES = 64 * 2**20
 _POINTS = 8
 _MEASURES = {
     "codec": {"psnr_of_people": "PSNR of what comes back, inside the outline, dB"},
-    "reconstruction": {"held_out_psnr": "PSNR of people held out, dB"},
+    "reconstruction": {"held_out_psnr": "PSNR of people held out (true views; imagined ones when trained further), dB"},
     "synthesizer": {"held_out_mean_psnr": "PSNR of a person held out, sides, decoded, dB"},
     "painter": {
         "held_out_psnr": "PSNR of people held out, sides, dB",
