@@ -19,15 +19,14 @@ import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from backend.training.estimate import fitted_body, scale_of
-from backend.training.latent_pool import SamplePool, pack, read_person, unpack, write_person
+from backend.training.estimate import fitted_body
+from backend.training.latent_pool import SamplePool, pack, read_person, unpack, with_estimate, write_person
 from backend.training.samples import split_seeds
 
 
@@ -39,9 +38,9 @@ def make(seed: int, path: Path, size: int, others: int, estimate: str) -> None:
 def refit(old: Path, path: Path) -> None:
     """One person with another estimate of the body."""
     sample = read_person(old)
-    camera, clean = sample.cameras[:1], unpack(sample).views
-    estimate = fitted_body(clean.rgb[0], clean.alpha[0], camera)
-    write_person(replace(sample, estimate=estimate, estimate_scale=scale_of(estimate, sample.body, camera)), path)
+    clean = unpack(sample).views
+    estimate = fitted_body(clean.rgb[0], clean.alpha[0], sample.cameras[:1])
+    write_person(with_estimate(sample, estimate), path)
 
 
 def main() -> int:

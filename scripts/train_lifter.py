@@ -106,9 +106,9 @@ def main() -> int:
         print(f"{arguments.people_folder} holds too few people: make some with scripts/make_people.py", file=sys.stderr)
         return 1
     people = gather(arguments.people_folder, arguments.out / "examples", arguments.jobs)
-    held_out = tensors(join(people[::HELD_OUT]))
-    clean = join(people[::HELD_OUT])
-    front = torch.as_tensor(~clean.spoilt & (clean.azimuth == 0))
+    others = join(people[::HELD_OUT])
+    held_out = tensors(others)
+    front = torch.as_tensor(~others.spoilt & (others.azimuth == 0))
     seen, truth = tensors(join([p for k, p in enumerate(people) if k % HELD_OUT]))
     torch.manual_seed(0)
     network = LiftNetwork(arguments.width)

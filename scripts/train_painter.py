@@ -29,7 +29,7 @@ from backend.reconstruct.latent.views import SideViews
 from backend.synthesize import CONFIGS, ViewUNet
 from backend.synthesize.painter import Painter
 from backend.training.latent_pool import SamplePool
-from backend.training.loop import Average, Run, falling_rate, set_rate
+from backend.training.loop import Average, Run, averaged, falling_rate, set_rate
 from backend.training.person.identity import body_model
 from backend.training.samples import Sample, split_seeds
 from backend.training.synthesizer_data import Example, imperfect_latents, lite_example, picture_loss
@@ -95,10 +95,8 @@ def finish(run: Run, trainer: Trainer, people: list[Sample]) -> None:
     from PIL import Image
 
     run.save()
-    present = {k: v.detach().clone() for k, v in trainer.painter.state_dict().items()}
-    trainer.painter.load_state_dict(run.average.values)
-    picture, measures = trainer.sheet(people)
-    trainer.painter.load_state_dict(present)
+    with averaged(run):
+        picture, measures = trainer.sheet(people)
     pixels = (picture.clamp(0, 1).permute(1, 2, 0).cpu().numpy() * 255).astype(np.uint8)
     Image.fromarray(pixels).save(run.folder / "sample.png")
     print(run.log(**{f"held_out_{name}": value for name, value in measures.items()}), flush=True)

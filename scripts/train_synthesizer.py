@@ -35,7 +35,7 @@ from backend.synthesize import CONFIGS, FullConfig, SynthesizerConfig, ViewUNet
 from backend.synthesize.schedule import draw_sigmas, karras_sigmas, sample_euler, scalings, velocity
 from backend.training.latent_data import ORBIT
 from backend.training.latent_pool import SamplePool
-from backend.training.loop import Average, Run, falling_rate, set_rate, start_accelerator
+from backend.training.loop import Average, Run, averaged, falling_rate, set_rate, start_accelerator
 from backend.training.person.identity import body_model
 from backend.training.samples import Sample, Source, split_seeds
 from backend.training.synthesizer_data import (
@@ -291,11 +291,9 @@ def finish(run: Run, trainer: Lite | Full, held_out: Sample) -> None:
 
     run.save()
     trainer.export(run)
-    present = {k: v.detach().clone() for k, v in trainer.network.state_dict().items()}
-    trainer.network.load_state_dict(run.average.values)
     trainer.network.eval()
-    picture, measures = trainer.sheet(trainer.network, held_out)
-    trainer.network.load_state_dict(present)
+    with averaged(run):
+        picture, measures = trainer.sheet(trainer.network, held_out)
     trainer.network.train()
     pixels = (picture.clamp(0, 1).permute(1, 2, 0).cpu().numpy() * 255).astype(np.uint8)
     Image.fromarray(pixels).save(run.folder / "sample.png")

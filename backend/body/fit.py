@@ -186,7 +186,8 @@ class _Problem:
         off = self._sample_distance(self.points)[0]
         trust = 1 / (1 + (off / self.config.off_matte) ** 2) ** 2
         self.weights_2d = self.weights_2d * trust
-        self.weights_3d = np.where(self.cut, self.weights_3d, self.weights_3d * trust[: len(self.weights_3d)])
+        self.weights_3d = self.weights_3d * trust[: len(self.weights_3d)]
+        self._stand()
 
     def _read_landmarks(self, photo: PreparedPhoto) -> None:
         index = [i for i, _, _ in POSE_LANDMARKS]
@@ -213,14 +214,13 @@ class _Problem:
         self.hints = photo.world_landmarks[index]
         self.hips = [names.index("left_hip"), names.index("right_hip")]
         self.weights_3d = trust * self.f.known[:count]
-        self._stand(names)
         self.seen = (photo.visibility[index] > 0.5) & in_frame & self.f.known[:count]
         self.torso = [*self.hips, names.index("left_shoulder"), names.index("right_shoulder")]
 
-    def _stand(self, names: list[str]) -> None:
+    def _stand(self) -> None:
         """Hints for legs that the frame cuts: straight down, unless the person lies. Left alone, they would go on as
         the trunk leans, or do the splits to fill the outline."""
-        at = {name: k for k, name in enumerate(names)}
+        at = {name: k for k, (_, name, _) in enumerate(POSE_LANDMARKS)}
         shoulders = self.hints[[at["left_shoulder"], at["right_shoulder"]]].mean(0)
         trunk = shoulders - self.hints[self.hips].mean(0)
         if -trunk[1] < 0.5 * np.linalg.norm(trunk):

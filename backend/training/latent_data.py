@@ -122,9 +122,9 @@ def latent_input(
 
     alpha = sample.photo_alpha[None, None]
     photo = sample.photo_rgb.permute(2, 0, 1)[None] * alpha + (1 - alpha)
-    size = (config.picture, config.picture)
-    colours = functional.interpolate(sample.views.rgb[1:count].permute(0, 3, 1, 2), size=size, mode="area")
     if others is None:
+        size = (config.picture, config.picture)
+        colours = functional.interpolate(sample.views.rgb[1:count].permute(0, 3, 1, 2), size=size, mode="area")
         with torch.no_grad():
             others = SideViews(codec.encode(_spoilt(colours, rng)))
     points = frame.points(vertices)

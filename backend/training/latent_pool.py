@@ -157,7 +157,11 @@ def _estimated_anew(sample: Sample) -> Sample:
     """The sample with an estimate of the present error model, which may be younger than the folder."""
     if sample.body is None:
         return sample
-    estimate = noisy_body(sample.body, sample.cameras[:1], sample.seed)
+    return with_estimate(sample, noisy_body(sample.body, sample.cameras[:1], sample.seed))
+
+
+def with_estimate(sample: Sample, estimate: TrueBody) -> Sample:
+    """The sample of a person with a body with another estimate of it."""
     return replace(sample, estimate=estimate, estimate_scale=scale_of(estimate, sample.body, sample.cameras))
 
 

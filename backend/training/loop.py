@@ -6,6 +6,8 @@ import json
 import math
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,17 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     """Give all parameters of ``optimiser`` the learning rate ``rate``."""
     for group in optimiser.param_groups:
         group["lr"] = rate
+
+
+@contextmanager
+def averaged(run: Run) -> Iterator[None]:
+    """The run's network has its averaged weights inside, and afterwards those that it is being trained with."""
+    present = {name: value.detach().clone() for name, value in run.network.state_dict().items()}
+    run.network.load_state_dict(run.average.values)
+    try:
+        yield
+    finally:
+        run.network.load_state_dict(present)
 
 
 def start_accelerator() -> tuple[Any | None, str, int]:
