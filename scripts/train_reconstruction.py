@@ -53,7 +53,7 @@ def read_codec(arguments: argparse.Namespace, device: str) -> LatentCodec | Diff
 
 _UNSEEN = 4.0
 """How much more often views that did not go in are rendered than those that did."""
-_SYNTHESIZED = 0.75
+_SYNTHESIZED = 0.3
 """Share of the people whose other views are synthesized, where there is a synthesizer."""
 _CLEAN = 0.4
 """Share of the photos that are taken as they are, without augmentation."""
@@ -91,14 +91,13 @@ class Trainer:
     def _input(self, sample: Sample, body: str, rng: np.random.Generator | None = None) -> tuple[LatentInput, Frame]:
         """What the network takes of ``sample``; ``body``: "true", "estimated" or "none"."""
         given, others = sample.body if body == "true" else None, None
-        if self.synthesizer is not None and (rng is None or rng.random() < _SYNTHESIZED):
+        if self.synthesizer is not None and rng is not None and rng.random() < _SYNTHESIZED:
             config = self.synthesizer.config
             example = lite_example(sample, config, self.codec, self.bodies, None, given)
-            seed = 0 if rng is None else int(rng.integers(2**31))
-            generator = torch.Generator().manual_seed(seed)
+            generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
             latents = imperfect_latents(self.synthesizer, example, config.sigma_max, generator)[0]
             painted = self.painter.paint(*self.codec.decode_rgba(latents), example.given.fine[0])
-            others = SideViews(latents, painted)[1:]
+            others = SideViews(latents, painted, imagined=True)[1:]
         taken, frame = latent_input(sample, self.config, self.codec, self.bodies, rng, given, others)
         return (without_body(taken) if body == "none" else taken), frame
 
@@ -144,7 +143,7 @@ class Trainer:
         return drawn.clamp(0, 1), truth
 
     def sheet(self, people: list[Sample], size: int) -> tuple[np.ndarray, float]:
-        """(truth above ours of everyone, uint8; mean PSNR over all views in dB)."""
+        """(truth above ours of everyone, uint8; mean PSNR over all views in dB), true views given."""
         rows, errors = [], []
         for sample in people:
             drawn, truth = self.drawn(sample, size)

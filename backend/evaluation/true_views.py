@@ -9,6 +9,7 @@ from ..avatar import from_rgb
 from ..avatar.quaternion import from_matrix
 from ..reconstruct.latent.stage import AllViews, Orbit, Step
 from ..reconstruct.latent.views import SideViews
+from ..synthesize.painter import without_white
 from ..training.cameras import Camera
 from ..training.views import render_views
 from .alignment import CropCamera, Similarity
@@ -39,7 +40,9 @@ def true_views(truth: Truth, photo_size: int) -> AllViews:
         )
         scene = truth.scene
         pictures = render_views([scene.figure], [scene.light], [cameras], size, 2, baked=[scene.baked])
-        return SideViews(orbit.codec.encode(pictures.rgb.permute(0, 3, 1, 2).to(orbit.rgb.device)))
+        rgb = pictures.rgb.permute(0, 3, 1, 2).to(orbit.rgb.device)
+        alpha = pictures.alpha[:, None].to(orbit.rgb.device)
+        return SideViews(orbit.codec.encode(rgb), torch.cat([without_white(rgb, alpha), alpha], 1))
 
     return views
 

@@ -7,10 +7,13 @@ a source for anything but faces, so the back of a head gets hair.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ..body.model import JOINT_INDEX
+from ..body.model import JOINT_INDEX, BodyModel
+from .clothed import joint_of_vertex
 
 _DEPTH_WEIGHT = 0.35
 _MIRROR_PENALTY = 0.05
@@ -25,6 +28,10 @@ _CLASSES = {"head": 0.0, "hand": HAND_CLASS, "wrist": HAND_CLASS, "knee": 6.0, "
 _TRUNK_AND_ARMS = 2.0
 # A nape is nearly trunk: whether it is skin or collar is a matter of height.
 HAIR_CLASS, NAPE_CLASS, FACE_CLASS = 0.0, 1.8, 10.0
+MIN_HAIR = 40
+"""Places that must show hair, or a face, before anything is concluded from them."""
+_BALD = 0.15
+"""Difference of the colours where hair grows and of the face below which both are skin."""
 
 
 def class_of_joint() -> np.ndarray:
@@ -33,6 +40,50 @@ def class_of_joint() -> np.ndarray:
     for name, joint in JOINT_INDEX.items():
         out[joint] = _CLASSES.get(name.removeprefix("left_").removeprefix("right_"), _TRUNK_AND_ARMS)
     return out
+
+
+@dataclass(frozen=True)
+class HeadRegions:
+    """Parts of the head, each bool [V]: ``face`` with ears and forehead, ``hair`` above the ears, ``nape`` below."""
+
+    face: np.ndarray
+    hair: np.ndarray
+    nape: np.ndarray
+
+
+def head_regions(body: BodyModel) -> HeadRegions:
+    """Where a head is surely face, where hair grows, and the rest of it."""
+    points = dict(zip(body.keypoint_names, (body.keypoint_regressor @ body.template).cpu().numpy()))
+    head = body.weights[:, JOINT_INDEX["head"]].cpu().numpy() > 0.5
+    template = body.template.cpu().numpy()
+    ear = 0.5 * (points["left_ear"] + points["right_ear"])
+    face = head & (template[:, 2] > ear[2] - 0.01) & (template[:, 1] < points["left_eye"][1] + 0.055)
+    behind = (template[:, 2] < ear[2] - 0.02) & (template[:, 1] > ear[1] - 0.05)
+    hair = head & ~face & (behind | (template[:, 1] > ear[1] - 0.02))
+    return HeadRegions(face, hair, head & ~face & ~hair)
+
+
+def class_of_region(kind: np.ndarray, regions: HeadRegions) -> None:
+    """Put the head's classes into ``kind`` [V], the classes of a body's vertices by joint."""
+    kind[regions.nape], kind[regions.face], kind[regions.hair] = NAPE_CLASS, FACE_CLASS, HAIR_CLASS
+
+
+def vertex_classes(body: BodyModel) -> np.ndarray:
+    """Colour class [V] of every vertex of a body."""
+    kind = class_of_joint()[joint_of_vertex(body.weights.cpu().numpy())]
+    class_of_region(kind, head_regions(body))
+    return kind
+
+
+def skin_among_hair(kind: np.ndarray, rgb: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """Which sources [n] lie where hair grows but show skin: a high forehead, a hand."""
+    face, hair = source & (kind == FACE_CLASS), source & (kind == HAIR_CLASS)
+    if min(face.sum(), hair.sum()) < MIN_HAIR:
+        return np.zeros(len(kind), bool)
+    skin, strand = np.median(rgb[face], 0), np.median(rgb[hair], 0)
+    if np.linalg.norm(skin - strand) < _BALD:
+        return np.zeros(len(kind), bool)
+    return hair & (np.linalg.norm(rgb - skin, axis=1) < np.linalg.norm(rgb - strand, axis=1))
 
 
 def fill_unseen(

@@ -25,7 +25,19 @@ from ..prepare import PreparedPhoto, extend_colours
 from ..rendering import CameraTensors, Contributions, GaussianTensors, contributions
 from ..rendering.mesh import rasterize_mesh, vertex_normals
 from .clothed import CHAIN_OF_JOINT, LEG_CHAINS, carve, joint_of_vertex, outline_displacement
-from .colours import FACE_CLASS, HAIR_CLASS, HAND_CLASS, NAPE_CLASS, class_of_joint, fill_unseen
+from .colours import (
+    FACE_CLASS,
+    HAIR_CLASS,
+    HAND_CLASS,
+    MIN_HAIR,
+    NAPE_CLASS,
+    HeadRegions,
+    class_of_joint,
+    class_of_region,
+    fill_unseen,
+    head_regions,
+    skin_among_hair,
+)
 from .sampling import poisson_disk_samples
 from .sheets import Layers, Sheet, build_layers
 from .types import Reconstruction, SurfaceMesh
@@ -69,11 +81,8 @@ _TURNED = (0.1, 0.45)
 """Cosines between surface and ray from which a splat behind the front grid trusts the photo, not at all and wholly."""
 _HAND_RIM = 10
 """Pixels of the maps around a hand whose colours are doubtful."""
-_BALD = 0.15
-"""Difference of the colours where hair grows and of the face below which both are skin."""
 _RARE = 0.005
 """Share of the surely seen splats below which a part of the body does not count as seen."""
-_MIN_HAIR = 40
 _REST_FIT_RANGE = 0.1
 """The same for splats behind the front grid, which mostly show their other colours from other sides."""
 _FACE_ON = 0.6
@@ -164,27 +173,6 @@ class SurfaceReconstructor:
         return Reconstruction(
             joined.position[kept], axes[kept], scale[kept], opacity[kept], rgb[kept], joined.face[kept], mesh
         )
-
-
-@dataclass(frozen=True)
-class HeadRegions:
-    """Parts of the head, each bool [V]: ``face`` with ears and forehead, ``hair`` above the ears, ``nape`` below."""
-
-    face: np.ndarray
-    hair: np.ndarray
-    nape: np.ndarray
-
-
-def head_regions(body: BodyModel) -> HeadRegions:
-    """Where a head is surely face, where hair grows, and the rest of it."""
-    points = dict(zip(body.keypoint_names, (body.keypoint_regressor @ body.template).numpy()))
-    head = body.weights[:, JOINT_INDEX["head"]].numpy() > 0.5
-    template = body.template.numpy()
-    ear = 0.5 * (points["left_ear"] + points["right_ear"])
-    face = head & (template[:, 2] > ear[2] - 0.01) & (template[:, 1] < points["left_eye"][1] + 0.055)
-    behind = (template[:, 2] < ear[2] - 0.02) & (template[:, 1] > ear[1] - 0.05)
-    hair = head & ~face & (behind | (template[:, 1] > ear[1] - 0.02))
-    return HeadRegions(face, hair, head & ~face & ~hair)
 
 
 def clothe(preset: SurfaceReconstructor, fit: BodyFit, photo: PreparedPhoto) -> tuple[SurfaceMesh, Layers, float]:
@@ -542,8 +530,7 @@ def _colour(
     corner = mesh.faces[splats.face]
     rest = _transfer(splats.position, mesh, corner)
     kind_of_vertex = class_of_joint()[joint_of_vertex(mesh.weights)]
-    body_kind = kind_of_vertex[: mesh.body_vertices]
-    body_kind[regions.nape], body_kind[regions.face], body_kind[regions.hair] = NAPE_CLASS, FACE_CLASS, HAIR_CLASS
+    class_of_region(kind_of_vertex[: mesh.body_vertices], regions)
     kind = kind_of_vertex[corner[:, 0]]
     facing = -(splats.normal * splats.position).sum(1) / np.linalg.norm(splats.position, axis=1)
     pixels = splats.position[:, :2] / splats.position[:, 2:] * focal + _MAP_SIZE / 2
@@ -557,16 +544,16 @@ def _colour(
     source = front & (depth_in > _PURE) & (facing > 0.3)
     # Hair is often seen as a rim only.
     source |= front & (kind == HAIR_CLASS) & (depth_in > 1.5)
-    source &= ~_skin_among_hair(kind, photo_rgb, source)
+    source &= ~skin_among_hair(kind, photo_rgb, source)
     _drop_rare(kind, source)
     if _long_hair(mesh, corner, rest, kind, photo_rgb, source):
         kind[(kind == NAPE_CLASS) & ~front] = HAIR_CLASS
         throat = rest[:, 2] < np.median(mesh.rest[: mesh.body_vertices][regions.nape, 2])
         kind[_on_neck(mesh, corner) & throat & ~front] = HAIR_CLASS
-    if (kind[source] == HAIR_CLASS).sum() < _MIN_HAIR:
+    if (kind[source] == HAIR_CLASS).sum() < MIN_HAIR:
         # No hair in sight (the frame cuts the head, or a hand hides it): any part of the head must do.
         kind[(kind == NAPE_CLASS) | (kind == FACE_CLASS)] = HAIR_CLASS
-    elif min((kind[source] == HAND_CLASS).sum(), _MIN_HAIR) > (kind[source] == FACE_CLASS).sum():
+    elif min((kind[source] == HAND_CLASS).sum(), MIN_HAIR) > (kind[source] == FACE_CLASS).sum():
         # Seen from behind: a face has the colour of hands, not of hair.
         kind[(kind == FACE_CLASS) & ~front] = HAND_CLASS
     sure = np.minimum(depth_in / _SURE, 1) * facing.clip(0, 1)
@@ -603,7 +590,7 @@ def _long_hair(
 ) -> bool:
     """Whether hair shows beside the neck: then it covers the neck from behind too."""
     face, hair = source & (kind == FACE_CLASS), source & (kind == HAIR_CLASS)
-    if min(face.sum(), hair.sum()) < _MIN_HAIR:
+    if min(face.sum(), hair.sum()) < MIN_HAIR:
         return False
     skin, strand = np.median(rgb[face], 0), np.median(rgb[hair], 0)
     neck = mesh.rest[: mesh.body_vertices][joint_of_vertex(mesh.weights[: mesh.body_vertices]) == JOINT_INDEX["neck"]]
@@ -612,18 +599,7 @@ def _long_hair(
     beside = source & (rest[:, 1] > low) & (rest[:, 1] < high) & (np.abs(rest[:, 0]) > 0.7 * inner)
     beside &= np.abs(rest[:, 0]) < 2 * inner
     like_hair = np.linalg.norm(rgb - strand, axis=1) < 0.5 * np.linalg.norm(rgb - skin, axis=1)
-    return bool((beside & like_hair).sum() > max(_MIN_HAIR, 0.3 * beside.sum()))
-
-
-def _skin_among_hair(kind: np.ndarray, rgb: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """Which sources [n] lie where hair grows but show skin: a high forehead, a hand."""
-    face, hair = source & (kind == FACE_CLASS), source & (kind == HAIR_CLASS)
-    if min(face.sum(), hair.sum()) < _MIN_HAIR:
-        return np.zeros(len(kind), bool)
-    skin, strand = np.median(rgb[face], 0), np.median(rgb[hair], 0)
-    if np.linalg.norm(skin - strand) < _BALD:
-        return np.zeros(len(kind), bool)
-    return hair & (np.linalg.norm(rgb - skin, axis=1) < np.linalg.norm(rgb - strand, axis=1))
+    return bool((beside & like_hair).sum() > max(MIN_HAIR, 0.3 * beside.sum()))
 
 
 def _transfer(points: np.ndarray, mesh: SurfaceMesh, triangles: np.ndarray) -> np.ndarray:

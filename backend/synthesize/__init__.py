@@ -3,7 +3,7 @@
 The ``full`` model is in :mod:`.full`, which is imported only where it is wanted because it needs ``diffusers``.
 """
 
-from .conditions import Conditions, azimuths_of, conditions, vertex_parts
+from .conditions import Conditions, azimuths_of, conditions, label_body
 from .config import CONFIGS, FullConfig, SynthesizerConfig
 from .network import ViewUNet
 from .stage import Synthesizer
@@ -17,5 +17,5 @@ __all__ = [
     "ViewUNet",
     "azimuths_of",
     "conditions",
-    "vertex_parts",
+    "label_body",
 ]

@@ -11,6 +11,7 @@ from ..body.model import JOINT_NAMES, BodyModel
 from ..reconstruct.latent.views import BodyMaps, ViewCameras, draw_body
 from ..rendering.triangles import vertex_normals
 from .config import SynthesizerConfig
+from .fill import VertexFill, draw_colours, vertex_colours
 
 PARTS = ("head", "torso", "arms", "hands", "legs", "feet")
 """Body parts of the label maps; finer labels than a small network can use would be noise to it."""
@@ -36,8 +37,9 @@ CHANNELS = {
 """Channels of the conditions in order. ``photo_latent`` and ``matte`` are the same in every view."""
 CONDITION_CHANNELS = sum(CHANNELS.values())
 _OF_PHOTO = ("photo_latent", "matte", "carried_latent", "carried_rgb", "seen")
-FINE_CHANNELS = {"normal": 3, "depth": 1, "mask": 1, "carried_rgb": 3, "seen": 1}
-"""Channels of the maps that pictures are painted by, in order."""
+FINE_CHANNELS = {"normal": 3, "depth": 1, "mask": 1, "filled_rgb": 3, "seen": 1}
+"""Channels of the maps that pictures are painted by, in order; where the photo does not see the body, the colours are
+those of the most alike place that it does see."""
 _FINE_OF_PHOTO = 4
 """How many of the last channels come from the photo."""
 _DEPTH_SLACK, _MOST_SLACK = 0.02, 0.12
@@ -56,6 +58,25 @@ def vertex_parts(body: BodyModel) -> torch.Tensor:
     """The part of each body vertex, int64 [N], numbers of :data:`PARTS`: that of the joint which moves it most."""
     part = [PARTS.index(_PART_OF_JOINT[name]) for name in JOINT_NAMES]
     return torch.tensor(part, device=body.weights.device)[body.weights.argmax(1)]
+
+
+@dataclass(frozen=True)
+class BodyLabels:
+    """What is known of each vertex of a body.
+
+    Attributes:
+        parts: int64 [N], see :func:`vertex_parts`.
+        fill: how hidden vertices get their colours.
+    """
+
+    parts: torch.Tensor
+    fill: VertexFill
+
+
+def label_body(body: BodyModel, device: torch.device | str | None = None) -> BodyLabels:
+    """The labels of a body, on ``device`` or where it is."""
+    faces = body.faces if device is None else body.faces.to(device)
+    return BodyLabels(vertex_parts(body).to(faces.device), VertexFill.of(body, faces))
 
 
 def azimuths_of(cameras: ViewCameras) -> torch.Tensor:
@@ -167,8 +188,7 @@ def conditions(
     photo_alpha: torch.Tensor,
     cameras: ViewCameras,
     vertices: torch.Tensor,
-    faces: torch.Tensor,
-    parts: torch.Tensor,
+    labels: BodyLabels,
     config: SynthesizerConfig,
 ) -> Conditions:
     """Everything that the network is told beside the noisy latents, coarse maps averaged over the latent pixels.
@@ -179,8 +199,7 @@ def conditions(
         photo_alpha: [1, 1, S, S].
         cameras: of all views, the first the photo's; the picture two units wide at the pelvis.
         vertices: [N, 3] of the fitted body in the cameras' world.
-        faces: int64 [F, 3].
-        parts: int64 [N], see :func:`vertex_parts`.
+        labels: of the body.
         config: sizes.
 
     Returns:
@@ -188,16 +207,21 @@ def conditions(
         all maps of the body are 0 beside it, colours are in -1..1 times the matte.
     """
     views, fine = len(cameras), config.grid * config.fineness
-    maps = draw_body(vertices, vertex_normals(vertices, faces), faces, cameras, fine)
+    faces = labels.fill.faces
+    normals = vertex_normals(vertices, faces)
+    maps = draw_body(vertices, normals, faces, cameras, fine)
     mask = maps.mask[:, None]
     normal = torch.einsum("vij,vhwj->vihw", cameras.world_to_camera[:, :3, :3], maps.normal)
     depth = (maps.depth - cameras.world_to_camera[:, 2, 3, None, None])[:, None]
-    label = functional.one_hot(parts[faces[:, 0]][maps.face], len(PARTS)).permute(0, 3, 1, 2)
+    label = functional.one_hot(labels.parts[faces[:, 0]][maps.face], len(PARTS)).permute(0, 3, 1, 2)
     matte = functional.interpolate(photo_alpha, size=(config.grid, config.grid), mode="area")
-    carried_rgb, seen = carry_photo(spread_out(photo_rgb * 2 - 1, photo_alpha), photo_alpha, maps, cameras)
+    beyond = spread_out(photo_rgb * 2 - 1, photo_alpha)
+    carried_rgb, seen = carry_photo(beyond, photo_alpha, maps, cameras)
     carried_latent, _ = carry_photo(spread_out(photo_latent, matte), photo_alpha, maps, cameras)
     fine_maps = torch.cat([normal, depth, torch.ones_like(mask), label.to(mask), carried_latent, carried_rgb], 1) * mask
     averaged = functional.avg_pool2d(torch.cat([fine_maps, seen[:, None]], 1), config.fineness)
     photo = torch.cat([photo_latent, matte], 1).expand(views, -1, -1, -1)
-    fine_maps = torch.cat([normal * mask, depth * mask, mask, carried_rgb, seen[:, None]], 1)
+    colours = vertex_colours(labels.fill, 0.5 + 0.5 * beyond, photo_alpha, maps, cameras, vertices, normals)
+    filled = torch.where(seen[:, None] > 0, carried_rgb, draw_colours(2 * colours - 1, faces, maps))
+    fine_maps = torch.cat([normal * mask, depth * mask, mask, filled, seen[:, None]], 1)
     return Conditions(torch.cat([photo, averaged], 1)[None], fine_maps[None])

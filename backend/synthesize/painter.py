@@ -39,7 +39,8 @@ class _Layers(nn.Sequential):
 
 
 class Painter(nn.Module):
-    """A small UNet. It begins with the photo's colours where the photo sees the body, and the decoded ones elsewhere.
+    """A small UNet. It begins with the photo's colours where the photo sees the body; elsewhere with the mean of the
+    decoded ones and those of the most alike place that the photo sees.
 
     Args:
         width: channels at full resolution, a multiple of 8; twice as many below.
@@ -72,8 +73,8 @@ class Painter(nn.Module):
         third = self.middle[1](self.shrink[1](second))
         second = self.join[1](second + functional.pixel_shuffle(self.grow[1](third), 2))
         first = self.join[0](first + functional.pixel_shuffle(self.grow[0](second), 2))
-        mask, carried, seen = fine[:, 4:5], 0.5 + 0.5 * fine[:, 5:8], fine[:, 8:9]
-        colour = torch.lerp(without_white(decoded[:, :3], decoded[:, 3:]), carried, seen)
+        mask, filled, seen = fine[:, 4:5], 0.5 + 0.5 * fine[:, 5:8], fine[:, 8:9]
+        colour = torch.lerp(without_white(decoded[:, :3], decoded[:, 3:]), filled, mask * (0.5 + 0.5 * seen))
         return self.leave(functional.silu(first)) + torch.cat([colour, _SURE * (2 * mask - 1)], 1)
 
     @torch.no_grad()

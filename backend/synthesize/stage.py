@@ -11,7 +11,7 @@ import torch
 from ..body.model import BodyModel
 from ..reconstruct.latent.stage import read_frozen
 from ..reconstruct.latent.views import SideViews, ViewCameras
-from .conditions import azimuths_of, conditions, vertex_parts
+from .conditions import azimuths_of, conditions, label_body
 from .config import MAX_STEPS, SynthesizerConfig
 from .network import ViewUNet
 from .painter import Painter
@@ -41,7 +41,7 @@ class Synthesizer:
         self.config, self.device = config, torch.device(device)
         self.network = read_frozen(ViewUNet(config), weights / WEIGHTS, self.device)
         self.painter = read_frozen(Painter(), weights / PAINTER, self.device)
-        self.faces, self.parts = body.faces.to(self.device), vertex_parts(body).to(self.device)
+        self.labels = label_body(body, self.device)
         self.described = [
             {
                 "name": f"{weights.name}/{name}",
@@ -90,7 +90,7 @@ class Synthesizer:
         cameras = ViewCameras(*(value.to(self.device) for value in vars(cameras).values()))
         photo = (value.to(self.device, torch.float32) for value in (photo_latent, photo_rgb, photo_alpha))
         vertices = body_vertices.to(self.device, torch.float32)
-        given = conditions(*photo, cameras, vertices, self.faces, self.parts, c)
+        given = conditions(*photo, cameras, vertices, self.labels, c)
         azimuths = azimuths_of(cameras)[None]
         scales = guidance_scales(azimuths[0], *c.guidance)
         bare = None if bool((scales == 1).all()) else given.without_photo()
@@ -111,4 +111,4 @@ class Synthesizer:
             lambda done: step((done + 1) / (count + 1), f"Imagining the other sides, {done + 1} of {count}"),
         )
         step(1.0, "Imagining the other sides")
-        return SideViews(latents[0], self.painter.paint(*decode(latents[0]), given.fine[0]))
+        return SideViews(latents[0], self.painter.paint(*decode(latents[0]), given.fine[0]), imagined=True)

@@ -15,6 +15,7 @@ from ..reconstruct.latent.codec import DiffusersCodec, LatentCodec
 from ..reconstruct.latent.inputs import network_input
 from ..reconstruct.latent.views import SideViews, spread_points
 from ..rendering.triangles import vertex_normals
+from ..synthesize.painter import without_white
 from .cameras import Camera
 from .figure import TrueBody
 from .samples import Sample
@@ -71,20 +72,25 @@ def distort(pictures: torch.Tensor, rng: np.random.Generator, strength: float) -
     return functional.grid_sample(pictures, identity + shift, padding_mode="border", align_corners=False)
 
 
+_SPOILT = 0.35
+"""Share of the people whose other views are bent and tinted."""
+
+
 @lru_cache(maxsize=8)
 def _tokens(count: int, device: str) -> torch.Tensor:
     """The body vertices that become tokens; the shipped bodies share their triangles."""
     return spread_points(load_body("neutral").template, count).to(device)
 
 
-def _spoilt(colours: torch.Tensor, rng: np.random.Generator | None) -> torch.Tensor:
-    """Pictures [V, 3, S, S] over white; at times bent and tinted, as synthesized ones are, where ``rng`` is given."""
-    if rng is None or rng.random() >= 0.5:
-        return colours
-    bent = distort(colours, rng, 0.012)
-    tint = torch.as_tensor(1 + 0.04 * rng.normal(size=(len(colours), 3, 1, 1)), dtype=bent.dtype, device=bent.device)
-    background = (bent > 0.995).all(1, keepdim=True)
-    return torch.where(background, bent, (bent * tint).clamp(0, 1))
+def _spoilt(pictures: torch.Tensor, rng: np.random.Generator | None) -> torch.Tensor:
+    """Colours over white and coverage [V, 4, S, S]; at times bent and tinted, as synthesized ones are, where ``rng`` is
+    given."""
+    if rng is None or rng.random() >= _SPOILT:
+        return pictures
+    bent = distort(pictures, rng, 0.012)
+    rgb, alpha = bent[:, :3], bent[:, 3:]
+    tint = torch.as_tensor(1 + 0.04 * rng.normal(size=(len(bent), 3, 1, 1)), dtype=bent.dtype, device=bent.device)
+    return torch.cat([torch.where(alpha < 0.005, rgb, (rgb * tint).clamp(0, 1)), alpha], 1)
 
 
 def latent_input(
@@ -124,9 +130,11 @@ def latent_input(
     photo = sample.photo_rgb.permute(2, 0, 1)[None] * alpha + (1 - alpha)
     if others is None:
         size = (config.picture, config.picture)
-        colours = functional.interpolate(sample.views.rgb[1:count].permute(0, 3, 1, 2), size=size, mode="area")
+        true = torch.cat([sample.views.rgb[1:count], sample.views.alpha[1:count, ..., None]], -1).permute(0, 3, 1, 2)
+        seen_there = _spoilt(functional.interpolate(true, size=size, mode="area"), rng)
+        rgb, covered = seen_there[:, :3], seen_there[:, 3:]
         with torch.no_grad():
-            others = SideViews(codec.encode(_spoilt(colours, rng)))
+            others = SideViews(codec.encode(rgb), torch.cat([without_white(rgb, covered), covered], 1))
     points = frame.points(vertices)
     tokens = _tokens(config.body_tokens, str(device))
     return network_input(config, codec, seen, points, normals, body.faces, tokens, photo, alpha, others), frame

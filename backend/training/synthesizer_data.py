@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ..body.model import BodyModel
 from ..reconstruct.latent.codec import DiffusersCodec, LatentCodec
-from ..synthesize.conditions import Conditions, azimuths_of, conditions, vertex_parts
+from ..synthesize.conditions import Conditions, azimuths_of, conditions, label_body
 from ..synthesize.config import SynthesizerConfig
 from ..synthesize.network import ViewUNet
 from ..synthesize.schedule import draw_sigmas, scalings, velocity
@@ -179,9 +179,7 @@ def lite_example(
     white = sample.photo_rgb * matte[..., None] + (1 - matte[..., None])
     photo, alpha = _grid(white[None], config.picture), _grid(matte[None, ..., None], config.picture)
     seen = frame.cameras(cameras)
-    told = conditions(
-        codec.encode(photo), photo, alpha, seen, frame.points(vertices), body.faces, vertex_parts(body), config
-    )
+    told = conditions(codec.encode(photo), photo, alpha, seen, frame.points(vertices), label_body(body), config)
     # The codec looks a few pixels around: so does the weight.
     covered = functional.max_pool2d(_grid(views.alpha[..., None], config.grid), 3, 1, 1)
     head = (views.label == PART_INDEX["head"]) | (views.label == PART_INDEX["hair"])

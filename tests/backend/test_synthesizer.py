@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from backend.body.model import load_body
 from backend.errors import BackendError
+from backend.reconstruct.colours import HAIR_CLASS, HAND_CLASS
 from backend.reconstruct.latent.codec import LatentCodec
 from backend.reconstruct.latent.stage import orbit_views, read_network
 from backend.reconstruct.latent.views import ViewCameras, draw_body
@@ -33,10 +34,20 @@ from backend.synthesize import (
     azimuths_of,
     conditions,
     full,
+    label_body,
     layout,
+)
+from backend.synthesize.conditions import (
+    CHANNELS,
+    CONDITION_CHANNELS,
+    PARTS,
+    BodyLabels,
+    carry_photo,
+    channel_slice,
+    spread_out,
     vertex_parts,
 )
-from backend.synthesize.conditions import CHANNELS, CONDITION_CHANNELS, PARTS, carry_photo, channel_slice, spread_out
+from backend.synthesize.fill import draw_colours, vertex_colours
 from backend.synthesize.memory import GIGABYTE, choose_mode
 from backend.synthesize.painter import Painter, without_white
 from backend.synthesize.schedule import (
@@ -75,8 +86,8 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="module")
-def person() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, ViewCameras]:
-    """Vertices, faces and parts of the neutral body in the cameras' world, and the four cameras."""
+def person() -> tuple[torch.Tensor, torch.Tensor, BodyLabels, ViewCameras]:
+    """Vertices, faces and labels of the neutral body in the cameras' world, and the four cameras."""
     body = load_body("neutral")
     pelvis = np.array([0.0, 0.05, 3.0])
     focal = 0.5 / math.tan(math.radians(39.6) / 2)
@@ -85,7 +96,7 @@ def person() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, ViewCameras]:
         body.template * torch.tensor([1.0, -1.0, -1.0])
     )
     unit = float(pelvis[2]) / (2 * focal)
-    return (there / unit).float(), body.faces, vertex_parts(body), orbit_views(pelvis, focal)
+    return (there / unit).float(), body.faces, label_body(body), orbit_views(pelvis, focal)
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +220,7 @@ def nearest_hit(origin: np.ndarray, direction: np.ndarray, triangles: np.ndarray
 
 
 def test_carried_photo_and_visibility_agree_with_brute_force(
-    person: tuple[torch.Tensor, torch.Tensor, torch.Tensor, ViewCameras],
+    person: tuple[torch.Tensor, torch.Tensor, BodyLabels, ViewCameras],
 ) -> None:
     vertices, faces, _, cameras = person
     size = 96
@@ -244,7 +255,7 @@ def test_carried_photo_and_visibility_agree_with_brute_force(
 
 
 def test_the_back_carries_the_front_and_is_not_seen(
-    person: tuple[torch.Tensor, torch.Tensor, torch.Tensor, ViewCameras],
+    person: tuple[torch.Tensor, torch.Tensor, BodyLabels, ViewCameras],
 ) -> None:
     vertices, faces, _, cameras = person
     maps = draw_body(vertices, vertex_normals(vertices, faces), faces, cameras, 96)
@@ -276,27 +287,51 @@ def test_colours_spread_beyond_the_person() -> None:
     assert not spread_out(picture, torch.zeros_like(weight)).any()
 
 
-def test_azimuths_of_cameras(person: tuple[torch.Tensor, torch.Tensor, torch.Tensor, ViewCameras]) -> None:
+def test_hidden_vertices_take_the_colours_of_their_kind(
+    person: tuple[torch.Tensor, torch.Tensor, BodyLabels, ViewCameras],
+) -> None:
+    vertices, faces, labels, cameras = person
+    kinds, number = np.unique(labels.fill.kind, return_inverse=True)
+    palette = torch.rand(len(kinds), 3, generator=torch.Generator().manual_seed(1))
+    true = palette[torch.as_tensor(number)]
+    normals = vertex_normals(vertices, faces)
+    fine = draw_body(vertices, normals, faces, cameras, 256)
+    photo = spread_out(draw_colours(true, faces, fine)[:1], fine.mask[:1, None])
+    alpha = torch.nn.functional.max_pool2d(fine.mask[:1, None], 7, 1, 3)  # hair and clothes stand off the body
+    maps = draw_body(vertices, normals, faces, cameras, 128)
+    found = vertex_colours(labels.fill, photo, alpha, maps, cameras, vertices, normals)
+    away = normals @ cameras.world_to_camera[0, 2, :3] > 0.2
+    for kind in (HAIR_CLASS, HAND_CLASS, 2.0, 6.0):  # 2 and 6: trunk with arms, thighs
+        hidden = away & torch.as_tensor(labels.fill.kind == kind)
+        assert hidden.sum() > 50
+        # Seams between kinds blur a little; behind, no face shows through the hair.
+        like = torch.cdist(found[hidden], palette).argmin(1)
+        assert (like == int(np.searchsorted(kinds, kind))).float().mean() > 0.9, kind
+    blank = vertex_colours(labels.fill, photo, torch.zeros_like(alpha), maps, cameras, vertices, normals)
+    assert (blank == 0.5).all()
+
+
+def test_azimuths_of_cameras(person: tuple[torch.Tensor, torch.Tensor, BodyLabels, ViewCameras]) -> None:
     turned = azimuths_of(person[3])
     away = (turned - torch.tensor(ORBIT) + 180) % 360 - 180
     assert away.abs().max() < 1e-3
 
 
 def test_conditions_are_laid_out_as_said(
-    person: tuple[torch.Tensor, torch.Tensor, torch.Tensor, ViewCameras],
+    person: tuple[torch.Tensor, torch.Tensor, BodyLabels, ViewCameras],
 ) -> None:
-    vertices, faces, parts, cameras = person
+    vertices, _, labels, cameras = person
     config = CONFIGS["smoke"]()
     latent, rgb = torch.randn(1, 4, 8, 8), torch.rand(1, 3, 64, 64)
     alpha = torch.zeros(1, 1, 64, 64)
     alpha[..., :32] = 1
-    both = conditions(latent, rgb, alpha, cameras, vertices, faces, parts, config)
+    both = conditions(latent, rgb, alpha, cameras, vertices, labels, config)
     told, fine = both.coarse[0], both.fine[0]
     assert told.shape == (4, CONDITION_CHANNELS, 8, 8) == (4, 24, 8, 8)
     # The fine maps are those that the coarse ones are means of.
     assert fine.shape == (4, 9, 32, 32)
     means = torch.nn.functional.avg_pool2d(fine, 4)
-    for channels, name in ((means[:, :3], "normal"), (means[:, 4:5], "mask"), (means[:, 5:8], "carried_rgb")):
+    for channels, name in ((means[:, :3], "normal"), (means[:, 4:5], "mask")):
         assert torch.allclose(channels, told[:, channel_slice(name)], atol=1e-5)
     for view in range(4):
         assert torch.equal(told[view, channel_slice("photo_latent")], latent[0])
@@ -482,17 +517,18 @@ def test_imperfect_latents_are_clean_where_there_is_no_noise(example: Example) -
     assert (far - example.latents).abs().mean() > (near - example.latents).abs().mean()
 
 
-def test_painting_begins_with_photo_and_decoded_colours_and_is_learnt(example: Example) -> None:
+def test_painting_begins_with_photo_filled_and_decoded_colours_and_is_learnt(example: Example) -> None:
     torch.manual_seed(0)
     painter = Painter(8)
     fine = example.given.fine[0]
     rgb, alpha = torch.rand(4, 3, 64, 64), torch.ones(4, 64, 64)
     with torch.no_grad():
         painted = painter(rgb, alpha, fine)
-    mask, carried, seen = fine[:, 4], fine[:, 5:8], fine[:, 8:9]
+    mask, filled, seen = fine[:, 4], 0.5 + 0.5 * fine[:, 5:8], fine[:, 8:9]
     assert torch.equal(painted[:, 3] > 0, mask > 0.5)
     means = torch.nn.functional.avg_pool2d(rgb, 2)
-    assert torch.allclose(painted[:, :3], torch.where(seen > 0, 0.5 + 0.5 * carried, means), atol=1e-5)
+    hidden = torch.where(mask[:, None] > 0, 0.5 * (filled + means), means)
+    assert torch.allclose(painted[:, :3], torch.where(seen > 0, filled, hidden), atol=1e-5)
     before = float(picture_loss(painted[None], example.pictures))
     optimiser = torch.optim.Adam(painter.parameters(), 3e-3)
     for _ in range(80):
@@ -544,7 +580,7 @@ def stage(tmp_path: Path) -> Synthesizer:
 
 
 def test_a_seed_is_a_back_and_another_seed_another(
-    stage: Synthesizer, person: tuple[torch.Tensor, torch.Tensor, torch.Tensor, ViewCameras]
+    stage: Synthesizer, person: tuple[torch.Tensor, torch.Tensor, BodyLabels, ViewCameras]
 ) -> None:
     vertices, _, _, cameras = person
     photo = (torch.randn(1, 4, 8, 8), torch.rand(1, 3, 64, 64), torch.ones(1, 1, 64, 64))
@@ -575,7 +611,7 @@ def test_a_seed_is_a_back_and_another_seed_another(
 
 
 def test_guidance_without_effect_is_left_out(
-    stage: Synthesizer, person: tuple[torch.Tensor, torch.Tensor, torch.Tensor, ViewCameras]
+    stage: Synthesizer, person: tuple[torch.Tensor, torch.Tensor, BodyLabels, ViewCameras]
 ) -> None:
     vertices, _, _, cameras = person
     photo = (torch.randn(1, 4, 8, 8), torch.rand(1, 3, 64, 64), torch.ones(1, 1, 64, 64))

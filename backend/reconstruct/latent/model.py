@@ -277,6 +277,13 @@ class LatentTransformer(nn.Module):
         kept = splats.opacity > threshold
         return PixelSplats(*(v[kept] for v in vars(splats).values()))
 
+    def colours(self, given: LatentInput, maps: SplatMaps) -> torch.Tensor:
+        """The person's colours [V, 3, S, S] in all views, S = ``output``; without meaning beside the person."""
+        size = (self.config.output, self.config.output)
+        seen = functional.interpolate(given.colours, size=size, mode="area")
+        alphas = functional.interpolate(given.alphas[:, None], size=size, mode="area")[:, 0]
+        return (_own_colours(seen, alphas) + _colour_change(maps.raw[:, 9:12])).clamp(0, 1)
+
     def _splats(
         self, given: LatentInput, maps: SplatMaps, views: slice, colours: torch.Tensor, alphas: torch.Tensor
     ) -> PixelSplats:
@@ -302,7 +309,7 @@ class LatentTransformer(nn.Module):
             rotation=_multiply(turn[view], local),
             scale=scale,
             opacity=torch.sigmoid(raw[:, 1] * 2 + _OPAQUE) * covered.clamp(0, 1),
-            rgb=(_own_colours(colours, alphas).permute(0, 2, 3, 1)[shown] + 0.5 * torch.tanh(raw[:, 9:12])).clamp(0, 1),
+            rgb=(_own_colours(colours, alphas).permute(0, 2, 3, 1)[shown] + _colour_change(raw[:, 9:12])).clamp(0, 1),
             view=view + (views.start or 0),
             face=face,
         )
@@ -344,6 +351,11 @@ def _enlarged(depth: torch.Tensor, size: int) -> torch.Tensor:
     spread = functional.max_pool2d(padded, 3, 1) + functional.max_pool2d(-padded, 3, 1)
     edge = functional.interpolate(spread, size=(size, size), mode="nearest-exact") > _EDGE
     return torch.where(edge, plain, smooth)[:, 0]
+
+
+def _colour_change(raw: torch.Tensor) -> torch.Tensor:
+    """What is added to the views' own colours."""
+    return 0.5 * torch.tanh(raw)
 
 
 def _own_colours(colours: torch.Tensor, alphas: torch.Tensor) -> torch.Tensor:

@@ -21,10 +21,11 @@ from ...prepare import PreparedPhoto
 from ...rendering import render_gaussians
 from ...rendering.triangles import vertex_normals
 from ..types import Reconstruction
+from .anchor import ViewedPerson, anchor
 from .codec import LatentCodec
 from .config import LatentConfig
 from .inputs import network_input, shown
-from .model import LatentTransformer
+from .model import LatentInput, LatentTransformer, SplatMaps
 from .views import SideViews, ViewCameras, spread_points
 
 AZIMUTHS = (0.0, 90.0, 180.0, 270.0)
@@ -93,7 +94,8 @@ def drawn_views(orbit: Orbit, step: Step) -> SideViews:
             device=orbit.rgb.device,
         )  # fmt: skip
         out.append(torch.as_tensor(rgba[..., :3] + (1 - rgba[..., 3:]), dtype=torch.float32))
-    return SideViews(orbit.codec.encode(torch.stack(out).permute(0, 3, 1, 2).to(orbit.rgb.device)))
+    latents = orbit.codec.encode(torch.stack(out).permute(0, 3, 1, 2).to(orbit.rgb.device))
+    return SideViews(latents, imagined=True)
 
 
 def read_network(network: nn.Module, path: Path) -> nn.Module:
@@ -259,7 +261,8 @@ class LatentReconstructor:
             step: told of progress.
 
         Returns:
-            Splats in camera space, on the surface of ``orbit.base``.
+            Splats in camera space, on the surface of ``orbit.base``: one for each pixel of views that are pictures of
+            the person; imagined ones move and colour ``orbit.base`` itself, see :mod:`.anchor`.
         """
         step(0.0, "Drawing the body")
         faces = self.body.faces.to(self.device)
@@ -268,19 +271,37 @@ class LatentReconstructor:
         given = network_input(
             self.config, self.codec, orbit.cameras, orbit.vertices, normals, faces, self.tokens, rgb, alpha, views[1:]
         )
-        step(0.4, "Reconstructing")
-        splats = self.network.splats(given, self.network(given), _OPACITY)
-        step(1.0, "Reconstructing")
-
-        def array(values: torch.Tensor) -> np.ndarray:
-            return values.cpu().numpy().astype(np.float64)
-
+        step(0.3, "Reconstructing")
+        maps = self.network(given)
+        if views.imagined:
+            step(0.6, "Laying the views on the body")
+            return anchor(orbit.base, self._viewed(orbit, given, maps))
+        splats = self.network.splats(given, maps, _OPACITY)
         return Reconstruction(
-            position=array(splats.position) * orbit.unit + orbit.origin,
-            rotation=to_matrix(array(functional.normalize(splats.rotation, dim=-1))),
-            scale=array(splats.scale) * orbit.unit,
-            opacity=array(splats.opacity),
-            rgb=array(splats.rgb),
+            position=_array(splats.position) * orbit.unit + orbit.origin,
+            rotation=to_matrix(_array(functional.normalize(splats.rotation, dim=-1))),
+            scale=_array(splats.scale) * orbit.unit,
+            opacity=_array(splats.opacity),
+            rgb=_array(splats.rgb),
             face=splats.face.cpu().numpy(),
             surface=orbit.base.surface,
         )
+
+    def _viewed(self, orbit: Orbit, given: LatentInput, maps: SplatMaps) -> ViewedPerson:
+        """What the network says of the views, in the photo camera's space."""
+
+        def sized(picture: torch.Tensor) -> np.ndarray:
+            return _array(functional.interpolate(picture, size=maps.depth.shape[-2:], mode="area")[:, 0])
+
+        return ViewedPerson(
+            matrices=orbit.matrices(),
+            focal=float(orbit.cameras.focal[0]),
+            depth=_array(maps.depth) * orbit.unit,
+            rgb=_array(self.network.colours(given, maps).permute(0, 2, 3, 1)),
+            coverage=sized(given.alphas[:, None]),
+            photo=sized(orbit.alpha)[0],
+        )
+
+
+def _array(values: torch.Tensor) -> np.ndarray:
+    return values.cpu().numpy().astype(np.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn import functional
@@ -55,14 +55,17 @@ class SideViews:
         latents: [V, 4, L, L].
         pictures: [V, 4, F, F] colours, which mean nothing where nothing is covered, and coverage, all in 0..1; None
             where they are what the latents decode to.
+        imagined: whether they are a guess rather than pictures of the person.
     """
 
     latents: torch.Tensor
     pictures: torch.Tensor | None = None
+    imagined: bool = False
 
     def __getitem__(self, chosen: slice) -> SideViews:
         """Some of the views."""
-        return SideViews(self.latents[chosen], None if self.pictures is None else self.pictures[chosen])
+        pictures = None if self.pictures is None else self.pictures[chosen]
+        return replace(self, latents=self.latents[chosen], pictures=pictures)
 
 
 def pluecker(cameras: ViewCameras, size: int) -> torch.Tensor:

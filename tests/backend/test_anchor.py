@@ -1,0 +1,136 @@
+"""Imagined views laid on the surface: against closed forms on a tube."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from backend.reconstruct.latent import anchor as module
+from backend.reconstruct.latent.anchor import ViewedPerson, anchor, surface_shift
+from backend.reconstruct.types import Reconstruction, SurfaceMesh
+from backend.rendering.mesh import rasterize_mesh
+
+FOCAL, SIZE, DISTANCE = 1.5, 128, 3.0
+MIDDLE = np.array([0.0, 0.0, DISTANCE])
+FRONT, BACK = np.array([0.1, 0.2, 0.9]), np.array([0.9, 0.5, 0.1])
+
+
+def tube(radius: tuple[float, float] = (0.2, 0.2), shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """A tube of 1.2 m about the vertical axis, ``radius`` across and along the view; vertices [V, 3], faces [F, 3]."""
+    around, along = 64, 49
+    angle = 2 * np.pi * np.arange(around) / around
+    height = np.linspace(-0.6, 0.6, along)
+    ring = np.stack([radius[0] * np.sin(angle), np.zeros(around), -radius[1] * np.cos(angle) + shift], 1)
+    vertices = (ring[None] + height[:, None, None] * [0, 1, 0]).reshape(-1, 3) + MIDDLE
+    i, j = np.meshgrid(np.arange(along - 1), np.arange(around), indexing="ij")
+    a, b = i * around + j, i * around + (j + 1) % around
+    faces = np.concatenate([np.stack([a, b, b + around], -1), np.stack([a, b + around, a + around], -1)])
+    faces = faces.reshape(-1, 3)
+    corner = vertices[faces]
+    outward = np.einsum(
+        "fi,fi->f", np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), corner.mean(1) - MIDDLE
+    )
+    return vertices, faces if outward.mean() > 0 else faces[:, ::-1]
+
+
+def cameras() -> np.ndarray:
+    """The photo's and three others, a quarter turn apart about the tube's axis, [4, 4, 4]."""
+    out = []
+    for turn in np.radians([0.0, 90.0, 180.0, 270.0]):
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.array([[np.cos(turn), 0, -np.sin(turn)], [0, 1, 0], [np.sin(turn), 0, np.cos(turn)]]).T
+        matrix[:3, 3] = MIDDLE - matrix[:3, :3] @ MIDDLE
+        out.append(matrix)
+    return np.stack(out)
+
+
+def viewed(vertices: np.ndarray, faces: np.ndarray) -> ViewedPerson:
+    """The four views of that tube; the photo shows it in one colour, the others in another."""
+    matrices, depth = cameras(), []
+    for matrix in matrices:
+        local = vertices @ matrix[:3, :3].T + matrix[:3, 3]
+        depth.append(rasterize_mesh(local, faces, FOCAL * SIZE, (SIZE, SIZE)).depth)
+    depths = np.stack(depth)
+    there = np.isfinite(depths)
+    rgb = np.where(np.arange(4)[:, None, None, None] == 0, FRONT, BACK) * np.ones((4, SIZE, SIZE, 3))
+    return ViewedPerson(
+        matrices, FOCAL, np.where(there, depths, DISTANCE), rgb, there.astype(float), there[0].astype(float)
+    )
+
+
+@pytest.fixture(scope="module")
+def base() -> Reconstruction:
+    """Splats in the middles of a tube's faces, all in one colour that no view shows."""
+    vertices, faces = tube()
+    weights = np.zeros((len(vertices), 24))
+    weights[:, 0] = 1
+    mesh = SurfaceMesh(vertices, vertices, faces, weights, len(vertices), len(faces))
+    position = vertices[faces].mean(1)
+    normal = position - MIDDLE
+    normal[:, 1] = 0
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    up = np.array([0.0, 1.0, 0.0])
+    rotation = np.stack(
+        [np.cross(np.broadcast_to(up, normal.shape), normal), np.broadcast_to(up, normal.shape), normal], -1
+    )
+    count = len(position)
+    rgb = np.full((count, 3), 0.5)
+    return Reconstruction(position, rotation, np.full((count, 3), 0.01), np.ones(count), rgb, np.arange(count), mesh)
+
+
+def test_the_surface_follows_the_views_depth(base: Reconstruction) -> None:
+    # The person stands 4 cm farther away and is thicker by 3 cm a side than the fit believes.
+    shift = surface_shift(base.surface, viewed(*tube((0.2, 0.23), 0.04)))
+    from_middle = base.surface.posed - MIDDLE
+    inner = np.abs(from_middle[:, 1]) < 0.4
+    front = inner & (from_middle[:, 2] < -0.19)
+    behind = inner & (from_middle[:, 2] > 0.19)
+    assert np.allclose(shift[front, 2], 0.01, atol=0.003) and np.allclose(shift[behind, 2], 0.07, atol=0.003)
+    # Where no view looks squarely it goes smoothly from one to the other.
+    side = inner & (np.abs(from_middle[:, 2]) < 0.02)
+    assert (shift[side, 2] > 0.01).all() and (shift[side, 2] < 0.07).all()
+
+
+def test_the_same_depth_moves_nothing(base: Reconstruction) -> None:
+    assert np.abs(surface_shift(base.surface, viewed(*tube()))).max() < 0.004
+
+
+def test_the_photos_view_stays(base: Reconstruction) -> None:
+    moved = anchor(base, viewed(*tube((0.2, 0.25), 0.05)))
+    assert np.abs(moved.position - base.position).max() > 0.02
+    for axis in (0, 1):
+        before, after = (p[:, axis] / p[:, 2] for p in (base.position, moved.position))
+        assert np.allclose(before, after, atol=1e-9)
+
+
+def test_what_the_photo_shows_keeps_its_colour_and_the_rest_takes_the_views(base: Reconstruction) -> None:
+    moved = anchor(base, viewed(*tube()))
+    facing = -base.rotation[:, 2, 2]
+    inner = np.abs(base.position[:, 1]) < 0.5
+    assert np.allclose(moved.rgb[inner & (facing > 0.5)], 0.5)
+    expected = 0.5 + module._TRUST * (BACK - 0.5)
+    assert np.allclose(moved.rgb[inner & (facing < -0.3)], expected, atol=1e-6)
+    # At the sides, too, but for the rim that the photo half sees.
+    assert np.allclose(moved.rgb[inner & (np.abs(facing) < 0.05)], expected, atol=1e-6)
+
+
+def test_views_that_show_nobody_change_no_colour(base: Reconstruction) -> None:
+    nobody = replace(viewed(*tube()), coverage=np.zeros((4, SIZE, SIZE)))
+    moved = anchor(base, nobody)
+    assert np.array_equal(moved.rgb, base.rgb) and np.allclose(moved.position, base.position)
+
+
+def test_where_the_photo_ends_the_first_view_goes_on(base: Reconstruction) -> None:
+    seen = viewed(*tube())
+    photo = seen.photo.copy()
+    photo[SIZE // 2 :] = 0  # cut at the waist
+    moved = anchor(base, replace(seen, photo=photo))
+    # Views from the side, which see it at a slant, add a little of theirs.
+    ahead = -base.rotation[:, 2, 2] > 0.99
+    below, above = (
+        ahead & (sign * base.position[:, 1] > 0.1) & (np.abs(base.position[:, 1]) < 0.5) for sign in (1, -1)
+    )
+    assert np.allclose(moved.rgb[above], 0.5)
+    assert np.allclose(moved.rgb[below], 0.5 + module._TRUST * (FRONT - 0.5), atol=0.02)
