@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from .codec import LatentCodec
 from .config import LatentConfig
 from .inputs import network_input, shown
 from .model import LatentInput, LatentTransformer, SplatMaps
+from .outlines import meet_outlines
 from .views import SideViews, ViewCameras, spread_points
 
 AZIMUTHS = (0.0, 90.0, 180.0, 270.0)
@@ -262,9 +263,13 @@ class LatentReconstructor:
 
         Returns:
             Splats in camera space, on the surface of ``orbit.base``: one for each pixel of views that are pictures of
-            the person; imagined ones move and colour ``orbit.base`` itself, see :mod:`.anchor`.
+            the person, to whose outlines the body is moved first; imagined ones move and colour ``orbit.base`` itself,
+            see :mod:`.anchor`.
         """
-        step(0.0, "Drawing the body")
+        if not views.imagined:
+            step(0.0, "Moving the body to the outlines")
+            orbit = self._on_outlines(orbit, views)
+        step(0.2, "Drawing the body")
         faces = self.body.faces.to(self.device)
         normals = vertex_normals(orbit.vertices, faces)
         rgb, alpha = completed(orbit, views[:1])
@@ -286,6 +291,15 @@ class LatentReconstructor:
             face=splats.face.cpu().numpy(),
             surface=orbit.base.surface,
         )
+
+    def _on_outlines(self, orbit: Orbit, views: SideViews) -> Orbit:
+        """``orbit`` with the body where pictures of the person from the side show it to be."""
+        coverage = _array(shown(views, self.codec, orbit.size)[1])
+        metres = _array(orbit.vertices) * orbit.unit + orbit.origin
+        faces, weights = self.body.faces.cpu().numpy(), self.body.weights.cpu().numpy()
+        moved = meet_outlines(metres, faces, weights, orbit.matrices(), float(orbit.cameras.focal[0]), coverage)
+        vertices = torch.as_tensor((moved - orbit.origin) / orbit.unit, dtype=torch.float32)
+        return replace(orbit, vertices=vertices.to(orbit.vertices.device))
 
     def _viewed(self, orbit: Orbit, given: LatentInput, maps: SplatMaps) -> ViewedPerson:
         """What the network says of the views, in the photo camera's space."""
