@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BackendError, Cancelled
-from .options import BODIES, PRESETS, ReconstructOptions
+from .options import BODIES, DEFAULT_PRESET, PRESETS, ReconstructOptions
 from .progress import Progress
 from .server import explain_unexpected, serve_stdio
 
@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     make = commands.add_parser("reconstruct", help="turn a photo into an avatar package")
     make.add_argument("photo", type=Path, help="any picture file that shows a person")
     make.add_argument("-o", "--output", type=Path, required=True, help="folder of the avatar package to write")
-    make.add_argument("--preset", choices=PRESETS, default="surface")
+    make.add_argument("--preset", choices=PRESETS, default=DEFAULT_PRESET)
     make.add_argument("--seed", type=_natural, default=0)
     make.add_argument("--person", type=_positive, help="which person, 1 = the largest (default)")
     make.add_argument(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PRESETS = ("surface", "lite")
+DEFAULT_PRESET = "lite"
+"""Where its weights are missing, ``surface`` takes its place, with a sentence that says so."""
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 """Our own trained weights: one folder a preset, safetensors with a card beside them."""
 BODIES = ("neutral", "female", "male", "child")
@@ -23,7 +25,7 @@ class ReconstructOptions:
         body: one of `BODIES`, or the path of a licensed SMPL or SMPL-X file.
     """
 
-    preset: str = "surface"
+    preset: str = DEFAULT_PRESET
     seed: int = 0
     person: int | None = None
     device: str = "auto"

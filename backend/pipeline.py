@@ -39,7 +39,6 @@ _STAGES = {"prepare": 1.0, "body": 1.5, "reconstruct": 4.0, "bind": 0.3, "save":
 _LATENT_STAGES = {
     "prepare": 1.0, "body": 1.5, "surface": 4.0, "synthesize": 4.0, "reconstruct": 2.0, "bind": 0.5, "save": 2.0
 }  # fmt: skip
-_IN_TRAINING = "The networks of this preset are still in training: the preset surface looks better so far."
 _CAMERA_TO_WORLD = np.diag([1.0, -1.0, -1.0])
 """OpenCV axes (y down, z away) to the avatar's (y up, z towards the camera): half a turn about x."""
 
@@ -153,7 +152,7 @@ class Pipeline:
             synthesizer = self.synthesizer(options.preset, options.body)
         except BackendError as error:
             said = f"{error.message} The other sides are drawn from the preset surface instead."
-            return _Chosen(networks, drawn_views, networks.described, (_IN_TRAINING, said))
+            return _Chosen(networks, drawn_views, networks.described, (said,))
 
         def imagined(orbit: Orbit, step: Step) -> SideViews:
             rgb, alpha = orbit.small_photo()
@@ -162,7 +161,7 @@ class Pipeline:
                 seed=options.seed, step=step,
             )  # fmt: skip
 
-        return _Chosen(networks, imagined, [*networks.described, *synthesizer.described], (_IN_TRAINING,))
+        return _Chosen(networks, imagined, [*networks.described, *synthesizer.described], ())
 
     def reconstruct(
         self,

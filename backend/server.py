@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Protocol
 
 from . import __version__
 from .errors import BackendError, Cancelled
-from .options import BODIES, PRESETS, ReconstructOptions, installed_presets
+from .options import BODIES, DEFAULT_PRESET, PRESETS, ReconstructOptions, installed_presets
 from .progress import CancelCheck, Progress, ProgressCallback
 
 PROTOCOL_VERSION = 1
@@ -372,7 +372,7 @@ def _checked_params(params: dict[str, Any]) -> ReconstructParams:
     if unknown:
         raise _RequestError(INVALID_PARAMS, "invalid_params", f"There is no parameter {unknown[0]!r}.")
     chosen = ReconstructOptions(
-        preset=take("preset", (str,), "surface", "the name of a preset"),
+        preset=take("preset", (str,), DEFAULT_PRESET, "the name of a preset"),
         seed=take("seed", (int,), 0, "a whole number"),
         person=take("person", (int,), None, "a whole number from 1 on, or null"),
         device=take("device", (str,), "auto", "the name of a device"),

@@ -57,7 +57,7 @@ class ReconstructJob:
     """One photo to turn into an avatar; the parameters of the protocol's ``reconstruct``."""
 
     photo: Path
-    preset: str = "surface"
+    preset: str = "lite"
     seed: int = 0
     person: int | None = None
     device: str = "auto"

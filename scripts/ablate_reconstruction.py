@@ -118,7 +118,9 @@ def main() -> int:
     )
     parser.add_argument("--people", type=int, default=12, help="of the validation split")
     parser.add_argument("--rate", type=float, default=6e-4)
+    parser.add_argument("--estimate", choices=("noise", "fit"), default="noise", help="how bodies are estimated")
     parser.add_argument("--renders", type=int, default=2)
+    parser.add_argument("--render-size", type=int, help="pixels a side of the renders; default: the pictures' own")
     parser.add_argument("--render-from", type=float, default=0.5)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--smoke", action="store_true", help="a few steps of tiny networks")
@@ -128,11 +130,11 @@ def main() -> int:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     base = CONFIGS["smoke" if arguments.smoke else arguments.config]()
     base = replace(base, reference=base.picture)
-    size = 48 if arguments.smoke else base.picture
+    size = 48 if arguments.smoke else arguments.render_size or base.picture
     if arguments.smoke:
         arguments.steps, arguments.people, arguments.renders = 2, 1, 1
     codec = read_codec(arguments, device)
-    pool = SamplePool(base.picture, 4, 300, "noise", device, arguments.people_folder)
+    pool = SamplePool(base.picture, 4, 300, arguments.estimate, device, arguments.people_folder)
     first = split_seeds("validation").start
     people = [pool.make(first + k, augment=False) for k in range(arguments.people)]
     found = {}

@@ -30,7 +30,7 @@ from backend.avatar import Avatar, load_avatar, pose_gaussians
 from backend.avatar.skinning import joint_transforms, skin_vertices
 from backend.body.fit import BodyFit
 from backend.errors import BackendError
-from backend.options import PRESETS
+from backend.options import DEFAULT_PRESET, PRESETS
 from backend.pipeline import Pipeline, ReconstructOptions
 from backend.prepare import load_photo, prepare
 from backend.rendering import render_splats
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("out/photos"))
     parser.add_argument("--only", nargs="*", default=[], help="names without their endings")
-    parser.add_argument("--preset", choices=PRESETS, default="surface")
+    parser.add_argument("--preset", choices=PRESETS, default=DEFAULT_PRESET)
     parser.add_argument("--body", default="neutral")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

@@ -30,7 +30,7 @@ MOST_BYTES = 64 * 2**20
 _POINTS = 8
 _MEASURES = {
     "codec": {"psnr_of_people": "PSNR of what comes back, inside the outline, dB"},
-    "reconstruction": {"held_out_psnr": "PSNR of people held out (true views; imagined ones when trained further), dB"},
+    "reconstruction": {"held_out_psnr": "PSNR of people held out, true views given, dB"},
     "synthesizer": {"held_out_mean_psnr": "PSNR of a person held out, sides, decoded, dB"},
     "painter": {
         "held_out_psnr": "PSNR of people held out, sides, dB",
@@ -48,6 +48,12 @@ Licence: GPL-3.0-or-later, as the code. Half precision, safetensors.
 def log_of(run: Path) -> list[dict[str, float]]:
     """The run's log, line by line."""
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    """What a training wrote."""
+    with safe_open(run / "weights.safetensors", "pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}
 
 
 def curve(log: list[dict[str, float]], measure: str) -> list[tuple[int, float]]:
@@ -113,6 +119,13 @@ def main() -> int:
             metavar="RUN",
             help="folders of its training, the last one's weights count",
         )
+    parser.add_argument(
+        "--mean",
+        nargs="*",
+        default=[],
+        choices=list(_MEASURES),
+        help="networks that get the mean of their last two runs' weights (Wortsman et al. 2022)",
+    )
     parser.add_argument("--scores", type=Path, help="what scripts/evaluate.py --json printed")
     parser.add_argument("-o", "--output", type=Path, default=WEIGHTS_FOLDER / "lite")
     arguments = parser.parse_args()
@@ -123,10 +136,14 @@ def main() -> int:
         if runs is None:
             continue
         target = arguments.output / f"{name}.safetensors"
-        with safe_open(runs[-1] / "weights.safetensors", "pt") as file:
-            values: dict[str, torch.Tensor] = {key: file.get_tensor(key) for key in file.keys()}
+        values = weights_of(runs[-1])
+        if name in arguments.mean:
+            before = weights_of(runs[-2])
+            values = {key: (0.5 * (v.float() + before[key].float())).to(v.dtype) for key, v in values.items()}
         save_weights(values, target)
         card.append(describe(name, runs, target))
+        if name in arguments.mean:
+            card.append("The mean of the weights after the last two trainings ships.\n")
     if arguments.scores:
         card.append(scores(arguments.scores))
     total = sum(path.stat().st_size for path in arguments.output.glob("*.safetensors"))

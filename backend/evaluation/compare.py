@@ -17,11 +17,17 @@ from . import metrics
 from .alignment import Similarity, into_true_camera, rigid, scale_of_depths
 from .candidates import Candidate
 from .pose_error import align_similarity
-from .truth import SIDES, SURFACE_VIEWS, BodyPoints, Pictures, Truth, surface_points
+from .truth import SIDES, SURFACE_VIEWS, BodyPoints, Pictures, Truth, render_photo, surface_points
 
 _SAMPLES = 3
 """A pixel of ours is the mean of this many samples squared, so that what is measured is the splats and not the blur of
 a third of a pixel that every 3DGS renderer adds."""
+
+
+INPUT_SIZE = 512
+"""Pixels a side at which the photo's own view is also compared, inside the matte."""
+_WHOLE = 0.9
+"""Coverage from which a pixel counts as inside."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +59,7 @@ def compare(candidate: Candidate, truth: Truth, photo_size: int, lpips: metrics.
     views = _judge(theirs, ours, lpips)
     rows = [view.values for view in views]
     values |= _named("input", rows[SIDES["input"]])
+    values["input.psnr_inside"] = _inside(splats, truth)
     values |= _named("sides", _mean([rows[SIDES["left"]], rows[SIDES["right"]]]))
     values |= _named("back", rows[SIDES["back"]])
     values |= _named("orbit", _mean(rows))
@@ -80,6 +87,13 @@ def compare(candidate: Candidate, truth: Truth, photo_size: int, lpips: metrics.
     if candidate.peak_bytes:
         values["memory.peak"] = candidate.peak_bytes / 2**30
     return Measurement({name: value for name, value in values.items() if np.isfinite(value)}, tiles)
+
+
+def _inside(splats: Gaussians, truth: Truth) -> float:
+    """PSNR in dB of the photo's view at :data:`INPUT_SIZE` pixels, where the person covers them all but wholly."""
+    theirs, matte = render_photo(truth.scene, INPUT_SIZE)
+    ours = render_pictures(splats, truth.orbit.cameras[:1].resized(INPUT_SIZE))
+    return metrics.psnr(theirs / 255.0, ours.rgb[0].astype(np.float64), matte > _WHOLE * 255)
 
 
 def align(candidate: Candidate, truth: Truth, photo_size: int) -> tuple[Similarity, float]:

@@ -32,6 +32,7 @@ _PICTURE = (
     ("iou", "outline IoU", "{:.3f}"),
 )
 _NUMBERS = (
+    ("input.psnr_inside", "input view at 512 pixels, inside the matte: PSNR", "{:.2f}"),
     ("shape.chamfer", "Chamfer distance, mm", "{:.1f}"),
     ("shape.missed", "... from the true surface to ours, mm", "{:.1f}"),
     ("shape.spurious", "... from our surface to the true one, mm", "{:.1f}"),

@@ -6,9 +6,14 @@ import bpy
 
 PRESETS = (
     (
+        "lite",
+        "Lite",
+        "Splats on the fitted body, coloured from the photo; trained networks imagine what the photo does not show",
+    ),
+    (
         "surface",
         "Surface",
-        "Splats on the fitted body, coloured from the photo; what the photo does not show is filled in. Quick",
+        "The same without networks: what the photo does not show is continued from what it shows. Quicker",
     ),
 )
 BODIES = (

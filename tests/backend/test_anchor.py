@@ -100,10 +100,12 @@ def test_the_same_depth_moves_nothing(base: Reconstruction) -> None:
 
 def test_the_photos_view_stays(base: Reconstruction) -> None:
     moved = anchor(base, viewed(*tube((0.2, 0.25), 0.05)))
-    assert np.abs(moved.position - base.position).max() > 0.02
+    assert np.abs(moved.position - base.position).max() > 0.01
     for axis in (0, 1):
         before, after = (p[:, axis] / p[:, 2] for p in (base.position, moved.position))
         assert np.allclose(before, after, atol=1e-9)
+    angle = moved.scale / np.linalg.norm(moved.position, axis=1, keepdims=True)
+    assert np.allclose(angle, base.scale / np.linalg.norm(base.position, axis=1, keepdims=True))
 
 
 def test_what_the_photo_shows_keeps_its_colour_and_the_rest_takes_the_views(base: Reconstruction) -> None:
@@ -111,7 +113,7 @@ def test_what_the_photo_shows_keeps_its_colour_and_the_rest_takes_the_views(base
     facing = -base.rotation[:, 2, 2]
     inner = np.abs(base.position[:, 1]) < 0.5
     assert np.allclose(moved.rgb[inner & (facing > 0.5)], 0.5)
-    expected = 0.5 + module._TRUST * (BACK - 0.5)
+    expected = 0.5 + module._COLOUR_TRUST * (BACK - 0.5)
     assert np.allclose(moved.rgb[inner & (facing < -0.3)], expected, atol=1e-6)
     # At the sides, too, but for the rim that the photo half sees.
     assert np.allclose(moved.rgb[inner & (np.abs(facing) < 0.05)], expected, atol=1e-6)
@@ -134,7 +136,7 @@ def test_where_the_photo_ends_the_first_view_goes_on(base: Reconstruction) -> No
         ahead & (sign * base.position[:, 1] > 0.1) & (np.abs(base.position[:, 1]) < 0.5) for sign in (1, -1)
     )
     assert np.allclose(moved.rgb[above], 0.5)
-    assert np.allclose(moved.rgb[below], 0.5 + module._TRUST * (FRONT - 0.5), atol=0.02)
+    assert np.allclose(moved.rgb[below], 0.5 + module._COLOUR_TRUST * (FRONT - 0.5), atol=0.02)
 
 
 def test_a_body_meets_the_outlines_from_the_side(base: Reconstruction) -> None:

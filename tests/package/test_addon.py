@@ -42,7 +42,7 @@ def test_register_unregister_register(addon: SimpleNamespace) -> None:
     assert handlers == []
     bpy.ops.preferences.addon_enable(module=MODULE)
     assert all(hasattr(bpy.types, name) for name in PANELS)
-    assert bpy.context.scene.humansplat.preset == "surface"
+    assert bpy.context.scene.humansplat.preset == "lite"
     assert [h for h in bpy.app.handlers.load_post if "humansplat" in h.__module__]
 
 

@@ -55,7 +55,9 @@ def test_zip_holds_what_runs_and_nothing_else(extension_zip: Path) -> None:
         size > 100_000 for name, size in sizes.items() if name.startswith("backend/body/data/") and ".npz" in name
     )
     assert all(size == (ROOT / name).stat().st_size for name, size in sizes.items() if not name.endswith("/"))
-    assert sum(sizes.values()) < 60e6
+    weights = {name for name in sizes if name.startswith("backend/weights/lite/")}
+    assert len([name for name in weights if name.endswith(".safetensors") and sizes[name] > 100_000]) == 4
+    assert sum(sizes.values()) < 90e6
 
 
 def test_sources_in_the_zip_are_the_repository_s(extension_zip: Path) -> None:

@@ -21,8 +21,8 @@ from ...rendering.mesh import rasterize_mesh, vertex_normals
 from ..clothed import smooth_over_mesh
 from ..types import Reconstruction, SurfaceMesh
 
-_TRUST = 0.6
-"""How far the imagined views count against what the surface alone would guess: the mean of two guesses beats either."""
+_DEPTH_TRUST, _COLOUR_TRUST = 0.3, 0.8
+"""How far imagined views count against what the surface alone would guess: the mean of two guesses beats either."""
 _ITERATIONS = 3
 _STIFFNESS = 3.0
 _REACH = 0.25
@@ -87,10 +87,12 @@ class _Look:
 def anchor(base: Reconstruction, viewed: ViewedPerson) -> Reconstruction:
     """The ``surface`` preset's avatar, moved and coloured by what the transformer says."""
     mesh = base.surface
-    shift = _TRUST * surface_shift(mesh, viewed)
+    shift = _DEPTH_TRUST * surface_shift(mesh, viewed)
     carried = (shift[mesh.faces[base.face]] * _barycentric(base.position, mesh, base.face)[..., None]).sum(1)
-    ray = base.position / np.linalg.norm(base.position, axis=1, keepdims=True)
-    moved = replace(base, position=base.position + (carried * ray).sum(1, keepdims=True) * ray)
+    # Moved along the photo's rays and as much larger as farther away, splats look the same to it.
+    distance = np.linalg.norm(base.position, axis=1, keepdims=True)
+    farther = 1 + (carried * base.position).sum(1, keepdims=True) / distance**2
+    moved = replace(base, position=base.position * farther, scale=base.scale * farther)
     return replace(moved, rgb=_colours(moved, replace(mesh, posed=mesh.posed + shift), viewed))
 
 
@@ -187,5 +189,5 @@ def _colours(splats: Reconstruction, mesh: SurfaceMesh, viewed: ViewedPerson) ->
         total += weight
         mixed += weight[:, None] * found[:, :3]
     said = mixed / np.maximum(total, 1e-6)[:, None]
-    share = ((1 - from_photo) * _TRUST * (total / _ENOUGH).clip(0, 1))[:, None]
+    share = ((1 - from_photo) * _COLOUR_TRUST * (total / _ENOUGH).clip(0, 1))[:, None]
     return ((1 - share) * splats.rgb + share * said).clip(0, 1)
