@@ -92,7 +92,7 @@ def test_reconstruct_reports_on_stderr_and_answers_on_stdout(
         "seconds": {"prepare": 0.25, "body": 1.5},
         "warnings": ["Feet are cut."],
     }
-    assert pipeline.seen == ReconstructOptions("surface", 4, 2, "auto", "child")
+    assert pipeline.seen == ReconstructOptions("lite", 4, 2, "auto", "child")
     assert "prepare" in err and "0.25 s" in err and "1.50 s" in err and "Feet are cut." in err
 
 

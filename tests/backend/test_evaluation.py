@@ -65,6 +65,7 @@ def test_perfect_avatar_scores(best: Candidate, truth: Truth) -> None:
     found = compare(replace(best, body=body), truth, PHOTO, Lpips())
     values = found.values
     assert values["orbit.psnr"] > 26 and values["input.psnr"] > 26 and values["back.psnr"] > 25.5
+    assert values["input.psnr_inside"] > 20
     assert values["orbit.psnr_masked"] > 18 and values["orbit.iou"] > 0.85
     assert values["head.psnr"] > 21 and values["hands.psnr"] > 17 and values["repose.psnr"] > 26
     assert values["shape.chamfer"] < 10 and values["shape.normal"] < 11

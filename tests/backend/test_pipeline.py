@@ -226,14 +226,21 @@ def test_two_jobs_at_once_do_not_disturb_each_other(photo: Path, tmp_path: Path)
     assert [p.name for p in tmp_path.iterdir()] == ["same"]
 
 
-def test_lite_without_weights_says_so_and_gives_surface(
+def test_lite_with_missing_or_damaged_weights_says_so_and_gives_surface(
     pipeline: Pipeline, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline_module, "WEIGHTS_FOLDER", tmp_path / "none")
+    folder = tmp_path / "weights"
+    monkeypatch.setattr(pipeline_module, "WEIGHTS_FOLDER", folder)
+    monkeypatch.setattr(pipeline, "_latent", {})
     result = pipeline.reconstruct(photo, tmp_path / "a", ReconstructOptions(preset="lite"))
     assert any("not installed" in w and "surface was used" in w for w in result.warnings)
     generator = load_avatar(result.package).generator
     assert generator["preset"] == "surface" and generator["weights"] == []
+    (folder / "lite").mkdir(parents=True)
+    (folder / "lite/codec.safetensors").write_bytes(b"half a download")
+    result = pipeline.reconstruct(photo, tmp_path / "b", ReconstructOptions(preset="lite"))
+    assert any("damaged" in w and "surface was used" in w for w in result.warnings)
+    assert load_avatar(result.package).generator["preset"] == "surface"
 
 
 def test_lite_with_weights_makes_a_package(
