@@ -68,6 +68,7 @@ def make_avatar(n_splats: int = 2000, seed: int = 0, detail: int = 1) -> Avatar:
             rotation=rotation,
             joint_ids=joint_ids.astype(np.uint8),
             joint_weights=(joint_weights / joint_weights.sum(axis=1, keepdims=True)).astype(np.float32),
+            seen=random.uniform(size=len(triangles)).astype(np.float32),
         ),
         body=Body(
             vertices=vertices.astype(np.float32),

@@ -68,6 +68,8 @@ class Skin:
         rotation: float32 [N, 4] wxyz, in the frame.
         joint_ids: uint8 [N, 4].
         joint_weights: float32 [N, 4], sum 1.
+        seen: float32 [N] in 0..1, how far the photo shows the splat; the rest of it is imagined. None in packages that
+            do not say.
     """
 
     vertex_ids: np.ndarray
@@ -76,6 +78,7 @@ class Skin:
     rotation: np.ndarray
     joint_ids: np.ndarray
     joint_weights: np.ndarray
+    seen: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,6 +225,10 @@ def validate_avatar(avatar: Avatar) -> None:
     _check_indices("skin.vertex_ids", skin.vertex_ids, (splats, 3), len(avatar.body.surface_vertices))
     _check_indices("skin.joint_ids", skin.joint_ids, (splats, 4), JOINT_COUNT)
     _check_weights("skin.joint_weights", skin.joint_weights, (splats, 4))
+    if skin.seen is not None:
+        _check_array("skin.seen", skin.seen, (splats,))
+        if skin.seen.min() < 0 or skin.seen.max() > 1:
+            raise AvatarFormatError("skin.seen must lie between 0 and 1.")
     if not np.allclose(skin.barycentric.sum(axis=1), 1, atol=_SUM_TOLERANCE):
         raise AvatarFormatError("skin.barycentric has rows that do not sum to 1.")
     rest = avatar.body.surface_vertices
@@ -236,6 +243,7 @@ def validate_avatar(avatar: Avatar) -> None:
 def _write_files(avatar: Avatar, folder: Path, input_image: bytes | None, preview: bytes | None) -> None:
     write_ply(folder / GAUSSIANS_FILE, avatar.gaussians)
     skin, body = avatar.skin, avatar.body
+    seen = {} if skin.seen is None else {"seen": skin.seen.astype(np.float32)}
     np.savez_compressed(
         folder / SKIN_FILE,
         vertex_ids=skin.vertex_ids.astype(np.int32),
@@ -244,6 +252,7 @@ def _write_files(avatar: Avatar, folder: Path, input_image: bytes | None, previe
         rotation=skin.rotation.astype(np.float32),
         joint_ids=skin.joint_ids.astype(np.uint8),
         joint_weights=skin.joint_weights.astype(np.float32),
+        **seen,
     )
     optional = {"uv": body.uv, "pose_correctives": body.pose_correctives}
     arrays = {name: array.astype(np.float32) for name, array in optional.items() if array is not None}
@@ -370,7 +379,7 @@ def _assemble(
     camera = metadata["camera"]
     return Avatar(
         gaussians=gaussians,
-        skin=Skin(**{name: skin[name] for name in Skin.__dataclass_fields__}),
+        skin=Skin(**{name: skin[name] for name in Skin.__dataclass_fields__ if name != "seen" or name in skin}),
         body=Body(
             **{
                 name: body[name]

@@ -50,5 +50,6 @@ def bind(reconstruction: Reconstruction) -> tuple[Gaussians, Skin, np.ndarray]:
         rotation=rotation,
         joint_ids=joints.astype(np.uint8),
         joint_weights=(top / top.sum(1, keepdims=True)).astype(np.float32),
+        seen=reconstruction.seen.clip(0, 1).astype(np.float32),
     )
     return gaussians, skin, references

@@ -164,14 +164,21 @@ class SurfaceReconstructor:
         joined = _join(front, back, rest)
         step(0.4, "Colouring the unseen side")
         image = extend_colours(photo.rgb, photo.alpha).astype(np.float32) / 255
-        rgb = _colour(self.regions, mesh, joined, len(pixels), layers, image, _pure_colours(photo, image), focal)
+        rgb, seen = _colour(self.regions, mesh, joined, len(pixels), layers, image, _pure_colours(photo, image), focal)
         axes, scale = _frames(joined)
         scale[:, 2] *= config.thickness
         step(0.6, "Matching the photo")
         opacity, rgb = _match_photo(joined, axes, scale, rgb, len(pixels), image, photo.alpha, fit.focal, config)
         kept = opacity > 1 / 255
         return Reconstruction(
-            joined.position[kept], axes[kept], scale[kept], opacity[kept], rgb[kept], joined.face[kept], mesh
+            position=joined.position[kept],
+            rotation=axes[kept],
+            scale=scale[kept],
+            opacity=opacity[kept],
+            rgb=rgb[kept],
+            face=joined.face[kept],
+            surface=mesh,
+            seen=seen[kept],
         )
 
 
@@ -515,8 +522,9 @@ def _colour(
     image: np.ndarray,
     pure: np.ndarray,
     focal: float,
-) -> np.ndarray:
-    """Colours [n, 3]: the photo's where it sees the splat, filled in from the surest of those elsewhere.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colours [n, 3]: the photo's where it sees the splat, filled in from the surest of those elsewhere; and how far it
+    sees it [n].
 
     Args:
         regions: of the head.
@@ -571,7 +579,7 @@ def _colour(
     level = level[:front_count]
     exact = _bilinear(image, pixels[:front_count] * image.shape[0] / _MAP_SIZE)
     rgb[:front_count] = level * exact + (1 - level) * rgb[:front_count]
-    return rgb
+    return rgb, trust[:, 0]
 
 
 def _drop_rare(kind: np.ndarray, source: np.ndarray) -> None:

@@ -39,6 +39,7 @@ class Reconstruction:
         rgb: [N, 3] display sRGB in 0..1.
         face: int [N] index into ``surface.faces``.
         surface: the mesh.
+        seen: [N] in 0..1, how far the photo shows the splat.
     """
 
     position: np.ndarray
@@ -48,3 +49,4 @@ class Reconstruction:
     rgb: np.ndarray
     face: np.ndarray
     surface: SurfaceMesh
+    seen: np.ndarray

@@ -27,11 +27,13 @@ def plan_splats(avatar: Avatar) -> PointValues:
     """Point attributes of the avatar's splats at rest, in Blender's axes; numpy only, for any thread.
 
     `position` (metres), `rotation` (quaternion wxyz), `scale` (linear standard deviations, metres), `radiance:base`
-    (raw DC r, g, b and opacity 0..1), and the binding `bind:*` that :mod:`.nodes.bind` describes.
+    (raw DC r, g, b and opacity 0..1), the binding `bind:*` that :mod:`.nodes.bind` describes, and, where the package
+    says it, `seen` (0..1: how far the photo shows the splat; the rest is imagined).
     """
     gaussians, skin = avatar.gaussians, avatar.skin
     rest_area = triangle_areas(avatar.body.surface_vertices, skin.vertex_ids)
     radiance_type = "FLOAT4" if attributes.has_data_type("FLOAT4") else "FLOAT_COLOR"
+    seen = {} if skin.seen is None else {"seen": ("FLOAT", skin.seen)}
     return {
         "position": ("FLOAT_VECTOR", convert.to_blender(gaussians.position)),
         "rotation": ("QUATERNION", convert.orientations_to_blender(gaussians.rotation)),
@@ -43,6 +45,7 @@ def plan_splats(avatar: Avatar) -> PointValues:
         bind.OFFSET: ("FLOAT_VECTOR", skin.offset),
         bind.ROTATION: ("QUATERNION", skin.rotation),
         bind.REST_AREA: ("FLOAT", rest_area.astype(np.float32)),
+        **seen,
     }
 
 

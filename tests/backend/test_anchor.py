@@ -77,8 +77,16 @@ def base() -> Reconstruction:
         [np.cross(np.broadcast_to(up, normal.shape), normal), np.broadcast_to(up, normal.shape), normal], -1
     )
     count = len(position)
-    rgb = np.full((count, 3), 0.5)
-    return Reconstruction(position, rotation, np.full((count, 3), 0.01), np.ones(count), rgb, np.arange(count), mesh)
+    return Reconstruction(
+        position=position,
+        rotation=rotation,
+        scale=np.full((count, 3), 0.01),
+        opacity=np.ones(count),
+        rgb=np.full((count, 3), 0.5),
+        face=np.arange(count),
+        surface=mesh,
+        seen=np.zeros(count),
+    )
 
 
 def test_the_surface_follows_the_views_depth(base: Reconstruction) -> None:

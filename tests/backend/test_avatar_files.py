@@ -156,6 +156,12 @@ def test_package_round_trip(avatar: Avatar, tmp_path: Path) -> None:
     }
 
 
+def test_package_that_does_not_say_what_is_imagined(avatar: Avatar, tmp_path: Path) -> None:
+    silent = dataclasses.replace(avatar, skin=dataclasses.replace(avatar.skin, seen=None))
+    save_avatar(silent, tmp_path / "avatar")
+    assert load_avatar(tmp_path / "avatar").skin.seen is None
+
+
 def test_older_package_is_replaced_and_strangers_stay(avatar: Avatar, tmp_path: Path) -> None:
     folder = tmp_path / "avatar"
     folder.mkdir()
@@ -303,6 +309,7 @@ def _set(index: Any, value: float) -> Callable[[np.ndarray], np.ndarray]:
         (lambda f: _arrays(f, "skin.npz", joint_ids=_set((0, 0), 24)), r"joint_ids holds indices outside 0\.\.23"),
         (lambda f: _arrays(f, "skin.npz", joint_weights=_set((0, 0), 3)), "do not sum to 1"),
         (lambda f: _arrays(f, "skin.npz", barycentric=_set((0, 0), 3)), "do not sum to 1"),
+        (lambda f: _arrays(f, "skin.npz", seen=_set(0, 1.5)), "seen must lie between 0 and 1"),
         (lambda f: _arrays(f, "skin.npz", rotation=_set((0, 0), np.inf)), "rotation holds numbers that are not finite"),
         (lambda f: _arrays(f, "body.npz", faces=lambda a: a.astype(float)), "body.faces must be an array of integers"),
         (lambda f: _arrays(f, "body.npz", surface_faces=_set((0, 0), 10**6)), "surface_faces holds indices"),

@@ -312,6 +312,14 @@ def test_back_of_the_head_is_hair_not_face(case: Case) -> None:
     assert np.linalg.norm(back_hair - front_hair) < 0.4 * np.linalg.norm(back_hair - skin)
 
 
+def test_splats_say_how_far_the_photo_shows_them(case: Case) -> None:
+    seen, position = case.result.seen, case.result.position
+    assert seen.min() >= 0 and seen.max() <= 1 and 0.3 < seen.mean() < 0.7
+    outward = case.result.rotation[:, :, 2]
+    facing = -(outward * position).sum(1) / np.linalg.norm(position, axis=1)
+    assert (seen[facing < 0.05] == 0).mean() > 0.95 and seen[facing > 0.8].mean() > 0.95
+
+
 def test_both_hands_and_legs_have_their_own_splats(case: Case) -> None:
     joint = case.result.surface.weights.argmax(1)[case.result.surface.faces[case.result.face][:, 0]]
     for name in ("left_hand", "right_hand", "left_knee", "right_knee", "left_foot", "right_foot"):

@@ -52,6 +52,7 @@ def test_splat_attributes(package: Path) -> None:
     np.testing.assert_allclose(radiance[:, :3], avatar.gaussians.sh_dc)
     np.testing.assert_allclose(radiance[:, 3], avatar.gaussians.opacity)
     np.testing.assert_array_equal(attributes.read_points(splats.data, "bind:vertex_2"), avatar.skin.vertex_ids[:, 2])
+    np.testing.assert_array_equal(attributes.read_points(splats.data, "seen"), avatar.skin.seen)
 
 
 def test_body_is_hidden_and_weighted(package: Path) -> None:

@@ -290,6 +290,7 @@ class LatentReconstructor:
             rgb=_array(splats.rgb),
             face=splats.face.cpu().numpy(),
             surface=orbit.base.surface,
+            seen=_array(splats.view == 0),
         )
 
     def _on_outlines(self, orbit: Orbit, views: SideViews) -> Orbit:
