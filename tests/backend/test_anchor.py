@@ -158,3 +158,23 @@ def test_a_body_meets_the_outlines_from_the_side(base: Reconstruction) -> None:
     assert np.allclose(ends, [0.02, 0.08], atol=0.008)
     for axis in (0, 1):
         assert np.allclose(*(p[:, axis] / p[:, 2] for p in (mesh.posed, moved)), atol=1e-9)
+
+
+def test_patterns_go_on_behind_but_badges_do_not(base: Reconstruction) -> None:
+    behind = (base.rotation[:, 2, 2] > 0.3) & (np.abs(base.position[:, 1]) < 0.5)
+    seen = viewed(*tube())
+    row = np.round((base.position[:, 1] + 0.6) / 0.025 - 0.5).astype(int)
+    striped = np.where((row % 2 == 0)[:, None], [0.8, 0.8, 0.8], [0.2, 0.2, 0.2])
+    moved = anchor(replace(base, rgb=striped), seen)
+
+    def contrast(rgb: np.ndarray) -> float:
+        return float(rgb[behind & (row % 2 == 0)].mean() - rgb[behind & (row % 2 == 1)].mean())
+
+    assert contrast(moved.rgb) > 0.6 * contrast(striped)
+    badge = np.linalg.norm(base.position - MIDDLE - np.array([0, 0, 0.2]), axis=1) < 0.05
+    assert 4 < badge.sum() < 60
+    plain = np.where(badge[:, None], [0.9, 0.1, 0.1], [0.5, 0.5, 0.5])
+    moved = anchor(replace(base, rgb=plain), seen)
+    around = behind & ~badge
+    left = np.linalg.norm(moved.rgb[badge].mean(0) - moved.rgb[around].mean(0)) / np.linalg.norm([0.4, -0.4, -0.4])
+    assert left < 1.2 * (1 - module._COLOUR_TRUST)

@@ -6,7 +6,8 @@ never quite agree: such splats are ragged between the views, on hands and under 
 
 1. The clothed surface follows the transformer's depth, as smoothly as cloth does, along the photo's rays only, so that
    the photo's own view stays what it was.
-2. A splat that the photo does not show takes its colour from the views that see it, by how squarely they see it.
+2. A splat that the photo does not show takes its colour from the views that see it, by how squarely they see it, and
+   the pattern of its cloth from what the ``surface`` preset would put there.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ...body.model import JOINT_INDEX
 from ...rendering.mesh import rasterize_mesh, vertex_normals
-from ..clothed import smooth_over_mesh
+from ..clothed import joint_of_vertex, smooth_over_mesh
 from ..types import Reconstruction, SurfaceMesh
 
 _DEPTH_TRUST, _COLOUR_TRUST = 0.3, 0.8
@@ -36,6 +38,11 @@ _PHOTO_FACING = (0.1, 0.45)
 _SURE_COVERAGE = (0.8, 1.0)
 _ENOUGH = 0.3
 """Sum of the views' weights from which their colour counts wholly."""
+_BLUR = 0.03
+"""Metres: detail finer than that is what imagined views lack."""
+_PATTERN = 1.5
+"""How many times the median detail of a part of the body counts as its pattern. Stripes are everywhere on a shirt; a
+badge or lapels are not, and do not belong on its back."""
 _NEIGHBOURS = 6
 
 
@@ -189,5 +196,40 @@ def _colours(splats: Reconstruction, mesh: SurfaceMesh, viewed: ViewedPerson) ->
         total += weight
         mixed += weight[:, None] * found[:, :3]
     said = mixed / np.maximum(total, 1e-6)[:, None]
+    said = said + _pattern(splats, mesh, from_photo)
     share = ((1 - from_photo) * _COLOUR_TRUST * (total / _ENOUGH).clip(0, 1))[:, None]
     return ((1 - share) * splats.rgb + share * said).clip(0, 1)
+
+
+def _pattern(splats: Reconstruction, mesh: SurfaceMesh, from_photo: np.ndarray) -> np.ndarray:
+    """The detail [n, 3] of the guessed colours, as far as it is the pattern of a part of the body; none on heads."""
+    detail = splats.rgb - _smoothed(splats.position, splats.rotation[:, :, 2], splats.rgb)
+    strength = np.linalg.norm(detail, axis=1)
+    joint = joint_of_vertex(mesh.weights)[mesh.faces[splats.face, 0]]
+    limit = np.zeros(len(strength))
+    for number in np.unique(joint):
+        mine = joint == number
+        guessed = mine & (from_photo < 0.5)
+        if number != JOINT_INDEX["head"] and guessed.any():
+            limit[mine] = _PATTERN * np.median(strength[guessed])
+    return detail * np.minimum(1, limit / np.maximum(strength, 1e-9))[:, None]
+
+
+def _smoothed(points: np.ndarray, normals: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """``values`` [n, 3] without detail finer than :data:`_BLUR`; the two sides of thin parts do not mix.
+
+    Means over cells of space, mixed by their distance.
+    """
+    cell = np.concatenate([np.floor(points / _BLUR), normals > 0], 1).astype(int)
+    cell = np.unique(cell, axis=0, return_inverse=True)[1].ravel()
+    count = np.bincount(cell).astype(float)
+    features = np.concatenate([points, _BLUR * normals], 1)
+
+    def means(of: np.ndarray) -> np.ndarray:
+        return np.stack([np.bincount(cell, column) / count for column in of.T], 1)
+
+    neighbours = min(8, len(count))
+    distance, index = cKDTree(means(features)).query(features, k=neighbours)
+    distance, index = (v.reshape(len(points), neighbours) for v in (distance, index))
+    weight = np.exp(-0.5 * (distance / _BLUR) ** 2) * count[index] + 1e-9
+    return (means(values)[index] * weight[..., None]).sum(1) / weight.sum(1, keepdims=True)
