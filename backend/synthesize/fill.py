@@ -40,7 +40,7 @@ class VertexFill:
     @classmethod
     def of(cls, body: BodyModel, faces: torch.Tensor) -> VertexFill:
         """Of a body, whose ``faces`` are where pictures are drawn."""
-        return cls(body.template.double().cpu().numpy(), vertex_classes(body), faces)
+        return cls(body.template.cpu().double().numpy(), vertex_classes(body), faces)
 
 
 def vertex_colours(
@@ -81,7 +81,7 @@ def vertex_colours(
         (look(inner(pixels))[:, 0] > 0.5) & (facing > turned) & (place[:, 2] <= depth + slack)
         for pixels, turned, slack in zip(_RIMS, _TURNED, _SLACK)
     )
-    rgb, cosine = (v.double().cpu().numpy() for v in (look(photo), facing))
+    rgb, cosine = (v.cpu().double().numpy() for v in (look(photo), facing))
     source = np.where(fill.kind == HAIR_CLASS, hair.cpu().numpy(), other.cpu().numpy())
     source &= ~skin_among_hair(fill.kind, rgb, source)
     kind = fill.kind
