@@ -33,7 +33,9 @@ class HumanSplatSettings(bpy.types.PropertyGroup):
     preset: bpy.props.EnumProperty(items=PRESETS, name="Preset", description="How the avatar is made")
     body: bpy.props.EnumProperty(items=BODIES, name="Body", description="Body type to start the fit from")
     seed: bpy.props.IntProperty(
-        name="Seed", description="Other numbers give other guesses about what the photo does not show", min=0
+        name="Seed",
+        description="Starts the guess about what the photo does not show. Lite guesses the mean, which hardly changes",
+        min=0,
     )
     person: bpy.props.IntProperty(
         name="Person", description="Which person of a group: 1 is the largest", min=1, default=1, soft_max=9
