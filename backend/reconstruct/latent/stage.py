@@ -263,7 +263,7 @@ class LatentReconstructor:
 
         Returns:
             Splats in camera space, on the surface of ``orbit.base``: one for each pixel of views that are pictures of
-            the person, to whose outlines the body is moved first; imagined ones move and colour ``orbit.base`` itself,
+            the person, to whose outlines the body is moved first; imagined ones colour ``orbit.base`` itself,
             see :mod:`.anchor`.
         """
         if not views.imagined:
@@ -304,17 +304,12 @@ class LatentReconstructor:
 
     def _viewed(self, orbit: Orbit, given: LatentInput, maps: SplatMaps) -> ViewedPerson:
         """What the network says of the views, in the photo camera's space."""
-
-        def sized(picture: torch.Tensor) -> np.ndarray:
-            return _array(functional.interpolate(picture, size=maps.depth.shape[-2:], mode="area")[:, 0])
-
+        coverage = functional.interpolate(given.alphas[:, None], size=maps.depth.shape[-2:], mode="area")[:, 0]
         return ViewedPerson(
             matrices=orbit.matrices(),
             focal=float(orbit.cameras.focal[0]),
-            depth=_array(maps.depth) * orbit.unit,
             rgb=_array(self.network.colours(given, maps).permute(0, 2, 3, 1)),
-            coverage=sized(given.alphas[:, None]),
-            photo=sized(orbit.alpha)[0],
+            coverage=_array(coverage),
         )
 
 
