@@ -73,6 +73,8 @@ _PURE = 3.0
 """Pixels from the outline beyond which no background can have mixed into the photo's colours."""
 _FIT_DAMPING = 0.15
 """Contribution in pixels below which a splat's colour is not fitted freely."""
+_SHOWN = 0.5
+"""Pixels of the corrected picture that a splat fills from which the photo counts as showing it."""
 _FIT_RANGE = 0.4
 """How far a fitted colour may leave the photo's at the same place."""
 _SURE = 8.0
@@ -168,7 +170,7 @@ class SurfaceReconstructor:
         axes, scale = _frames(joined)
         scale[:, 2] *= config.thickness
         step(0.6, "Matching the photo")
-        opacity, rgb = _match_photo(joined, axes, scale, rgb, len(pixels), image, photo.alpha, fit.focal, config)
+        opacity, rgb, shown = _match_photo(joined, axes, scale, rgb, len(pixels), image, photo.alpha, fit.focal, config)
         kept = opacity > 1 / 255
         return Reconstruction(
             position=joined.position[kept],
@@ -178,7 +180,7 @@ class SurfaceReconstructor:
             rgb=rgb[kept],
             face=joined.face[kept],
             surface=mesh,
-            seen=seen[kept],
+            seen=np.maximum(seen, (shown / _SHOWN).clip(0, 1))[kept],
         )
 
 
@@ -443,8 +445,9 @@ def _match_photo(
     alpha: np.ndarray,
     focal: float,
     config: SurfaceConfig,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Opacities [n] and colours [n, 3] corrected so that the render meets the photo.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Opacities [n] and colours [n, 3] corrected so that the render meets the photo; and each splat's share in it [n],
+    in pixels.
 
     Overlapping splats blur; SIRT iterations on the colours undo that, mostly on those of the front's splats, the first
     ``front_count``. Front splats whose light falls outside the matte fade, or the outline would grow by their width.
@@ -481,7 +484,7 @@ def _match_photo(
         # Barely seen splats hardly move: from the side they are seen whole.
         change = (transpose @ (target * cover - weights @ colours)) / (total + _FIT_DAMPING)
         colours = (colours + change).clip(low, high)
-    return opacity, colours
+    return opacity, colours, total[:, 0]
 
 
 def _matrix(seen: Contributions, rows: np.ndarray) -> sparse.csr_matrix:
