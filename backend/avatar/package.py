@@ -373,20 +373,20 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise AvatarFormatError(f"{path.name} is damaged: {error}.") from error
 
 
+def _entries(kind: type, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of a dataclass by name; only those whose default is None may be missing (KeyError)."""
+    fields = kind.__dataclass_fields__.items()
+    return {name: arrays[name] for name, field in fields if name in arrays or field.default is not None}
+
+
 def _assemble(
     metadata: dict[str, Any], gaussians: Gaussians, skin: dict[str, np.ndarray], body: dict[str, np.ndarray]
 ) -> Avatar:
     camera = metadata["camera"]
     return Avatar(
         gaussians=gaussians,
-        skin=Skin(**{name: skin[name] for name in Skin.__dataclass_fields__ if name != "seen" or name in skin}),
-        body=Body(
-            **{
-                name: body[name]
-                for name, field in Body.__dataclass_fields__.items()
-                if name in body or field.default is not None
-            }
-        ),
+        skin=Skin(**_entries(Skin, skin)),
+        body=Body(**_entries(Body, body)),
         joint_names=tuple(str(name) for name in metadata["joint_names"]),
         parents=tuple(int(parent) for parent in metadata["parents"]),
         rest_joints=np.array(metadata["rest_joints"], dtype=np.float64),

@@ -269,7 +269,7 @@ def _unskin(posed: np.ndarray, weights: np.ndarray, transforms: np.ndarray) -> n
     return np.einsum("vba,vb,vcb,vc->va", vt, damped, u, shift, optimize=True)
 
 
-def _sample_map(values: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+def sample_map(values: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """Nearest-pixel look-up of ``values`` [H, W, ...] at ``pixels`` [n, 2] of the same resolution."""
     height, width = values.shape[:2]
     x, y = np.floor(pixels).astype(int).clip(0, [width - 1, height - 1]).T
@@ -354,19 +354,19 @@ def _rest_of_body(
     in_frame = ((pixels >= 0) & (pixels < _MAP_SIZE)).all(1)
     size = (_MAP_SIZE, _MAP_SIZE)
     known = cv2.resize(photo.inside.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
-    in_picture = in_frame & _sample_map(known, pixels)
+    in_picture = in_frame & sample_map(known, pixels)
     # The front's splats draw the outline; what lies behind them stays a little inside it, or layers would add up.
     inside = ndimage.distance_transform_edt(layers.face >= 0) > _INSET
-    in_matte = in_picture & _sample_map(inside, pixels)
+    in_matte = in_picture & sample_map(inside, pixels)
     facing = -(normal * position).sum(1) / np.linalg.norm(position, axis=1)
-    on_top = position[:, 2] < _sample_map(layers.front, pixels) + 0.012
+    on_top = position[:, 2] < sample_map(layers.front, pixels) + 0.012
     shown = in_matte & on_top & (facing > _FACE_ON)
 
     # Body that the photo shows to be absent: bring it to the matte if that is near, else leave it out.
     distance, nearest = ndimage.distance_transform_edt(~inside, return_indices=True)
     outside = in_picture & ~in_matte
-    gap = _sample_map(distance, pixels) * position[:, 2] / focal
-    row, column = (_sample_map(index, pixels) for index in nearest)
+    gap = sample_map(distance, pixels) * position[:, 2] / focal
+    row, column = (sample_map(index, pixels) for index in nearest)
     moved = _unproject(np.column_stack([column + 0.5, row + 0.5]), position[:, 2], focal)
     position = np.where((outside & (gap < _MAX_SNAP))[:, None], moved, position)
     keep = ~shown & ~(outside & (gap >= _MAX_SNAP))
@@ -498,9 +498,9 @@ def _matrix(seen: Contributions, rows: np.ndarray) -> sparse.csr_matrix:
 
 def _sheet_back(front: _Splats, pixels: np.ndarray, layers: Layers, focal: float) -> _Splats:
     """The far layer of the gaps that no body fills."""
-    in_gap = _sample_map(layers.gap, pixels)
+    in_gap = sample_map(layers.gap, pixels)
     part = _take(front, in_gap)
-    depth = _sample_map(layers.back, pixels[in_gap])
+    depth = sample_map(layers.back, pixels[in_gap])
     position = _unproject(pixels[in_gap], depth, focal)
     return _Splats(position, part.normal * [1, 1, -1], part.along, part.sigma, part.stretch, part.opacity, part.face)
 
@@ -547,8 +547,8 @@ def _colour(
     pixels = splats.position[:, :2] / splats.position[:, 2:] * focal + _MAP_SIZE / 2
     photo_rgb = _bilinear(pure, pixels * pure.shape[0] / _MAP_SIZE).astype(float)
     # How far from the outline, in pixels of the maps; 0 where something else is in front.
-    depth_in = _sample_map(ndimage.distance_transform_edt(layers.face >= 0), pixels)
-    seen = splats.position[:, 2] < _sample_map(layers.front, pixels) + 0.012
+    depth_in = sample_map(ndimage.distance_transform_edt(layers.face >= 0), pixels)
+    seen = splats.position[:, 2] < sample_map(layers.front, pixels) + 0.012
     depth_in = np.where(seen, depth_in, 0.0)
 
     front = np.arange(len(kind)) < front_count
@@ -571,7 +571,7 @@ def _colour(
     # Hands are seldom fitted to the pixel: what lies beside one may show its skin.
     hand = np.isin(kind_of_vertex[mesh.faces[layers.face.clip(0), 0]], HAND_CLASS) & (layers.face >= 0)
     beside = cv2.dilate(hand.astype(np.uint8), np.ones((2 * _HAND_RIM + 1,) * 2, np.uint8)) > 0
-    sure[_sample_map(beside, pixels) & (kind != HAND_CLASS)] = 0
+    sure[sample_map(beside, pixels) & (kind != HAND_CLASS)] = 0
     rgb = photo_rgb.copy()
     rgb[~front] = fill_unseen(rest[source], kind[source], rgb[source], sure[source], rest[~front], kind[~front])
     # Where the body turns away from the camera the fill takes over from the photo little by little.

@@ -161,7 +161,7 @@ def carry_photo(
     views, size, _ = maps.depth.shape
     points = surface_points(maps, cameras)
     eye = cameras.rays(1)[0][0]
-    first = ViewCameras(*(value[:1] for value in vars(cameras).values()))
+    first = cameras[:1]
     place = first.project(points.reshape(-1, 3))[0].reshape(views, size, size, 3)
     at = place[..., :2].reshape(1, views * size, size, 2) * 2 - 1
 

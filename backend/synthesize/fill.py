@@ -62,7 +62,7 @@ def vertex_colours(
         cameras: of all views, the first the photo's.
         vertices, normals: [N, 3] in the cameras' world.
     """
-    first = ViewCameras(*(value[:1] for value in vars(cameras).values()))
+    first = cameras[:1]
     place = first.project(vertices)[0]
     at = place[None, None, :, :2] * 2 - 1
 

@@ -20,6 +20,7 @@ from scipy.spatial import cKDTree
 from ...body.model import JOINT_INDEX
 from ...rendering.mesh import rasterize_mesh
 from ..clothed import joint_of_vertex
+from ..surface import sample_map
 from ..types import Reconstruction, SurfaceMesh
 
 _TRUST = 0.8
@@ -77,14 +78,8 @@ def _look(
     hits = rasterize_mesh(mesh.posed @ matrix[:3, :3].T + matrix[:3, 3], mesh.faces, focal, (size, size))
     pixels = local[:, :2] / local[:, 2:] * focal + size / 2
     ray = local / np.linalg.norm(local, axis=1, keepdims=True)
-    shown = local[:, 2] < _nearest(hits.depth, pixels) + _BEHIND
+    shown = local[:, 2] < sample_map(hits.depth, pixels) + _BEHIND
     return pixels, -((normals @ matrix[:3, :3].T) * ray).sum(1), shown
-
-
-def _nearest(values: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """``values`` [S, S, ...] at the pixels that hold ``pixels`` [n, 2]."""
-    x, y = np.floor(pixels).astype(int).clip(0, len(values) - 1).T
-    return values[y, x]
 
 
 def _between(values: np.ndarray, pixels: np.ndarray) -> np.ndarray:

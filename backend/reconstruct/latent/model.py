@@ -288,7 +288,7 @@ class LatentTransformer(nn.Module):
         self, given: LatentInput, maps: SplatMaps, views: slice, colours: torch.Tensor, alphas: torch.Tensor
     ) -> PixelSplats:
         """Splats of the pixels of ``colours`` [V, 3, S, S] and ``alphas`` [V, S, S] that show the person."""
-        cameras = ViewCameras(*(v[views] for v in vars(given.cameras).values()))
+        cameras = given.cameras[views]
         size = colours.shape[-1]
         raw = functional.interpolate(maps.raw[views], size=(size, size), mode="bilinear", align_corners=False)
         shown = torch.nonzero(alphas > _COVERED[0], as_tuple=True)

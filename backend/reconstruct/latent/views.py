@@ -27,6 +27,10 @@ class ViewCameras:
     def __len__(self) -> int:
         return len(self.focal)
 
+    def __getitem__(self, chosen: slice) -> ViewCameras:
+        """Some of the cameras."""
+        return ViewCameras(self.world_to_camera[chosen], self.focal[chosen], self.centre[chosen])
+
     def project(self, points: torch.Tensor) -> torch.Tensor:
         """[V, N, 3]: place in the picture (0..1 across and down) and depth of world ``points`` [N, 3]."""
         seen = points @ self.world_to_camera[:, :3, :3].transpose(1, 2) + self.world_to_camera[:, None, :3, 3]
