@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from ..errors import BackendError
 from .blazepose import BlazePose, HandLandmarks, PoseLandmarks
-from .detect import find_people
+from .detect import find_people, look_again
 from .image import Photo, load_photo
 from .matte import extend_colours, refine_matte
 
@@ -146,14 +146,19 @@ def prepare(photo: Photo, networks: BlazePose, person: int | None = None) -> Pre
     alpha = alpha * inside
     # The region holds the whole body, also what the frame cuts: the camera's distance follows the body, not the crop.
     extent = max(side, 0.8 * pose.region[2])
+    near = pose.region[:2] - origin
+    region = (float(near[0] * scale), float(near[1] * scale), pose.region[2] * scale, pose.region[3])
+    cropped = replace(pose, image=(pose.image - origin) * scale, region=region)
+    cropped = look_again(networks, rgb, alpha, cropped)
+    pose = replace(pose, image=cropped.image / scale + origin, visibility=cropped.visibility)
     hands = _hands(networks, photo.rgb, pose)
     return PreparedPhoto(
         rgb=rgb,
         alpha=alpha.astype(np.float32),
         inside=inside,
-        landmarks=(pose.image - origin) * scale,
+        landmarks=cropped.image,
         visibility=pose.visibility,
-        world_landmarks=networks.lifter.lift(pose.image, pose.visibility, pose.world),
+        world_landmarks=cropped.world,
         focal=0.5 * extent * scale / float(np.tan(np.radians(FIELD_OF_VIEW) / 2)),
         matte_given=photo.alpha is not None,
         person_count=len(people),

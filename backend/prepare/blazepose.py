@@ -23,6 +23,11 @@ HAND_SIZE = 224
 LANDMARK_COUNT = 33
 NOSE, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP = 0, 11, 12, 23, 24
 
+_REACH = 1.25
+"""Half the side of the landmark network's square over the radius of the circle that holds the body."""
+MIRRORED = [0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, *(k + 1 if k % 2 else k - 1 for k in range(11, 33))]
+"""The landmark on the other side."""
+
 
 @dataclass(frozen=True)
 class Detection:
@@ -62,6 +67,13 @@ class PoseLandmarks:
     score: float
     mask: np.ndarray
     region: tuple[float, float, float, float]
+
+    def detection(self) -> Detection:
+        """What leads the landmark network to the same region again."""
+        x, y, size, rotation = self.region
+        hip = np.array([x, y])
+        up = np.array([np.sin(rotation), -np.cos(rotation)])
+        return Detection(self.score, hip, hip + up * size / (2 * _REACH))
 
 
 @dataclass(frozen=True)
@@ -176,7 +188,7 @@ class BlazePose:
 
         Each further pass looks at the region that the last one found; the pass that sees the landmarks best counts.
         """
-        region = _region_about(detection.hip, detection.circle, 1.25)
+        region = _region_about(detection.hip, detection.circle, _REACH)
         best: tuple[float, list[np.ndarray], np.ndarray, np.ndarray, tuple[float, float, float, float]] | None = None
         for _ in range(passes):
             outputs = self._run(self._landmarker, _crop(image, region, LANDMARK_SIZE))
@@ -188,7 +200,7 @@ class BlazePose:
             if best is None or visibility.mean() > best[0]:
                 best = (float(visibility.mean()), outputs, pixels, visibility, region)
             # Landmarks 33 and 34 are the hip centre and the circle point: the region of the next look.
-            region = _region_about(pixels[33], pixels[34], 1.25)
+            region = _region_about(pixels[33], pixels[34], _REACH)
         assert best is not None
         _, outputs, pixels, visibility, used = best
         c, s = np.cos(used[3]), np.sin(used[3])

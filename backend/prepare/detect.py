@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
-from .blazepose import BlazePose, Detection, PoseLandmarks
+from .blazepose import MIRRORED, BlazePose, Detection, PoseLandmarks
 
 _PERSON_SCORE = 0.5
 _SMALL = 0.6
 """Share of the picture's longer side; a region, which reaches well beyond the person, below it is a small person."""
+
+_FADED = 0.7
+"""How far what surrounds the person is faded for the second looks."""
+_AROUND = 0.015
+"""Picture sides around the matte that are not faded: mattes miss fingers and hems."""
 
 
 def _rotate(image: np.ndarray, quarter_turns: int) -> np.ndarray:
@@ -74,3 +81,46 @@ def find_people(networks: BlazePose, rgb: np.ndarray) -> list[PoseLandmarks]:
                 [Detection(d.score, d.hip / factor + origin, d.circle / factor + origin) for d in networks.detect(tile)]
             )
     return sorted(people, key=lambda person: -person.region[2])
+
+
+def look_again(networks: BlazePose, rgb: np.ndarray, alpha: np.ndarray, pose: PoseLandmarks) -> PoseLandmarks:
+    """The landmarks on which several looks agree: the first one, one in the mirror, and both before a faded background.
+
+    One look may take a shelf behind the person for a hand. The median of four does not.
+
+    Args:
+        networks: see there.
+        rgb: uint8 [S, S, 3] crop.
+        alpha: [S, S] matte.
+        pose: of the first look, in pixels of the crop.
+
+    Returns:
+        ``pose`` with medians of places and means of visibilities; ``world`` as the lifter says.
+    """
+    reach = max(1, round(_AROUND * len(rgb)))
+    near = cv2.GaussianBlur(cv2.dilate(alpha.astype(np.float32), np.ones((reach, reach))), (0, 0), 0.4 * reach)
+    kept = 1 - _FADED * (1 - near[..., None])
+    faded = (rgb * kept + 128 * (1 - kept)).clip(0, 255).astype(np.uint8)
+    looks = [pose, _mirrored_look(networks, rgb, pose), networks.landmarks(faded, pose.detection(), passes=1)]
+    looks.append(_mirrored_look(networks, faded, pose))
+    world = [networks.lifter.lift(look.image, look.visibility, look.world) for look in looks]
+    return replace(
+        pose,
+        image=np.median([look.image for look in looks], 0),
+        visibility=np.mean([look.visibility for look in looks], 0),
+        world=np.median(world, 0),
+    )
+
+
+def _mirrored_look(networks: BlazePose, rgb: np.ndarray, pose: PoseLandmarks) -> PoseLandmarks:
+    """What the landmark network says of the mirrored picture, in pixels of the picture itself."""
+    width, first = rgb.shape[1], pose.detection()
+    hip, circle = (np.array([width - x, y]) for x, y in (first.hip, first.circle))
+    found = networks.landmarks(np.ascontiguousarray(rgb[:, ::-1]), Detection(first.score, hip, circle), passes=1)
+    image = found.image * [-1, 1] + [width, 0]
+    return replace(
+        found,
+        image=image[MIRRORED],
+        visibility=found.visibility[MIRRORED],
+        world=(found.world * [-1, 1, 1])[MIRRORED],
+    )

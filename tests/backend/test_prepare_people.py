@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
 import cv2
@@ -14,6 +15,7 @@ from backend.body.model import JOINT_INDEX, load_body
 from backend.errors import BackendError
 from backend.evaluation.mannequins import Mannequin, make_mannequin
 from backend.prepare import CROP_SIZE, FIELD_OF_VIEW, BlazePose, PreparedPhoto, extend_colours, prepare
+from backend.prepare.detect import find_people, look_again
 from backend.prepare.image import Photo
 from backend.prepare.weights import missing_weights
 
@@ -193,3 +195,28 @@ def test_extended_colours_come_from_the_person() -> None:
     extended = extend_colours(rgb, alpha)
     assert (extended[:, :10] == (200, 0, 0)).all() and (extended[:, 40:] == (0, 0, 200)).all()
     assert np.array_equal(extended[:, 12:36], rgb[:, 12:36])
+
+
+def test_several_looks_overrule_one_that_errs(networks: BlazePose) -> None:
+    mannequin = _mannequin()
+    first = find_people(networks, mannequin.rgb)[0]
+    names = load_body("neutral").keypoint_names
+    truth = mannequin.pixels(mannequin.keypoints)[[names.index(n) for n in BODY_LANDMARKS.values()]]
+    height, body = np.ptp(np.nonzero(mannequin.mask)[0]), list(BODY_LANDMARKS)
+    astray = first.image.copy()
+    astray[15] += [0.2 * height, -0.15 * height]  # the left wrist, say on a shelf behind
+    again = look_again(networks, mannequin.rgb, mannequin.mask.astype(np.float32), replace(first, image=astray))
+    error = np.linalg.norm(again.image[body] - truth, axis=1) / height
+    assert error.mean() < 0.025 and error[4] < 0.05
+    # What the mirror shows is turned back: depth stays, left is left.
+    lifted = networks.lifter.lift(first.image, first.visibility, first.world)
+    assert np.linalg.norm(again.world[body] - lifted[body], axis=1).mean() < 0.08
+    assert again.world[11, 0] > 0.05 and again.world[12, 0] < -0.05
+    assert again.mask is first.mask and again.region == first.region
+
+
+def test_landmarks_lead_back_to_their_region(networks: BlazePose) -> None:
+    found = find_people(networks, _mannequin(roll=25.0).rgb)[0]
+    again = networks.landmarks(_mannequin(roll=25.0).rgb, found.detection(), passes=1)
+    assert np.allclose(again.region, found.region, atol=1e-6)
+    assert np.allclose(again.image, found.image, atol=1e-3)
