@@ -76,8 +76,23 @@ class _Chosen:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class _Clothed:
+    """The last photo as far as no seed matters, kept for another guess at what it does not show.
+
+    Attributes:
+        key: the file's digest, the person and the body that were asked for.
+        photo, fit, reconstruction: of the stages so far.
+    """
+
+    key: tuple[str, int | None, str]
+    photo: PreparedPhoto
+    fit: BodyFit
+    reconstruction: Reconstruction
+
+
 class Pipeline:
-    """Keeps networks and bodies warm between photos.
+    """Keeps networks, bodies and the last fit warm between photos.
 
     Args:
         device: "auto", "cpu", "cuda" or "mps".
@@ -89,6 +104,7 @@ class Pipeline:
         self._bodies: dict[str, tuple[BodyModel, BodyFitter, SurfaceReconstructor]] = {}
         self._latent: dict[tuple[str, str], LatentReconstructor] = {}
         self._synthesizers: dict[tuple[str, str], Synthesizer] = {}
+        self._clothed: _Clothed | None = None
 
     def load(self, body: str = "neutral") -> None:
         """Load the networks and one body; cheap when they are loaded already.
@@ -106,6 +122,10 @@ class Pipeline:
         if self._networks is None:
             self._networks = BlazePose(self.device)
         return self._networks
+
+    def forget(self) -> None:
+        """Let go of the last photo: the next one is reconstructed from the beginning, even if it is the same."""
+        self._clothed = None
 
     def fitter(self, body: str = "neutral") -> BodyFitter:
         """The fitter of one body, loaded on first use."""
@@ -175,7 +195,8 @@ class Pipeline:
         """Write the avatar package of the person in ``image`` to the folder ``output``.
 
         Nothing is written before everything is computed; an existing avatar package at ``output`` is replaced. Presets
-        with networks take the person's other sides from ``views`` where it is given, else from the synthesizer.
+        with networks take the person's other sides from ``views`` where it is given, else from the synthesizer. The
+        last photo's fit is kept: another seed or preset for it takes but the stages after.
 
         Raises:
             BackendError: see its ``kind``; :class:`~backend.errors.Cancelled` when ``cancelled`` said so.
@@ -200,16 +221,22 @@ class Pipeline:
         check_output(output)
         with timed("prepare", "Reading the photo"):
             photo_file = load_photo(image)
+            key = (photo_file.sha256, options.person, options.body)
+            last = self._clothed if self._clothed is not None and self._clothed.key == key else None
             report.step("prepare", 0.2, "Loading the networks")
             self.load(options.body)
             report.step("prepare", 0.4, "Finding the person")
-            photo = prepare(photo_file, self.networks(), options.person)
+            photo = prepare(photo_file, self.networks(), options.person) if last is None else last.photo
+            photo = replace(photo, name=photo_file.name)
         body, fitter, preset = self._bodies[options.body]
         with timed("body", "Fitting the body"):
-            fit = fitter.fit(photo, report.check)
+            fit = fitter.fit(photo, report.check) if last is None else last.fit
         first = "reconstruct" if networks is None else "surface"
         with timed(first, "Clothing the body"):
-            reconstruction = preset.reconstruct(fit, photo, lambda fraction, text: report.step(first, fraction, text))
+            if last is None:
+                made = preset.reconstruct(fit, photo, lambda fraction, text: report.step(first, fraction, text))
+                last = self._clothed = _Clothed(key, photo, fit, made)
+            reconstruction = last.reconstruction
         if networks is not None:
             with timed("synthesize", "Imagining the other sides"):
                 orbit = networks.orbit(fit, photo, reconstruction)

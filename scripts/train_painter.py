@@ -65,8 +65,9 @@ class Trainer:
     def loss(self, sample: Sample, rng: np.random.Generator) -> torch.Tensor:
         """Of one person."""
         example, latents = self.example(sample, rng, int(rng.integers(2**31)))
-        painted = self.painter(*self.codec.decode_rgba(latents), example.given.fine[0])
-        return picture_loss(painted[None], example.pictures)
+        painted, shade = self.painter(*self.codec.decode_rgba(latents), example.given.fine[0])
+        lit = torch.cat([painted[:, :3] * shade, painted[:, 3:]], 1)
+        return picture_loss(lit[None], example.pictures)
 
     @torch.no_grad()
     def sheet(self, people: list[Sample]) -> tuple[torch.Tensor, dict[str, float]]:

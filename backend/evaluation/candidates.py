@@ -83,6 +83,7 @@ def reconstruct(pipeline: Pipeline, photo: Path, preset: str, views: AllViews | 
     with tempfile.TemporaryDirectory(prefix="humansplat-evaluate-") as folder:
         _reset_peak()
         options = ReconstructOptions(preset=preset)
+        pipeline.forget()  # every preset is timed whole
         result = pipeline.reconstruct(photo, Path(folder) / "avatar", options, views=views)
         peak = _peak_bytes()
         avatar = load_avatar(result.package)

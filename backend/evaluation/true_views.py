@@ -8,8 +8,7 @@ import torch
 from ..avatar import from_rgb
 from ..avatar.quaternion import from_matrix
 from ..reconstruct.latent.stage import AllViews, Orbit, Step
-from ..reconstruct.latent.views import SideViews
-from ..synthesize.painter import without_white
+from ..reconstruct.latent.views import SideViews, without_white
 from ..training.cameras import Camera
 from ..training.views import render_views
 from .alignment import CropCamera, Similarity

@@ -22,6 +22,10 @@ _CLASS_PENALTY = 0.6
 _DOUBT_PENALTY = 0.12
 """Metres that a colour without any certainty is worth further away."""
 _NEIGHBOURS = 16
+_SKIN_BEYOND = (0.008, 0.025)
+"""Metres from the nearest seen place of a face beyond which its colour is the median of what lies around."""
+_SKIN_AROUND = 400
+"""How many: a patch of some centimetres, in which features are rarer than skin."""
 HAND_CLASS = 4.0
 _CLASSES = {"head": 0.0, "hand": HAND_CLASS, "wrist": HAND_CLASS, "knee": 6.0, "ankle": 7.0, "foot": 7.0, "hip": 6.0}
 """Numbers whose difference says how unlike two parts are."""
@@ -118,4 +122,12 @@ def fill_unseen(
     width = 0.5 * distance[:, :1] + 0.004
     weight = np.exp(-0.5 * ((distance - distance[:, :1]) / width) ** 2)
     colour = source_rgb[index % len(source_rgb)]
-    return (colour * weight[..., None]).sum(1) / weight.sum(1, keepdims=True)
+    out = (colour * weight[..., None]).sum(1) / weight.sum(1, keepdims=True)
+    cheek = np.nonzero((target_class == FACE_CLASS) & (distance[:, 0] > _SKIN_BEYOND[0]))[0]
+    if len(cheek) and (source_class == FACE_CLASS).sum() >= MIN_HAIR:
+        # The corner of an eye or of the mouth must not be drawn out over the side of the face.
+        _, around = tree.query(wanted[cheek], k=min(_SKIN_AROUND, len(source)), workers=2)
+        skin = np.median(source_rgb[around % len(source_rgb)], 1)
+        share = ((distance[cheek, :1] - _SKIN_BEYOND[0]) / (_SKIN_BEYOND[1] - _SKIN_BEYOND[0])).clip(0, 1)
+        out[cheek] = share * skin + (1 - share) * out[cheek]
+    return out

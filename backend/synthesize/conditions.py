@@ -11,7 +11,7 @@ from ..body.model import JOINT_NAMES, BodyModel
 from ..reconstruct.latent.views import BodyMaps, ViewCameras, draw_body
 from ..rendering.triangles import vertex_normals
 from .config import SynthesizerConfig
-from .fill import VertexFill, draw_colours, vertex_colours
+from .fill import PALETTE, VertexFill, draw_colours, vertex_colours
 
 PARTS = ("head", "torso", "arms", "hands", "legs", "feet")
 """Body parts of the label maps; finer labels than a small network can use would be noise to it."""
@@ -37,10 +37,10 @@ CHANNELS = {
 """Channels of the conditions in order. ``photo_latent`` and ``matte`` are the same in every view."""
 CONDITION_CHANNELS = sum(CHANNELS.values())
 _OF_PHOTO = ("photo_latent", "matte", "carried_latent", "carried_rgb", "seen")
-FINE_CHANNELS = {"normal": 3, "depth": 1, "mask": 1, "filled_rgb": 3, "seen": 1}
-"""Channels of the maps that pictures are painted by, in order; where the photo does not see the body, the colours are
-those of the most alike place that it does see."""
-_FINE_OF_PHOTO = 4
+FINE_CHANNELS = {"normal": 3, "depth": 1, "mask": 1, "palette": 3 * len(PALETTE), "seen": 1}
+"""Channels of the maps that pictures are painted by, in order; ``palette`` is :data:`~.fill.PALETTE`, its first colour
+the photo's own where it sees the body; beside the body they go on."""
+_FINE_OF_PHOTO = 3 * len(PALETTE) + 1
 """How many of the last channels come from the photo."""
 _DEPTH_SLACK, _MOST_SLACK = 0.02, 0.12
 """How far, in half picture widths at the pelvis (about metres), a point may lie behind what the photo's depth map says
@@ -95,7 +95,7 @@ class Conditions:
 
     Attributes:
         coarse: [B, V, C, L, L], channels as in :data:`CHANNELS`.
-        fine: [B, V, 9, F, F], channels as in :data:`FINE_CHANNELS`, F = L times the configuration's fineness.
+        fine: [B, V, 21, F, F], channels as in :data:`FINE_CHANNELS`, F = L times the configuration's fineness.
     """
 
     coarse: torch.Tensor
@@ -123,7 +123,7 @@ def surface_points(maps: BodyMaps, cameras: ViewCameras) -> torch.Tensor:
 
 
 def spread_out(picture: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """``picture`` [1, C, S, S] where ``weight`` [1, 1, S, S] is one, elsewhere the colours near by; zero if none is.
+    """``picture`` [V, C, S, S] where ``weight`` [V, 1, S, S] is one, elsewhere the colours near by; zero if none is.
 
     The fitted body is never quite where the person is: what it carries from beside the person would be background.
     Fills from coarser and coarser pictures (push-pull; Gortler et al. 1996). S is a power of two.
@@ -204,7 +204,7 @@ def conditions(
 
     Returns:
         Of one person. Normals are in each view's camera axes (right, down, forward), depth is counted from the pelvis;
-        all maps of the body are 0 beside it, colours are in -1..1 times the matte.
+        all maps of the body but the palette are 0 beside it, colours are in -1..1 times the matte.
     """
     views, fine = len(cameras), config.grid * config.fineness
     faces = labels.fill.faces
@@ -222,6 +222,8 @@ def conditions(
     averaged = functional.avg_pool2d(torch.cat([fine_maps, seen[:, None]], 1), config.fineness)
     photo = torch.cat([photo_latent, matte], 1).expand(views, -1, -1, -1)
     colours = vertex_colours(labels.fill, 0.5 + 0.5 * beyond, photo_alpha, maps, cameras, vertices, normals)
-    filled = torch.where(seen[:, None] > 0, carried_rgb, draw_colours(2 * colours - 1, faces, maps))
-    fine_maps = torch.cat([normal * mask, depth * mask, mask, filled, seen[:, None]], 1)
+    palette = draw_colours((2 * colours - 1).flatten(1), faces, maps)
+    palette[:, :3] = torch.where(seen[:, None] > 0, carried_rgb, palette[:, :3])
+    palette = spread_out(palette, mask)  # hair and clothes stand off the body
+    fine_maps = torch.cat([normal * mask, depth * mask, mask, palette, seen[:, None]], 1)
     return Conditions(torch.cat([photo, averaged], 1)[None], fine_maps[None])

@@ -6,10 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from torch.nn import functional
 
-from ..body.model import BodyModel
-from ..reconstruct.colours import FACE_CLASS, HAIR_CLASS, MIN_HAIR, fill_unseen, skin_among_hair, vertex_classes
+from ..body.model import JOINT_NAMES, BodyModel
+from ..reconstruct.clothed import joint_of_vertex
+from ..reconstruct.colours import (
+    FACE_CLASS,
+    HAIR_CLASS,
+    HAND_CLASS,
+    MIN_HAIR,
+    fill_unseen,
+    skin_among_hair,
+    vertex_classes,
+)
 from ..reconstruct.latent.views import BodyMaps, ViewCameras
 
 _SOURCES = 3000
@@ -23,6 +33,21 @@ _RIMS = (1, 2)
 """Pixels of a picture of 256 from the outline at which they count: hair, and all else."""
 
 
+_AROUND = 60
+"""How many places make a ring around trunk or limb."""
+_ALONG, _ACROSS, _THROUGH = 1.0, 0.2, 0.05
+"""How much distance counts along a limb, across it and through it where rings are looked for."""
+_ARMS = [joint for joint, name in enumerate(JOINT_NAMES) if name.endswith(("shoulder", "elbow", "wrist"))]
+"""Joints that move arms, which point aside in the rest pose."""
+_APART = 10.0
+"""Metres between parts of different kinds."""
+_HAIR_DEPTH = 0.03
+"""Metres outside the skull where hair, if there is any, is seen."""
+PALETTE = ("filled", "median", "mean", "hair", "skin")
+"""What the photo offers for every place of the body: the colour of the most alike place that it shows, which may be a
+badge; the median of the ring around trunk or limb, which is none; its mean, which is that of stripes; hair; skin."""
+
+
 @dataclass(frozen=True)
 class VertexFill:
     """What the fill needs of a body, once.
@@ -30,17 +55,25 @@ class VertexFill:
     Attributes:
         rest: [N, 3] template, metres.
         kind: [N] colour classes.
+        ring: [N, 4] features by which places on one ring around trunk or limb are near each other.
         faces: int64 [F, 3].
     """
 
     rest: np.ndarray
     kind: np.ndarray
+    ring: np.ndarray
     faces: torch.Tensor
 
     @classmethod
     def of(cls, body: BodyModel, faces: torch.Tensor) -> VertexFill:
         """Of a body, whose ``faces`` are where pictures are drawn."""
-        return cls(body.template.cpu().double().numpy(), vertex_classes(body), faces)
+        rest, kind = body.template.cpu().double().numpy(), vertex_classes(body)
+        arm = np.isin(joint_of_vertex(body.weights.cpu().numpy()), _ARMS)
+        side, height = np.abs(rest[:, 0]), rest[:, 1]
+        along, across = np.where(arm, side, height), np.where(arm, height, side)
+        group = arm + 2 * (kind == HAIR_CLASS) + 4 * (kind == FACE_CLASS) + 8 * (kind == HAND_CLASS)
+        ring = np.column_stack([_ALONG * along, _ACROSS * across, _THROUGH * rest[:, 2], _APART * group])
+        return cls(rest, kind, ring, faces)
 
 
 def vertex_colours(
@@ -52,7 +85,7 @@ def vertex_colours(
     vertices: torch.Tensor,
     normals: torch.Tensor,
 ) -> torch.Tensor:
-    """Colours [N, 3] of the body's vertices: the photo's where it sees them, else those of the most alike place.
+    """The :data:`PALETTE` [N, 5, 3] of the body's vertices; where the photo sees one, all but hair and skin are that.
 
     Args:
         fill: of the body.
@@ -90,13 +123,60 @@ def vertex_colours(
         kind = np.where(kind == FACE_CLASS, HAIR_CLASS, kind)
     chosen = np.nonzero(source)[0]
     chosen = chosen[:: max(1, len(chosen) // _SOURCES)]
+    if not len(chosen):
+        return torch.full((len(rgb), len(PALETTE), 3), 0.5, dtype=photo.dtype, device=photo.device)
+    out = np.repeat(rgb[:, None], len(PALETTE), 1)
     hidden = ~source
-    rgb[hidden] = fill_unseen(
+    out[hidden, 0] = fill_unseen(
         fill.rest[chosen], kind[chosen], rgb[chosen], cosine[chosen].clip(0, 1), fill.rest[hidden], kind[hidden]
     )
-    return torch.as_tensor(rgb, dtype=photo.dtype, device=photo.device)
+    around = cKDTree(fill.ring[chosen]).query(fill.ring[hidden], k=min(_AROUND, len(chosen)), workers=2)[1]
+    around = rgb[chosen][around.reshape(int(hidden.sum()), -1)]
+    out[hidden, 1], out[hidden, 2] = np.median(around, 1), around.mean(1)
+    strand = _hair(fill, photo, inner(1), maps, first, vertices + _HAIR_DEPTH * normals)
+    out[:, 3] = (
+        np.median(strand, 0) if len(strand) >= MIN_HAIR else _typical(rgb, (kind == HAIR_CLASS) & source, source)
+    )
+    face, hand = ((fill.kind == c) & source for c in (FACE_CLASS, HAND_CLASS))
+    out[:, 4] = _typical(rgb, face if face.sum() >= MIN_HAIR else hand, source)
+    return torch.as_tensor(out, dtype=photo.dtype, device=photo.device)
+
+
+def _hair(
+    fill: VertexFill,
+    photo: torch.Tensor,
+    alpha: torch.Tensor,
+    maps: BodyMaps,
+    first: ViewCameras,
+    outside: torch.Tensor,
+) -> np.ndarray:
+    """Colours [n, 3] that the photo shows around the skull, of hair or hat; none of bald heads.
+
+    Args:
+        fill, photo, maps: see :func:`vertex_colours`.
+        alpha: [1, 1, S, S] the matte without its rim.
+        first: the photo's camera.
+        outside: [N, 3] points outside the body's vertices.
+    """
+    place = first.project(outside)[0]
+    at = place[None, None, :, :2] * 2 - 1
+    face = torch.as_tensor(fill.kind != HAIR_CLASS, device=photo.device)[fill.faces[:, 0]][maps.face[:1]]
+    body = (face.to(photo) * maps.mask[:1])[None]
+    layers = torch.cat([photo, alpha], 1)
+    found = functional.grid_sample(layers, at, padding_mode="zeros", align_corners=False)[0, :, 0].T
+    hidden = functional.grid_sample(body, at, padding_mode="zeros", align_corners=False, mode="nearest")[0, 0, 0]
+    hair = fill.kind == HAIR_CLASS
+    # Beside the face, a matte's rim shows cheeks and ears.
+    upper = hair & (fill.rest[:, 1] > np.median(fill.rest[hair, 1]))
+    chosen = (found[:, 3] > 0.9) & (hidden < 0.5) & torch.as_tensor(upper, device=photo.device)
+    return found[chosen, :3].cpu().double().numpy()
+
+
+def _typical(rgb: np.ndarray, wanted: np.ndarray, any_: np.ndarray) -> np.ndarray:
+    """Median colour [3] of those ``wanted`` [N], of ``any_`` [N] where those are too few."""
+    return np.median(rgb[wanted if wanted.sum() >= MIN_HAIR else any_], 0)
 
 
 def draw_colours(colours: torch.Tensor, faces: torch.Tensor, maps: BodyMaps) -> torch.Tensor:
-    """Vertex ``colours`` [N, 3] as pictures [V, 3, S, S], zero beside the body. A face has one colour: it is small."""
+    """Vertex ``colours`` [N, C] as pictures [V, C, S, S], zero beside the body. A face has one colour: it is small."""
     return colours[faces].mean(1)[maps.face].permute(0, 3, 1, 2) * maps.mask[:, None]

@@ -14,7 +14,7 @@ from ..reconstruct.latent.views import SideViews, ViewCameras
 from .conditions import azimuths_of, conditions, label_body
 from .config import MAX_STEPS, SynthesizerConfig
 from .network import ViewUNet
-from .painter import Painter
+from .painter import Painter, draw_taste
 from .schedule import guidance_scales, guide, karras_sigmas, sample_euler
 
 Step = Callable[[float, str], None]
@@ -76,7 +76,7 @@ class Synthesizer:
             cameras: V of them, the first the photo's; the picture two units wide at the pelvis.
             body_vertices: [N, 3] of the fitted body in the cameras' world.
             decode: the codec's.
-            seed: of the noise.
+            seed: of the noise, and of what to choose where the photo leaves a choice; 0 chooses the likeliest.
             steps: 1..20; None takes the configuration's.
             step: progress; what it raises goes through, so a caller cancels by it.
 
@@ -111,4 +111,5 @@ class Synthesizer:
             lambda done: step((done + 1) / (count + 1), f"Imagining the other sides, {done + 1} of {count}"),
         )
         step(1.0, "Imagining the other sides")
-        return SideViews(latents[0], self.painter.paint(*decode(latents[0]), given.fine[0]), imagined=True)
+        painted = self.painter.paint(*decode(latents[0]), given.fine[0], draw_taste(seed).to(self.device))
+        return SideViews(latents[0], painted, imagined=True)

@@ -13,9 +13,8 @@ from ..body.model import BodyModel, load_body
 from ..reconstruct.latent import LatentConfig, LatentInput, ViewCameras
 from ..reconstruct.latent.codec import DiffusersCodec, LatentCodec
 from ..reconstruct.latent.inputs import network_input
-from ..reconstruct.latent.views import SideViews, spread_points
+from ..reconstruct.latent.views import SideViews, spread_points, without_white
 from ..rendering.triangles import vertex_normals
-from ..synthesize.painter import without_white
 from .cameras import Camera
 from .figure import TrueBody
 from .samples import Sample

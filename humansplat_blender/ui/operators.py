@@ -121,6 +121,30 @@ class HUMANSPLAT_OT_reconstruct(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class HUMANSPLAT_OT_another_back(bpy.types.Operator):
+    """Make the avatar again with the next seed: another guess at what the photo does not show. The body stays"""
+
+    bl_idname = "humansplat.another_back"
+    bl_label = "Another Back"
+    bl_options = {"REGISTER"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Needs what reconstructing needs, and a preset that guesses."""
+        if not HUMANSPLAT_OT_reconstruct.poll(context):
+            return False
+        if context.scene.humansplat.preset == "surface":
+            cls.poll_message_set("The preset Surface has but one guess: choose Lite")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Take the next seed and reconstruct."""
+        settings = context.scene.humansplat
+        settings.seed += 1
+        return bpy.ops.humansplat.reconstruct()
+
+
 class HUMANSPLAT_OT_import_avatar(bpy.types.Operator):
     """Import an avatar package: splats, body and armature"""
 
@@ -495,6 +519,7 @@ class HUMANSPLAT_OT_scene_setup(bpy.types.Operator):
 CLASSES = (
     HUMANSPLAT_OT_choose_photo,
     HUMANSPLAT_OT_reconstruct,
+    HUMANSPLAT_OT_another_back,
     HUMANSPLAT_OT_import_avatar,
     HUMANSPLAT_OT_cancel,
     HUMANSPLAT_OT_install_backend,

@@ -45,6 +45,9 @@ class HUMANSPLAT_PT_main(_SidebarPanel, bpy.types.Panel):
             row.scale_y = 1.6
             row.enabled = settings.photo is not None
             row.operator("humansplat.reconstruct", icon="OUTLINER_OB_ARMATURE")
+            again = layout.row()
+            again.enabled = settings.photo is not None
+            again.operator("humansplat.another_back", icon="FILE_REFRESH")
         if manager.failure is not None:
             draw_failure(layout, manager.failure, width)
         elif not manager.busy and (manager.message or manager.warnings):

@@ -34,7 +34,7 @@ class HumanSplatSettings(bpy.types.PropertyGroup):
     body: bpy.props.EnumProperty(items=BODIES, name="Body", description="Body type to start the fit from")
     seed: bpy.props.IntProperty(
         name="Seed",
-        description="Starts the guess about what the photo does not show. Lite guesses the mean, which hardly changes",
+        description="Which guess about what the photo does not show; 0 is the likeliest. Surface has but one",
         min=0,
     )
     person: bpy.props.IntProperty(

@@ -19,6 +19,7 @@ from PIL import Image
 
 from backend import pipeline as pipeline_module
 from backend.avatar import load_avatar
+from backend.body.fit import BodyFitter
 from backend.body.model import load_body
 from backend.errors import BackendError, Cancelled
 from backend.evaluation.mannequins import make_mannequin
@@ -224,6 +225,30 @@ def test_two_jobs_at_once_do_not_disturb_each_other(photo: Path, tmp_path: Path)
     assert [job.wait(300) for job in jobs] == [0, 0]
     load_avatar(tmp_path / "same")
     assert [p.name for p in tmp_path.iterdir()] == ["same"]
+
+
+def test_another_guess_at_the_same_photo_does_not_fit_the_body_again(
+    pipeline: Pipeline, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.forget()
+    fits = []
+    fit = BodyFitter.fit
+    monkeypatch.setattr(BodyFitter, "fit", lambda self, *given: fits.append(1) or fit(self, *given))
+    first = pipeline.reconstruct(photo, tmp_path / "a", ReconstructOptions(preset="surface"))
+    again = pipeline.reconstruct(photo, tmp_path / "b", ReconstructOptions(preset="surface", seed=1))
+    assert len(fits) == 1 and list(again.seconds) == list(first.seconds)
+    for name in ("gaussians.ply", "skin.npz", "body.npz", "input.png"):
+        assert (again.package / name).read_bytes() == (first.package / name).read_bytes(), name
+    # The same picture under another name keeps its own name; another person is another fit.
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(photo.read_bytes())
+    named = load_avatar(pipeline.reconstruct(copy, tmp_path / "c", ReconstructOptions(preset="surface")).package)
+    assert len(fits) == 1 and named.source["name"] == "copy.png"
+    pipeline.reconstruct(photo, tmp_path / "d", ReconstructOptions(preset="surface", person=1))
+    assert len(fits) == 2
+    pipeline.forget()
+    pipeline.reconstruct(photo, tmp_path / "d", ReconstructOptions(preset="surface", person=1))
+    assert len(fits) == 3
 
 
 def test_lite_with_missing_or_damaged_weights_says_so_and_gives_surface(

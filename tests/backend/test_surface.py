@@ -210,6 +210,21 @@ def test_unseen_places_take_the_nearest_like_place() -> None:
     np.testing.assert_allclose(filled, colour[[0, 1, 3]], atol=0.02)
 
 
+def test_a_hidden_cheek_is_skin_however_near_the_mouth() -> None:
+    # Half a face is seen, up to the corner of a mouth of 2 cm, which is what lies nearest to the hidden half.
+    y, x = (v.ravel() for v in np.mgrid[-0.05:0.05:41j, -0.05:0.0:21j])
+    skin, lips = np.array([0.9, 0.7, 0.6]), np.array([0.7, 0.2, 0.2])
+    source = np.stack([x, 0.6 + y, np.full_like(x, 0.1)], 1)
+    mouth = (np.abs(y) < 0.006) & (x > -0.02)
+    kind, sure = np.full(len(x), FACE_CLASS), np.ones(len(x))
+    target = np.array([[0.002, 0.6, 0.1], [0.05, 0.6, 0.07]])
+    rgb = np.where(mouth[:, None], lips, skin)
+    aside = np.array([0.2, 0, 0])  # so that no mirrored half serves
+    near, far = fill_unseen(source + aside, kind, rgb, sure, target + aside, kind[:2])
+    assert np.abs(near - lips).max() < 0.05  # the lips go on a little
+    assert np.abs(far - skin).max() < 0.02
+
+
 def test_contributions_render_as_the_reference_does() -> None:
     rng = np.random.default_rng(3)
     count, size, focal = 150, 48, 60.0

@@ -20,10 +20,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from backend.body.model import load_body
 from backend.errors import BackendError
-from backend.reconstruct.colours import HAIR_CLASS, HAND_CLASS
+from backend.reconstruct.colours import FACE_CLASS, HAIR_CLASS, HAND_CLASS
 from backend.reconstruct.latent.codec import LatentCodec
 from backend.reconstruct.latent.stage import orbit_views, read_network
-from backend.reconstruct.latent.views import ViewCameras, draw_body
+from backend.reconstruct.latent.views import ViewCameras, draw_body, without_white
 from backend.rendering.triangles import vertex_normals
 from backend.synthesize import (
     CONFIGS,
@@ -47,9 +47,9 @@ from backend.synthesize.conditions import (
     spread_out,
     vertex_parts,
 )
-from backend.synthesize.fill import draw_colours, vertex_colours
+from backend.synthesize.fill import PALETTE, draw_colours, vertex_colours
 from backend.synthesize.memory import GIGABYTE, choose_mode
-from backend.synthesize.painter import Painter, without_white
+from backend.synthesize.painter import Painter, draw_taste
 from backend.synthesize.schedule import (
     guidance_scales,
     guide,
@@ -297,9 +297,11 @@ def test_hidden_vertices_take_the_colours_of_their_kind(
     normals = vertex_normals(vertices, faces)
     fine = draw_body(vertices, normals, faces, cameras, 256)
     photo = spread_out(draw_colours(true, faces, fine)[:1], fine.mask[:1, None])
-    alpha = torch.nn.functional.max_pool2d(fine.mask[:1, None], 7, 1, 3)  # hair and clothes stand off the body
+    alpha = torch.nn.functional.max_pool2d(fine.mask[:1, None], 11, 1, 5)  # hair and clothes stand off the body
     maps = draw_body(vertices, normals, faces, cameras, 128)
-    found = vertex_colours(labels.fill, photo, alpha, maps, cameras, vertices, normals)
+    offered = vertex_colours(labels.fill, photo, alpha, maps, cameras, vertices, normals)
+    assert offered.shape == (len(vertices), len(PALETTE), 3)
+    found = offered[:, PALETTE.index("filled")]
     away = normals @ cameras.world_to_camera[0, 2, :3] > 0.2
     for kind in (HAIR_CLASS, HAND_CLASS, 2.0, 6.0):  # 2 and 6: trunk with arms, thighs
         hidden = away & torch.as_tensor(labels.fill.kind == kind)
@@ -307,8 +309,45 @@ def test_hidden_vertices_take_the_colours_of_their_kind(
         # Seams between kinds blur a little; behind, no face shows through the hair.
         like = torch.cdist(found[hidden], palette).argmin(1)
         assert (like == int(np.searchsorted(kinds, kind))).float().mean() > 0.9, kind
+    # Hair stands off the head.
+    hair, face = (int(np.searchsorted(kinds, kind)) for kind in (HAIR_CLASS, FACE_CLASS))
+    photo = torch.where(fine.mask[:1, None] > 0, photo, palette[hair][None, :, None, None])
+    offered = vertex_colours(labels.fill, photo, alpha, maps, cameras, vertices, normals)
+    for name, number in (("hair", hair), ("skin", face)):
+        said = offered[:, PALETTE.index(name)]
+        assert (said == said[0]).all() and (said[0] - palette[number]).abs().max() < 0.1, name
     blank = vertex_colours(labels.fill, photo, torch.zeros_like(alpha), maps, cameras, vertices, normals)
     assert (blank == 0.5).all()
+
+
+def test_rings_around_trunk_and_limbs_leave_out_badges_and_mix_stripes(
+    person: tuple[torch.Tensor, torch.Tensor, BodyLabels, ViewCameras],
+) -> None:
+    vertices, faces, labels, cameras = person
+    rest = torch.as_tensor(labels.fill.rest, dtype=torch.float32)
+    red, grey = torch.tensor([0.9, 0.1, 0.1]), torch.tensor([0.5, 0.5, 0.5])
+    shirt = torch.where((rest[:, 1:2] > 0.25).expand(-1, 3), red, grey)  # grey below, red above
+    badge = (rest[:, :2] - torch.tensor([0.06, 0.33])).norm(dim=1) < 0.035
+    painted = torch.where(badge[:, None], torch.ones(3), shirt)
+    normals = vertex_normals(vertices, faces)
+    fine = draw_body(vertices, normals, faces, cameras, 256)
+    photo = spread_out(draw_colours(painted, faces, fine)[:1], fine.mask[:1, None])
+    alpha = torch.nn.functional.max_pool2d(fine.mask[:1, None], 7, 1, 3)
+    maps = draw_body(vertices, normals, faces, cameras, 128)
+    offered = vertex_colours(labels.fill, photo, alpha, maps, cameras, vertices, normals)
+    filled, median, mean = (offered[:, PALETTE.index(name)] for name in ("filled", "median", "mean"))
+    away = normals @ cameras.world_to_camera[0, 2, :3] > 0.2
+    trunk = torch.as_tensor(labels.fill.kind == 2.0) & (rest[:, 0].abs() < 0.12)
+    behind = away & trunk & ((rest[:, :2] - torch.tensor([0.06, 0.33])).norm(dim=1) < 0.03)
+    assert behind.sum() > 5
+    # The nearest place is the badge, half mixed with shirt; the ring's median is the shirt.
+    assert ((filled[behind] - red).norm(dim=1) > 0.3).all()
+    assert (median[behind] - red).abs().max() < 0.05
+    assert (((mean[behind] - red).norm(dim=1) > 0.03) & ((mean[behind] - 1).norm(dim=1) > 0.3)).all()
+    # The seam runs around the trunk at its height.
+    for low, high, colour in ((0.12, 0.2, grey), (0.36, 0.42, red)):
+        band = away & trunk & (rest[:, 1] > low) & (rest[:, 1] < high)
+        assert band.sum() > 20 and (median[band] - colour).abs().mean() < 0.05
 
 
 def test_azimuths_of_cameras(person: tuple[torch.Tensor, torch.Tensor, BodyLabels, ViewCameras]) -> None:
@@ -329,7 +368,7 @@ def test_conditions_are_laid_out_as_said(
     told, fine = both.coarse[0], both.fine[0]
     assert told.shape == (4, CONDITION_CHANNELS, 8, 8) == (4, 24, 8, 8)
     # The fine maps are those that the coarse ones are means of.
-    assert fine.shape == (4, 9, 32, 32)
+    assert fine.shape == (4, 6 + 3 * len(PALETTE), 32, 32) == (4, 21, 32, 32)
     means = torch.nn.functional.avg_pool2d(fine, 4)
     for channels, name in ((means[:, :3], "normal"), (means[:, 4:5], "mask")):
         assert torch.allclose(channels, told[:, channel_slice(name)], atol=1e-5)
@@ -517,28 +556,57 @@ def test_imperfect_latents_are_clean_where_there_is_no_noise(example: Example) -
     assert (far - example.latents).abs().mean() > (near - example.latents).abs().mean()
 
 
-def test_painting_begins_with_photo_filled_and_decoded_colours_and_is_learnt(example: Example) -> None:
+def test_painting_begins_with_the_mean_of_what_is_offered_and_is_learnt(example: Example) -> None:
     torch.manual_seed(0)
     painter = Painter(8)
     fine = example.given.fine[0]
     rgb, alpha = torch.rand(4, 3, 64, 64), torch.ones(4, 64, 64)
     with torch.no_grad():
-        painted = painter(rgb, alpha, fine)
-    mask, filled, seen = fine[:, 4], 0.5 + 0.5 * fine[:, 5:8], fine[:, 8:9]
-    assert torch.equal(painted[:, 3] > 0, mask > 0.5)
-    means = torch.nn.functional.avg_pool2d(rgb, 2)
-    hidden = torch.where(mask[:, None] > 0, 0.5 * (filled + means), means)
-    assert torch.allclose(painted[:, :3], torch.where(seen > 0, filled, hidden), atol=1e-5)
+        painted, shade = painter(rgb, alpha, fine)
+    mask, seen = fine[:, 4], fine[:, -1:]
+    assert torch.equal(painted[:, 3] > 0, mask > 0.5) and (shade == 1).all()
+    colours = (0.5 + 0.5 * fine[:, 5:-1].unflatten(1, (len(PALETTE), 3))).unbind(1)
+    shown = (seen > 0).expand_as(colours[0])
+    assert torch.allclose(painted[:, :3][~shown], torch.stack(colours).mean(0)[~shown], atol=1e-5)
+    # What the photo shows hardly mixes with anything.
+    assert (painted[:, :3] - colours[0])[shown].abs().max() < 0.1
     before = float(picture_loss(painted[None], example.pictures))
     optimiser = torch.optim.Adam(painter.parameters(), 3e-3)
     for _ in range(80):
-        loss = picture_loss(painter(rgb, alpha, fine)[None], example.pictures)
+        painted, shade = painter(rgb, alpha, fine)
+        loss = picture_loss(torch.cat([painted[:, :3] * shade, painted[:, 3:]], 1)[None], example.pictures)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert float(loss.detach()) < 0.5 * before
+    assert float(loss.detach()) < 0.6 * before
     out = painter.paint(rgb, alpha, fine)
     assert out.shape == (4, 4, 32, 32) and 0 <= out.min() <= out.max() <= 1
+
+
+def test_painted_colours_are_those_that_the_photo_offers(example: Example) -> None:
+    torch.manual_seed(0)
+    painter = Painter(8)
+    torch.nn.init.normal_(painter.leave.weight[: len(PALETTE)])  # the light stays as it is
+    fine = example.given.fine[0].clone()
+    fine[:, 5:-1] = fine[:, 5:-1].clamp(-0.5, 0.25)
+    out = painter.paint(torch.rand(4, 3, 64, 64), torch.ones(4, 64, 64), fine)[:, :3]
+    offered = (0.5 + 0.5 * fine[:, 5:-1]).unflatten(1, (len(PALETTE), 3))
+    assert (out >= offered.amin(1) - 1e-5).all() and (out <= offered.amax(1) + 1e-5).all()
+    # Chosen rather than mixed: most pixels are close to one of them.
+    assert ((out[:, None] - offered).norm(dim=2).amin(1) < 0.02).float().mean() > 0.5
+
+
+def test_seeds_like_different_colours_and_leave_what_is_seen(example: Example) -> None:
+    assert not draw_taste(0).any() and torch.equal(draw_taste(3), draw_taste(3))
+    assert (draw_taste(3) - draw_taste(4)).abs().max() > 0.3
+    torch.manual_seed(0)
+    painter, fine = Painter(8), example.given.fine[0]
+    rgb, alpha = torch.rand(4, 3, 64, 64), torch.ones(4, 64, 64)
+    first, other = (painter.paint(rgb, alpha, fine, draw_taste(seed)) for seed in (0, 3))
+    seen, hidden = (fine[:, -1] == 1), (fine[:, -1] == 0) & (fine[:, 4] == 1)
+    change = (first - other)[:, :3].abs().amax(1)
+    assert change[seen].max() == 0 and change[hidden].mean() > 0.01
+    assert torch.equal(first[:, 3], other[:, 3])
 
 
 def test_colours_are_freed_from_the_white() -> None:

@@ -73,6 +73,23 @@ def test_import_sets_up_the_scene_and_says_so(addon: SimpleNamespace) -> None:
     assert scene.view_settings.view_transform == "Filmic"
 
 
+def test_another_back_takes_the_next_seed(addon: SimpleNamespace) -> None:
+    settings = bpy.context.scene.humansplat
+    settings.photo = bpy.data.images.load(addon.photo("photo"))
+    settings.seed = 4
+    assert bpy.ops.humansplat.another_back() == {"FINISHED"}
+    assert settings.seed == 5
+    made = [addon.runtime.results().results[0].folder]
+    for seed in (5, 4):
+        bpy.ops.humansplat.reconstruct(seed=seed)
+        made.append(addon.runtime.results().results[0].folder)
+    ours, same, other = ((folder / "gaussians.ply").read_bytes() for folder in made)
+    assert ours == same != other
+    settings.preset = "surface"
+    assert not bpy.ops.humansplat.another_back.poll()
+    settings.preset = "lite"
+
+
 def test_list_selects_and_poses(addon: SimpleNamespace) -> None:
     bpy.ops.humansplat.reconstruct(filepath=addon.photo("photo"))
     armature = bpy.context.object

@@ -25,6 +25,8 @@ from ..types import Reconstruction, SurfaceMesh
 
 _TRUST = 0.8
 """How far imagined colours count against what the surface alone would guess: the mean of two guesses beats either."""
+_ANY = 0.2
+"""How far the photo must show a splat for its colour to stay: else the photo's own view would suffer."""
 _BEHIND = 0.02
 """Metres behind the first surface at which a point still counts as seen."""
 _SURE_COVERAGE = (0.8, 1.0)
@@ -66,7 +68,7 @@ def anchor(base: Reconstruction, viewed: ViewedPerson) -> Reconstruction:
         total += weight
         mixed += weight[:, None] * found[:, :3]
     said = mixed / np.maximum(total, 1e-6)[:, None] + _pattern(base)
-    share = ((1 - base.seen) * _TRUST * (total / _ENOUGH).clip(0, 1))[:, None]
+    share = ((1 - base.seen / _ANY).clip(0, 1) * _TRUST * (total / _ENOUGH).clip(0, 1))[:, None]
     return replace(base, rgb=((1 - share) * base.rgb + share * said).clip(0, 1))
 
 

@@ -51,6 +51,15 @@ class ViewCameras:
         return -torch.einsum("vij,vi->vj", rotation, shift), directions
 
 
+_FAINT = 0.2
+"""Coverage below which a colour is not freed from the white any further."""
+
+
+def without_white(rgb: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+    """Colours [N, 3, ...] of what covers white by ``alpha`` [N, 1, ...] such that ``rgb`` is seen."""
+    return ((rgb - 1) / alpha.clamp(min=_FAINT) + 1).clamp(0, 1)
+
+
 @dataclass(frozen=True)
 class SideViews:
     """The person from V sides, the photo's own first, which completes the photo.
