@@ -53,8 +53,6 @@ def read_codec(arguments: argparse.Namespace, device: str) -> LatentCodec | Diff
 
 _UNSEEN = 4.0
 """How much more often views that did not go in are rendered than those that did."""
-_SYNTHESIZED = 0.3
-"""Share of the people whose other views are synthesized, where there is a synthesizer."""
 _CLEAN = 0.4
 """Share of the photos that are taken as they are, without augmentation."""
 
@@ -69,7 +67,7 @@ class Trainer:
         codec: frozen.
         device: of all.
         render_size: pixels a side of renders that losses compare.
-        synthesizer, painter: frozen; with them a share of ``_SYNTHESIZED`` of the people come with their views.
+        synthesizer, painter: frozen; with them a share :attr:`synthesized` of the people come with their views.
     """
 
     def __init__(
@@ -86,12 +84,13 @@ class Trainer:
     ) -> None:
         self.config, self.weights, self.network, self.bare, self.codec = config, weights, network, bare, codec
         self.render_size, self.synthesizer, self.painter = render_size, synthesizer, painter
+        self.synthesized = 0.3
         self.bodies = {name: body_model(name, device) for name in ("neutral", "female", "male", "child")}
 
     def _input(self, sample: Sample, body: str, rng: np.random.Generator | None = None) -> tuple[LatentInput, Frame]:
         """What the network takes of ``sample``; ``body``: "true", "estimated" or "none"."""
         given, others = sample.body if body == "true" else None, None
-        if self.synthesizer is not None and rng is not None and rng.random() < _SYNTHESIZED:
+        if self.synthesizer is not None and rng is not None and rng.random() < self.synthesized:
             config = self.synthesizer.config
             example = lite_example(sample, config, self.codec, self.bodies, None, given)
             generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
@@ -215,6 +214,8 @@ def main() -> None:
         metavar="FOLDER",
         help="lite: of synthesizer and painter, whose views it learns from",
     )
+    parser.add_argument("--synthesized", type=float, default=0.3, help="share of the people whose sides are its views")
+    parser.add_argument("--true-share", type=float, default=0.3, help="share of the people whose true body is given")
     parser.add_argument("--minutes", type=float, default=60.0, help="of this sitting")
     parser.add_argument("--steps", type=int, default=30000, help="in all; the learning rate falls to zero there")
     parser.add_argument("--batch", type=int, default=1, help="people a step")
@@ -262,6 +263,7 @@ def main() -> None:
         synthesizer = read_frozen(ViewUNet(SYNTHESIZERS["lite"]()), arguments.synthesizer / WEIGHTS, device)
         painter = read_frozen(Painter(), arguments.synthesizer / PAINTER, device)
     trainer = Trainer(config, weights, network, bare, codec, device, arguments.render_size, synthesizer, painter)
+    trainer.synthesized = arguments.synthesized
     rng = np.random.default_rng([run.step, rank])
     estimate = None if arguments.estimate == "none" else arguments.estimate
     others = 1 if arguments.smoke else 4
@@ -280,7 +282,7 @@ def main() -> None:
             owed -= 1
         rate = arguments.rate * falling_rate(run.step, arguments.steps, 100)
         renders = arguments.renders if run.step >= arguments.render_from * arguments.steps else 0
-        terms = learn(run, trainer, pool, rng, rate, renders, batch=arguments.batch, backward=backward)
+        terms = learn(run, trainer, pool, rng, rate, renders, arguments.true_share, arguments.batch, backward)
         if rank == 0 and (run.step % 20 == 0 or run.step == arguments.steps):
             print(run.log(**terms, people=pool.made), flush=True)
         if rank == 0 and time.monotonic() - last > 600:
