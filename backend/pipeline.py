@@ -226,7 +226,10 @@ class Pipeline:
             report.step("prepare", 0.2, "Loading the networks")
             self.load(options.body)
             report.step("prepare", 0.4, "Finding the person")
-            photo = prepare(photo_file, self.networks(), options.person) if last is None else last.photo
+            if last is None:
+                photo = prepare(photo_file, self.networks(), options.person, report.check)
+            else:
+                photo = last.photo
             photo = replace(photo, name=photo_file.name)
         body, fitter, preset = self._bodies[options.body]
         with timed("body", "Fitting the body"):

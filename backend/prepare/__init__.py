@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -111,18 +112,22 @@ def _warnings(people: int, person: int | None, pose: PoseLandmarks, shape: tuple
     return messages
 
 
-def prepare(photo: Photo, networks: BlazePose, person: int | None = None) -> PreparedPhoto:
+def prepare(
+    photo: Photo, networks: BlazePose, person: int | None = None, check: Callable[[], None] = lambda: None
+) -> PreparedPhoto:
     """Find the person, cut the matte, crop to a square.
 
     Args:
         photo: from :func:`load_photo`.
         networks: loaded once by the caller.
         person: 1 is the largest person in the picture; None takes that one and says so if there are others.
+        check: called between the steps; may raise to stop.
 
     Raises:
         BackendError: kinds ``no_person``, ``person_index``, ``image_too_small``.
     """
     people = find_people(networks, photo.rgb)
+    check()
     pose = _choose(people, person)
     height, width = photo.rgb.shape[:2]
     mask = pose.mask if photo.alpha is None else photo.alpha * (cv2.blur(pose.mask, (9, 9)) > 0.02)
@@ -144,13 +149,15 @@ def prepare(photo: Photo, networks: BlazePose, person: int | None = None) -> Pre
     inside = inside > 0.5
     alpha = soft if photo.alpha is not None else refine_matte(rgb, soft, inside)
     alpha = alpha * inside
+    check()
     # The region holds the whole body, also what the frame cuts: the camera's distance follows the body, not the crop.
     extent = max(side, 0.8 * pose.region[2])
     near = pose.region[:2] - origin
     region = (float(near[0] * scale), float(near[1] * scale), pose.region[2] * scale, pose.region[3])
     cropped = replace(pose, image=(pose.image - origin) * scale, region=region)
-    cropped = look_again(networks, rgb, alpha, cropped)
+    cropped = look_again(networks, rgb, alpha, cropped, check)
     pose = replace(pose, image=cropped.image / scale + origin, visibility=cropped.visibility)
+    check()
     hands = _hands(networks, photo.rgb, pose)
     return PreparedPhoto(
         rgb=rgb,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
@@ -83,7 +84,13 @@ def find_people(networks: BlazePose, rgb: np.ndarray) -> list[PoseLandmarks]:
     return sorted(people, key=lambda person: -person.region[2])
 
 
-def look_again(networks: BlazePose, rgb: np.ndarray, alpha: np.ndarray, pose: PoseLandmarks) -> PoseLandmarks:
+def look_again(
+    networks: BlazePose,
+    rgb: np.ndarray,
+    alpha: np.ndarray,
+    pose: PoseLandmarks,
+    check: Callable[[], None] = lambda: None,
+) -> PoseLandmarks:
     """The landmarks on which several looks agree: the first one, one in the mirror, and both before a faded background.
 
     One look may take a shelf behind the person for a hand. The median of four does not.
@@ -93,6 +100,7 @@ def look_again(networks: BlazePose, rgb: np.ndarray, alpha: np.ndarray, pose: Po
         rgb: uint8 [S, S, 3] crop.
         alpha: [S, S] matte.
         pose: of the first look, in pixels of the crop.
+        check: called between the looks; may raise to stop.
 
     Returns:
         ``pose`` with medians of places and means of visibilities; ``world`` as the lifter says.
@@ -101,7 +109,10 @@ def look_again(networks: BlazePose, rgb: np.ndarray, alpha: np.ndarray, pose: Po
     near = cv2.GaussianBlur(cv2.dilate(alpha.astype(np.float32), np.ones((reach, reach))), (0, 0), 0.4 * reach)
     kept = 1 - _FADED * (1 - near[..., None])
     faded = (rgb * kept + 128 * (1 - kept)).clip(0, 255).astype(np.uint8)
-    looks = [pose, _mirrored_look(networks, rgb, pose), networks.landmarks(faded, pose.detection(), passes=1)]
+    looks = [pose, _mirrored_look(networks, rgb, pose)]
+    check()
+    looks.append(networks.landmarks(faded, pose.detection(), passes=1))
+    check()
     looks.append(_mirrored_look(networks, faded, pose))
     world = [networks.lifter.lift(look.image, look.visibility, look.world) for look in looks]
     return replace(

@@ -220,3 +220,15 @@ def test_landmarks_lead_back_to_their_region(networks: BlazePose) -> None:
     again = networks.landmarks(_mannequin(roll=25.0).rgb, found.detection(), passes=1)
     assert np.allclose(again.region, found.region, atol=1e-6)
     assert np.allclose(again.image, found.image, atol=1e-3)
+
+
+def test_preparing_can_be_stopped_between_its_steps(networks: BlazePose) -> None:
+    calls: list[int] = []
+    prepared = prepare(_photo(_mannequin().rgb), networks, None, lambda: calls.append(1))
+    assert len(calls) >= 5 and prepared.person_count == 1
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(_photo(_mannequin().rgb), networks, None, stop)
