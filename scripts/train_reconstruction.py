@@ -53,6 +53,9 @@ def read_codec(arguments: argparse.Namespace, device: str) -> LatentCodec | Diff
 
 _UNSEEN = 4.0
 """How much more often views that did not go in are rendered than those that did."""
+_SYNTHESIZED, _TRUE = 0.3, 0.3
+"""Shares, unless told: of the people whose other views are synthesized, where there is a synthesizer, and of those
+whose true body is given."""
 _CLEAN = 0.4
 """Share of the photos that are taken as they are, without augmentation."""
 
@@ -67,7 +70,7 @@ class Trainer:
         codec: frozen.
         device: of all.
         render_size: pixels a side of renders that losses compare.
-        synthesizer, painter: frozen; with them a share :attr:`synthesized` of the people come with their views.
+        synthesizer, painter: frozen; with them a share ``synthesized`` of people come with their views.
     """
 
     def __init__(
@@ -81,10 +84,11 @@ class Trainer:
         render_size: int,
         synthesizer: ViewUNet | None = None,
         painter: Painter | None = None,
+        synthesized: float = _SYNTHESIZED,
     ) -> None:
         self.config, self.weights, self.network, self.bare, self.codec = config, weights, network, bare, codec
         self.render_size, self.synthesizer, self.painter = render_size, synthesizer, painter
-        self.synthesized = 0.3
+        self.synthesized = synthesized
         self.bodies = {name: body_model(name, device) for name in ("neutral", "female", "male", "child")}
 
     def _input(self, sample: Sample, body: str, rng: np.random.Generator | None = None) -> tuple[LatentInput, Frame]:
@@ -167,7 +171,7 @@ def learn(
     rng: np.random.Generator,
     rate: float,
     renders: int,
-    true_share: float | None = 0.3,
+    true_share: float | None = _TRUE,
     batch: int = 1,
     backward: Callable[[torch.Tensor], None] = torch.Tensor.backward,
 ) -> dict[str, float]:
@@ -214,8 +218,10 @@ def main() -> None:
         metavar="FOLDER",
         help="lite: of synthesizer and painter, whose views it learns from",
     )
-    parser.add_argument("--synthesized", type=float, default=0.3, help="share of the people whose sides are its views")
-    parser.add_argument("--true-share", type=float, default=0.3, help="share of the people whose true body is given")
+    parser.add_argument(
+        "--synthesized", type=float, default=_SYNTHESIZED, help="share of the people whose sides are its views"
+    )
+    parser.add_argument("--true-share", type=float, default=_TRUE, help="share of the people whose true body is given")
     parser.add_argument("--minutes", type=float, default=60.0, help="of this sitting")
     parser.add_argument("--steps", type=int, default=30000, help="in all; the learning rate falls to zero there")
     parser.add_argument("--batch", type=int, default=1, help="people a step")
@@ -262,8 +268,18 @@ def main() -> None:
     if arguments.synthesizer:
         synthesizer = read_frozen(ViewUNet(SYNTHESIZERS["lite"]()), arguments.synthesizer / WEIGHTS, device)
         painter = read_frozen(Painter(), arguments.synthesizer / PAINTER, device)
-    trainer = Trainer(config, weights, network, bare, codec, device, arguments.render_size, synthesizer, painter)
-    trainer.synthesized = arguments.synthesized
+    trainer = Trainer(
+        config,
+        weights,
+        network,
+        bare,
+        codec,
+        device,
+        arguments.render_size,
+        synthesizer,
+        painter,
+        arguments.synthesized,
+    )
     rng = np.random.default_rng([run.step, rank])
     estimate = None if arguments.estimate == "none" else arguments.estimate
     others = 1 if arguments.smoke else 4
