@@ -7,6 +7,17 @@ import numpy as np
 
 _GRABCUT_SIDE = 512
 _GRABCUT_ITERATIONS = 4
+_CLEAR = 0.04
+"""Picture sides around the network's mask that may still be person."""
+_BACKDROP_SAMPLES = 20000
+_PLAIN_SPREAD, _PLAIN_SHARE = 0.02, 0.93
+"""A background is plain whose colours stray this little from a smooth field, in this share of its pixels."""
+_STANDS_OUT = 0.07
+"""Distance of colours, in 0..1, from which something is not the background."""
+_DARKEST_SHADOW = 0.45
+"""Share of a background's light that a shadow leaves."""
+_LARGEST_THING = 0.35
+"""Area of one thing that is carried, in shares of the person's."""
 
 
 def _guided_filter(guide: np.ndarray, mask: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
@@ -31,12 +42,76 @@ def _keep_main_parts(alpha: np.ndarray, seed: np.ndarray) -> np.ndarray:
     return alpha * keep[labels]
 
 
+def _backdrop(rgb: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float] | None:
+    """What a plain background would look like behind the person too, and how far it strays; None if it is not plain.
+
+    Args:
+        rgb: float32 [S, S, 3] in 0..1.
+        known: bool [S, S], surely background.
+    """
+    size = len(rgb)
+    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
+    basis = np.stack([x**i * y**j for i in range(4) for j in range(4 - i)], -1)
+    rows, columns = np.nonzero(known)
+    chosen = np.random.default_rng(0).permutation(len(rows))[:_BACKDROP_SAMPLES]
+    some, colours = basis[rows[chosen], columns[chosen]], rgb[rows[chosen], columns[chosen]]
+    weight = np.ones(len(some), np.float32)
+    for _ in range(5):
+        root = np.sqrt(weight)[:, None]
+        coefficients = np.linalg.lstsq(root * some, root * colours, rcond=None)[0]
+        away = np.linalg.norm(colours - some @ coefficients, axis=1)
+        spread = max(1.5 * float(np.median(away)), 0.5 / 255)
+        weight = 1 / (1 + (away / (2 * spread)) ** 2) ** 2
+    if spread > _PLAIN_SPREAD or (away < 4 * spread + 0.02).mean() < _PLAIN_SHARE:
+        return None
+    return basis @ coefficients, spread
+
+
+def _carried(rgb: np.ndarray, soft: np.ndarray, person: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Bool [S, S]: what hangs together with the ``person`` and stands out from a plain background, such as a bag.
+
+    The pose network's mask leaves out what people carry, and the ends of hair and skirts. Before a plain background
+    one sees where they end. Shadows, which darken the background without tinting it, are left out.
+
+    Args:
+        rgb: uint8 [S, S, 3].
+        soft: [S, S] the network's mask.
+        person: bool [S, S], what counts as person so far.
+        inside: bool [S, S] where the picture is known.
+    """
+    nothing, size = np.zeros_like(person), len(rgb)
+    reach = 2 * round(_CLEAR * size) + 1
+    known = inside & (cv2.dilate((soft > 0.1).astype(np.uint8), np.ones((reach, reach))) == 0)
+    if known.sum() < 0.05 * known.size or not person.any():
+        return nothing
+    colours = rgb.astype(np.float32) / 255
+    found = _backdrop(colours, known)
+    if found is None:
+        return nothing
+    wall, spread = found
+    limit = max(6 * spread, _STANDS_OUT)
+    shade = (colours * wall).sum(-1) / np.maximum((wall * wall).sum(-1), 1e-6)
+    tinted = np.linalg.norm(colours - shade[..., None] * wall, axis=-1) > limit
+    other = (np.linalg.norm(colours - wall, axis=-1) > limit) & (tinted | (shade < _DARKEST_SHADOW) | (shade > 1.02))
+    other = cv2.morphologyEx((other & inside).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
+    count, labels = cv2.connectedComponents((other & ~person).astype(np.uint8), connectivity=4)
+    touching = cv2.dilate(person.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    area = np.bincount(labels.ravel(), minlength=count)
+    edge = np.zeros_like(person)
+    edge[[0, -1]], edge[:, [0, -1]] = True, True
+    edge |= cv2.dilate((~inside).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    keep = (np.bincount(labels[touching], minlength=count) > 0) & (area < _LARGEST_THING * person.sum())
+    keep &= np.bincount(labels[edge], minlength=count) == 0  # what goes on beyond the picture is furniture
+    keep[0] = False
+    return keep[labels]
+
+
 def refine_matte(rgb: np.ndarray, soft: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Sharpen a soft mask along the picture's own edges.
 
-    GrabCut decides within the mask's uncertain band only, seeded by what the network is sure of; a guided filter then
-    gives the cut soft, sub-pixel edges. Where the cut disagrees with the network too much (clutter, darkness), the
-    network's mask is kept.
+    GrabCut decides within the mask's uncertain band only, seeded by what the network is sure of. Where the cut
+    disagrees with the network too much (clutter, darkness), the network's mask is kept. Before a plain background what
+    the person carries is added. A guided filter then gives the cut soft, sub-pixel edges.
 
     Args:
         rgb: uint8 [S, S, 3].
@@ -68,6 +143,8 @@ def refine_matte(rgb: np.ndarray, soft: np.ndarray, inside: np.ndarray) -> np.nd
             kernel = np.ones((3, 3), np.uint8)
             opened = cv2.morphologyEx(cut.astype(np.uint8), cv2.MORPH_OPEN, kernel)
             binary = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, kernel) > 0
+    there = cv2.resize(inside.astype(np.uint8), (_GRABCUT_SIDE, _GRABCUT_SIDE), interpolation=cv2.INTER_NEAREST) > 0
+    binary = binary | _carried(small_rgb, small, binary, there)
     mask = cv2.resize(binary.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR)
     mask = cv2.GaussianBlur(mask, (0, 0), 0.75 / factor)
     guide = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
