@@ -39,6 +39,11 @@ _STAGES = {"prepare": 1.0, "body": 1.5, "reconstruct": 4.0, "bind": 0.3, "save":
 _LATENT_STAGES = {
     "prepare": 1.0, "body": 1.5, "surface": 4.0, "synthesize": 4.0, "reconstruct": 2.0, "bind": 0.5, "save": 2.0
 }  # fmt: skip
+_GIVEN_STAGES = {
+    "prepare": 1.0, "body": 1.5, "surface": 4.0, "synthesize": 1.0, "refit": 4.0, "reconstruct": 2.0, "bind": 0.5,
+    "save": 2.0
+}  # fmt: skip
+"""Where other views are given."""
 _CAMERA_TO_WORLD = np.diag([1.0, -1.0, -1.0])
 """OpenCV axes (y down, z away) to the avatar's (y up, z towards the camera): half a turn about x."""
 
@@ -208,7 +213,8 @@ class Pipeline:
             )
         chosen = self._chosen(options, views)
         networks = chosen.networks
-        report = Reporter(_STAGES if networks is None else _LATENT_STAGES, progress, cancelled)
+        given = _GIVEN_STAGES if views is not None else _LATENT_STAGES
+        report = Reporter(_STAGES if networks is None else given, progress, cancelled)
         seconds: dict[str, float] = {}
 
         @contextmanager
@@ -244,6 +250,11 @@ class Pipeline:
             with timed("synthesize", "Imagining the other sides"):
                 orbit = networks.orbit(fit, photo, reconstruction)
                 side_views = chosen.views(orbit, lambda fraction, text: report.step("synthesize", fraction, text))
+            if views is not None and not side_views.imagined:
+                with timed("refit", "Fitting the body to all views"):
+                    seen = networks.look(orbit, side_views, fit, self.networks())
+                    fit = fitter.refine(fit, photo, seen, report.check)
+                    orbit = networks.refitted(orbit, fit, preset.reconstruct(fit, photo))
             with timed("reconstruct", "Reconstructing"):
                 reconstruction = networks.reconstruct(
                     orbit, side_views, lambda fraction, text: report.step("reconstruct", fraction, text)

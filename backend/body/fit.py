@@ -8,18 +8,18 @@ Camera space throughout: OpenCV axes (x right, y down, z forward), metres.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import ndimage
-from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from ..prepare import PreparedPhoto
 from .differential import BETAS, POSE, SCALE, TRANSLATION, UNKNOWNS, Points, PosedSkeleton, Skeleton
 from .landmarks import HAND_LANDMARKS, JOINT_EVIDENCE, LANDMARK_OFFSETS, POSE_LANDMARKS
+from .look import BODY_INDICES, NAMES, Look, Term, View
 from .model import JOINT_COUNT, JOINT_INDEX, JOINT_NAMES, BodyModel
 from .priors import joint_limits, relaxed_pose, stiffness
 
@@ -78,48 +78,12 @@ class BodyFit:
 
 _STANDING = 0.5
 """Weight of the hints that make cut people stand; that of a landmark that is surely seen is 1."""
-_BEYOND = 0.03
-"""Crop sides outside the crop over which landmarks lose their credit; from there on they have none."""
 
 
 def _rotation_onto(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Rotation [3, 3] that best turns centred points onto others (Kabsch)."""
     rotation, _ = Rotation.align_vectors(target - target.mean(0), source - source.mean(0))
     return rotation.as_matrix()
-
-
-@dataclass(frozen=True)
-class _Term:
-    """Part of the loss: sum of ``weight * rho(|residual|^2)`` over rows.
-
-    ``rho(x)`` is x, or Geman and McClure's ``s x / (x + s)`` with ``s = spread ** 2``, which gives up on outliers.
-
-    Attributes:
-        residual: [n, d].
-        derivative: [n, d, 86].
-        weight: [n] or one number.
-        spread: robust scale in the residual's unit, or None.
-    """
-
-    residual: np.ndarray
-    derivative: np.ndarray
-    weight: np.ndarray | float
-    spread: float | None = None
-
-    def cost(self) -> float:
-        square = (self.residual**2).sum(1)
-        if self.spread is not None:
-            square = self.spread**2 * square / (square + self.spread**2)
-        return float((self.weight * square).sum())
-
-    def normal_equations(self) -> tuple[np.ndarray, np.ndarray]:
-        """Matrix [86, 86] and gradient [86] of the reweighted least squares problem."""
-        weight = np.broadcast_to(np.asarray(self.weight, float), len(self.residual))
-        if self.spread is not None:
-            weight = weight * (self.spread**2 / ((self.residual**2).sum(1) + self.spread**2)) ** 2
-        rows = torch.from_numpy(self.derivative.reshape(-1, UNKNOWNS))
-        weighted = torch.from_numpy((self.derivative * weight[:, None, None]).reshape(-1, UNKNOWNS)).T
-        return (weighted @ rows).numpy(), (weighted @ torch.from_numpy(self.residual.reshape(-1))).numpy()
 
 
 class BodyFitter:
@@ -162,65 +126,63 @@ class BodyFitter:
 
     def fit(self, photo: PreparedPhoto, check: Callable[[], None] | None = None) -> BodyFit:
         """Fit to ``photo``; ``check`` is called at every iteration and may raise to stop the fit."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # the matrices are small: a second thread only costs
-        try:
-            return _Problem(self, photo, check or (lambda: None)).solve()
-        finally:
-            torch.set_num_threads(threads)
+        with _one_thread():
+            return _Problem(self, photo, (), check).solve()
+
+    def refine(
+        self, fit: BodyFit, photo: PreparedPhoto, views: Sequence[View], check: Callable[[], None] | None = None
+    ) -> BodyFit:
+        """Mend the fit to ``photo`` by further pictures of the person, which say where limbs are in depth.
+
+        Args:
+            fit: of :meth:`fit`.
+            photo: the same.
+            views: pictures from other sides.
+            check: as in :meth:`fit`.
+        """
+        with _one_thread():
+            return _Problem(self, photo, views, check).refine(fit)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The fit's matrices are small: a second thread only costs."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Problem:
-    """The fit of one photo: its data, its terms, its stages."""
+    """The fit of one person: the data, the terms, the stages."""
 
-    _OUTLINE_SCALE = 4  # a quarter of the crop's resolution is 4 mm a pixel: finer than clothes are thin
-
-    def __init__(self, fitter: BodyFitter, photo: PreparedPhoto, check: Callable[[], None]) -> None:
-        self.f, self.check, self.config = fitter, check, fitter.config
-        self.side = photo.rgb.shape[0]
-        self.focal = photo.focal
-        self._read_landmarks(photo)
-        self._read_outline(photo)
-        self.face = _clear_face(photo)
-        # A landmark beside the matte is wrong (a kicking foot, say): the outline knows better.
-        off = self._sample_distance(self.points)[0]
-        trust = 1 / (1 + (off / self.config.off_matte) ** 2) ** 2
-        self.weights_2d = self.weights_2d * trust
-        self.weights_3d = self.weights_3d * trust[: len(self.weights_3d)]
-        self._stand()
-
-    def _read_landmarks(self, photo: PreparedPhoto) -> None:
-        index = [i for i, _, _ in POSE_LANDMARKS]
-        names = [name for _, name, _ in POSE_LANDMARKS]
-        count = len(index)
+    def __init__(
+        self, fitter: BodyFitter, photo: PreparedPhoto, views: Sequence[View], check: Callable[[], None] | None
+    ) -> None:
+        self.f, self.check, self.config = fitter, check or (lambda: None), fitter.config
+        hands = (photo.left_hand, photo.right_hand)
+        self.photo = Look(photo.alpha, photo.inside, photo.landmarks, photo.visibility, hands, photo.focal, np.eye(4))
+        self.looks = [self.photo]
+        for v in views:
+            everywhere = np.ones(v.alpha.shape, bool)
+            self.looks.append(Look(v.alpha, everywhere, v.landmarks, v.visibility, (None, None), v.focal, v.matrix))
+        doubts = [look.doubt(self.config.off_matte) for look in self.looks]
+        for look in self.looks:
+            look.weights = look.weights * self.f.known
         self.visibility = photo.visibility
-        points = photo.landmarks[index]
-        trust = np.array([w for _, _, w in POSE_LANDMARKS]) * np.maximum(photo.visibility[index], 0.05)
-        # What the frame cuts was guessed by the network, the worse the farther out: there the relaxed pose is better.
-        beyond = np.maximum(-points, points - self.side).max(1)
-        in_frame = beyond < 8
-        self.cut = beyond > _BEYOND * self.side
-        trust = np.where(self.cut, 0.0, trust * np.exp(-0.5 * (np.maximum(beyond, 0) / (_BEYOND * self.side)) ** 2))
-        weights = trust.copy()
-        self.size = float(np.ptp(points, axis=0).max())
-        for side, hand in (("left_", photo.left_hand), ("right_", photo.right_hand)):
-            seen = hand is not None
-            points = np.vstack([points, hand[[i for i, _, _ in HAND_LANDMARKS]] if seen else np.zeros((9, 2))])
-            weights = np.append(weights, [w if seen else 0.0 for _, _, w in HAND_LANDMARKS])
-            if seen:
-                # The hand network knows the knuckles better than the pose network.
-                weights[[names.index(side + finger) for finger in ("index", "pinky", "thumb")]] = 0.0
-        self.points, self.weights_2d = points, weights * self.f.known
-        self.hints = photo.world_landmarks[index]
-        self.hips = [names.index("left_hip"), names.index("right_hip")]
-        self.weights_3d = trust * self.f.known[:count]
-        self.seen = (photo.visibility[index] > 0.5) & in_frame & self.f.known[:count]
-        self.torso = [*self.hips, names.index("left_shoulder"), names.index("right_shoulder")]
+        self.hints = photo.world_landmarks[BODY_INDICES]
+        self.weights_3d = self.photo.trust * self.f.known[: len(self.hints)] * doubts[0]
+        self.hips = [NAMES.index("left_hip"), NAMES.index("right_hip")]
+        self.torso = [*self.hips, NAMES.index("left_shoulder"), NAMES.index("right_shoulder")]
+        self.face = _clear_face(photo)
+        self._stand()
 
     def _stand(self) -> None:
         """Hints for legs that the frame cuts: straight down, unless the person lies. Left alone, they would go on as
         the trunk leans, or do the splits to fill the outline."""
-        at = {name: k for k, (_, name, _) in enumerate(POSE_LANDMARKS)}
+        at = {name: k for k, name in enumerate(NAMES)}
         shoulders = self.hints[[at["left_shoulder"], at["right_shoulder"]]].mean(0)
         trunk = shoulders - self.hints[self.hips].mean(0)
         if -trunk[1] < 0.5 * np.linalg.norm(trunk):
@@ -229,51 +191,28 @@ class _Problem:
         for side in ("left_", "right_"):
             for upper, lower in (("hip", "knee"), ("knee", "ankle")):
                 above, below = at[side + upper], at[side + lower]
-                if self.cut[below]:
+                if self.photo.cut[below]:
                     bone = joints[JOINT_INDEX[side + lower]] - joints[JOINT_INDEX[side + upper]]
                     self.hints[below] = self.hints[above] + [0.0, np.linalg.norm(bone), 0.0]
                     self.weights_3d[below] = _STANDING
 
-    def _read_outline(self, photo: PreparedPhoto) -> None:
-        factor = self._OUTLINE_SCALE
-        mask = photo.alpha[::factor, ::factor] > 0.5
-        inside = photo.inside[::factor, ::factor]
-        distance = ndimage.distance_transform_edt(~mask) * factor
-        distance[~inside] = 0  # nothing is known beyond the picture's edge
-        self.distance = distance / self.size
-        edge = mask & ~ndimage.binary_erosion(mask) & ndimage.binary_erosion(inside, iterations=2, border_value=0)
-        # Points on the outline, and a coarse grid of points within it.
-        grid = np.zeros_like(mask)
-        step = max(2, round(0.02 * self.size / factor))
-        grid[step // 2 :: step, step // 2 :: step] = True
-        rng = np.random.default_rng(0)
-        chosen = [np.argwhere(where) for where in (edge, mask & grid)]
-        chosen = [rows[rng.permutation(len(rows))[:400]] for rows in chosen]
-        self.cover = (np.vstack(chosen)[:, ::-1] + 0.5) * factor
-
-    def _project(self, points: np.ndarray) -> np.ndarray:
-        return points[:, :2] / np.maximum(points[:, 2:], 0.1) * self.focal + self.side / 2
-
-    def _project_derivative(self, points: np.ndarray, derivative: np.ndarray) -> np.ndarray:
-        z = np.maximum(points[:, 2], 0.1)[:, None, None]
-        return self.focal / z * (derivative[:, :2] - (points[:, :2] / z[..., 0])[..., None] * derivative[:, 2:])
-
-    def _terms(self, stage: int, unknowns: np.ndarray, posed: PosedSkeleton) -> Iterator[_Term]:
+    def _terms(self, stage: int, unknowns: np.ndarray, posed: PosedSkeleton) -> Iterator[Term]:
         c = self.config
         yield self._hint_term(stage, unknowns, posed)
         yield from self._prior_terms(unknowns)
         if stage == 0:
             return
         points, derivative = self.f.keypoints.with_derivative(posed)
-        pixels = (self._project(points) - self.points) / self.size
-        derivative = self._project_derivative(points, derivative) / self.size
-        yield _Term(pixels, derivative, 400 * self.weights_2d, c.landmark_spread[stage - 1])
+        for look in self.looks:
+            yield look.landmark_term(points, derivative, 400, c.landmark_spread[stage - 1])
         if stage == 2:
-            yield from self._outline_terms(posed)
+            points, derivative = self.f.vertices.with_derivative(posed)
+            for look in self.looks:
+                yield from look.outline_terms(points, derivative, c.silhouette, c.cover_spread, c.cover_shape)
             if self.face is not None:
-                yield self._face_term(posed)
+                yield self._face_term(points, derivative)
 
-    def _hint_term(self, stage: int, unknowns: np.ndarray, posed: PosedSkeleton) -> _Term:
+    def _hint_term(self, stage: int, unknowns: np.ndarray, posed: PosedSkeleton) -> Term:
         """Distance of the hip-centred body from the scaled 3D hints."""
         points, derivative = self.f.lifted.with_derivative(posed)
         scaled = self.hints * np.exp(unknowns[SCALE])
@@ -282,55 +221,25 @@ class _Problem:
         derivative[:, :, SCALE] = -scaled
         if stage == 0:
             # Quadratic first: a robust term gets stuck when the start is far (jumps, handstands).
-            return _Term(residual, derivative, 60 * self.weights_3d)
+            return Term(residual, derivative, 60 * self.weights_3d)
         weight = (48.0, 24.0)[stage - 1] * self.config.hints * self.weights_3d
-        return _Term(residual, derivative, weight, 0.2)
+        return Term(residual, derivative, weight, 0.2)
 
-    def _prior_terms(self, unknowns: np.ndarray) -> Iterator[_Term]:
+    def _prior_terms(self, unknowns: np.ndarray) -> Iterator[Term]:
         pose, diagonal = unknowns[POSE], np.eye(UNKNOWNS)[:, None]
-        yield _Term((pose - self.f.rest)[:, None], diagonal[POSE], 0.02 * self.f.stiffness)
+        yield Term((pose - self.f.rest)[:, None], diagonal[POSE], 0.02 * self.f.stiffness)
         beyond = np.maximum(pose - self.f.high, 0) + np.minimum(pose - self.f.low, 0)
-        yield _Term(beyond[3:, None], diagonal[POSE][3:] * (beyond[3:, None, None] != 0), 1.0)
-        yield _Term(unknowns[BETAS, None], diagonal[BETAS], self.config.shape)
-        yield _Term(unknowns[[[SCALE]]], diagonal[[SCALE]], 5.0)
+        yield Term(beyond[3:, None], diagonal[POSE][3:] * (beyond[3:, None, None] != 0), 1.0)
+        yield Term(unknowns[BETAS, None], diagonal[BETAS], self.config.shape)
+        yield Term(unknowns[[[SCALE]]], diagonal[[SCALE]], 5.0)
 
-    def _outline_terms(self, posed: PosedSkeleton) -> Iterator[_Term]:
-        """Body outside the matte, and parts of the matte that no body reaches."""
-        c = self.config
-        points, derivative = self.f.vertices.with_derivative(posed)
-        pixels = self._project(points)
-        derivative = self._project_derivative(points, derivative)
-        outside, slope = self._sample_distance(pixels)
-        yield _Term(outside[:, None], slope[:, None] @ derivative, 200 * c.silhouette / len(points))
-        if not len(self.cover):
-            return
-        _, nearest = cKDTree(pixels).query(self.cover)
-        by_cover = derivative[nearest] / self.size
-        by_cover[:, :, BETAS] *= c.cover_shape  # clothes are no reason to fatten the body
-        gap = (pixels[nearest] - self.cover) / self.size
-        yield _Term(gap, by_cover, 150 * c.silhouette / len(gap), c.cover_spread)
-
-    def _face_term(self, posed: PosedSkeleton) -> _Term:
+    def _face_term(self, points: np.ndarray, derivative: np.ndarray) -> Term:
         """Forearms that would cover the seen face, by how much they lie in front of the head's middle, in metres."""
         centre, radius = self.face
-        points, derivative = self.f.vertices.with_derivative(posed)
-        over = self.f.forearms & (np.linalg.norm(self._project(points) - centre, axis=1) < radius)
+        over = self.f.forearms & (np.linalg.norm(self.photo.project(points) - centre, axis=1) < radius)
         depth = np.maximum(self.head_depth - points[:, 2], 0) * over
         slope = -derivative[:, 2] * (depth > 0)[:, None]
-        return _Term(depth[:, None], slope[:, None], self.config.clear_face / max(int(self.f.forearms.sum()), 1))
-
-    def _sample_distance(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Distance from the matte [N], in sizes, at ``pixels`` [N, 2], and its slope [N, 2] a pixel (bilinear)."""
-        height, width = self.distance.shape
-        x, y = (pixels / self._OUTLINE_SCALE - 0.5).T
-        x, y = x.clip(0, width - 1.001), y.clip(0, height - 1.001)
-        column, row = x.astype(int), y.astype(int)
-        fx, fy = x - column, y - row
-        d00, d01 = self.distance[row, column], self.distance[row, column + 1]
-        d10, d11 = self.distance[row + 1, column], self.distance[row + 1, column + 1]
-        value = (d00 * (1 - fx) + d01 * fx) * (1 - fy) + (d10 * (1 - fx) + d11 * fx) * fy
-        slope = np.stack([(d01 - d00) * (1 - fy) + (d11 - d10) * fy, (d10 - d00) * (1 - fx) + (d11 - d01) * fx], 1)
-        return value, slope / self._OUTLINE_SCALE
+        return Term(depth[:, None], slope[:, None], self.config.clear_face / max(int(self.f.forearms.sum()), 1))
 
     def _minimise(
         self, stage: int, unknowns: np.ndarray, free: np.ndarray, iterations: int
@@ -382,15 +291,15 @@ class _Problem:
     def _start_translation(self, unknowns: np.ndarray) -> np.ndarray:
         """Linear least squares for the translation that projects the posed keypoints onto the landmarks."""
         points = self.f.keypoints(self.f.skeleton.pose(unknowns))
-        target = self.points - self.side / 2
-        root = np.sqrt(self.weights_2d)
+        target = self.photo.points - self.photo.side / 2
+        root = np.sqrt(self.photo.weights)
         rows, sides = [], []
         for axis in range(2):
             row = np.zeros((len(target), 3))
-            row[:, axis] = self.focal
+            row[:, axis] = self.photo.focal
             row[:, 2] = -target[:, axis]
             rows.append(row * root[:, None])
-            sides.append((target[:, axis] * points[:, 2] - self.focal * points[:, axis]) * root)
+            sides.append((target[:, axis] * points[:, 2] - self.photo.focal * points[:, axis]) * root)
         solution = np.linalg.lstsq(np.concatenate(rows), np.concatenate(sides), rcond=None)[0]
         return solution if solution[2] > 0.5 else np.array([0, 0, 3.0])
 
@@ -403,19 +312,38 @@ class _Problem:
         unknowns[TRANSLATION] = self._start_translation(unknowns)
         free[:] = True
         unknowns, _ = self._minimise(1, unknowns, free, second)
-        # The head stays where it is while forearms make way for it.
-        self.head_depth = self.f.joints(self.f.skeleton.pose(unknowns))[JOINT_INDEX["head"], 2]
+        self._keep_head(unknowns)
         unknowns, _ = self._minimise(2, unknowns, free, third)
-        pixels = self._project(self.f.keypoints(self.f.skeleton.pose(unknowns)))
-        errors = np.linalg.norm(pixels - self.points, axis=1)[: len(POSE_LANDMARKS)]
-        seen = self.seen if self.seen.any() else np.ones_like(self.seen)
+        return self._found(unknowns)
+
+    def refine(self, fit: BodyFit) -> BodyFit:
+        """From ``fit`` on, by all pictures."""
+        for look in self.looks[1:]:
+            look.believe_as_far_as(self.photo, fit.translation[2])
+        unknowns = np.zeros(UNKNOWNS)
+        unknowns[POSE], unknowns[BETAS], unknowns[TRANSLATION] = fit.pose.reshape(-1), fit.betas, fit.translation
+        free = np.ones(UNKNOWNS, bool)
+        unknowns, _ = self._minimise(1, unknowns, free, self.config.iterations[1])
+        self._keep_head(unknowns)
+        unknowns, _ = self._minimise(2, unknowns, free, self.config.iterations[2])
+        return self._found(unknowns)
+
+    def _keep_head(self, unknowns: np.ndarray) -> None:
+        """The head stays where it is while forearms make way for it."""
+        self.head_depth = self.f.joints(self.f.skeleton.pose(unknowns))[JOINT_INDEX["head"], 2]
+
+    def _found(self, unknowns: np.ndarray) -> BodyFit:
+        pixels = self.photo.project(self.f.keypoints(self.f.skeleton.pose(unknowns)))
+        errors = np.linalg.norm(pixels - self.photo.points, axis=1)[: len(POSE_LANDMARKS)]
+        seen = self.photo.seen & self.f.known[: len(POSE_LANDMARKS)]
+        seen = seen if seen.any() else np.ones_like(seen)
         return BodyFit(
             pose=unknowns[POSE].reshape(-1, 3),
             betas=unknowns[BETAS].copy(),
             translation=unknowns[TRANSLATION].copy(),
-            focal=self.focal,
+            focal=self.photo.focal,
             landmark_error=float(errors[seen].mean()),
-            person_size=self.size,
+            person_size=self.photo.size,
             confidence=self._confidence(errors),
         )
 
@@ -425,7 +353,7 @@ class _Problem:
         confidence = np.empty(JOINT_COUNT)
         for joint, name in enumerate(JOINT_NAMES):
             evidence = JOINT_EVIDENCE[name]
-            agreement = [math.exp(-0.5 * (error_of[i] / (0.03 * self.size)) ** 2) for i in evidence]
+            agreement = [math.exp(-0.5 * (error_of[i] / (0.03 * self.photo.size)) ** 2) for i in evidence]
             confidence[joint] = float(np.mean(self.visibility[list(evidence)] * agreement))
         return confidence.clip(0, 1)
 

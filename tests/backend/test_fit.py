@@ -11,6 +11,7 @@ import torch
 
 from backend.body.fit import BodyFitter
 from backend.body.landmarks import POSE_LANDMARKS
+from backend.body.look import Look, View
 from backend.body.model import JOINT_INDEX, BodyModel, load_body
 from backend.body.priors import joint_limits
 from backend.errors import Cancelled
@@ -19,6 +20,8 @@ from backend.evaluation.pose_error import align_similarity, pose_error
 from backend.prepare import BlazePose, PreparedPhoto, prepare
 from backend.prepare.image import Photo
 from backend.prepare.weights import missing_weights
+from backend.reconstruct.latent.stage import orbit_views
+from backend.rendering.mesh import rasterize_mesh
 
 SIZE = 512
 
@@ -154,6 +157,67 @@ def test_a_body_without_some_keypoints_is_fitted(body: BodyModel) -> None:
     mannequin = make_mannequin(body, "contrapposto", 10.0, seed=6, size=256)
     photo = observed(mannequin, body)
     assert pose_error(mannequin, fewer, BodyFitter(fewer).fit(photo), photo).joints < 80
+
+
+def sides(mannequin: Mannequin, body: BodyModel, photo: PreparedPhoto) -> list[View]:
+    """What perfect networks would see from the left, from behind and from the right."""
+    cameras = orbit_views(mannequin.joints[0], mannequin.focal / SIZE)
+    unit = mannequin.joints[0, 2] / (2 * mannequin.focal / SIZE)
+    vertices, joints = body.pose(torch.as_tensor(mannequin.pose), torch.as_tensor(mannequin.betas))
+    vertices = vertices.numpy() + mannequin.joints[0] - joints[0].numpy()
+    places = dict(zip(body.keypoint_names, mannequin.keypoints))
+    points = np.tile(mannequin.joints[:1], (33, 1))
+    for index, name, _ in POSE_LANDMARKS:
+        points[index] = places[name]
+    views = []
+    for matrix in cameras.world_to_camera.numpy().astype(float)[1:]:
+        matrix[:3, 3] = matrix[:3, 3] * unit - matrix[:3, :3] @ mannequin.joints[0]
+        local = points @ matrix[:3, :3].T + matrix[:3, 3]
+        pixels = local[:, :2] / local[:, 2:] * mannequin.focal + SIZE / 2
+        seen = rasterize_mesh(
+            vertices @ matrix[:3, :3].T + matrix[:3, 3], body.faces.numpy(), mannequin.focal, (SIZE, SIZE)
+        )
+        views.append(View((seen.face >= 0).astype(np.float32), pixels, np.ones(33), mannequin.focal, matrix))
+    return views
+
+
+def test_views_from_the_sides_say_where_limbs_are_in_depth(body: BodyModel, fitter: BodyFitter) -> None:
+    mannequin = make_mannequin(body, "waving", 15.0, seed=3, size=SIZE)
+    photo = observed(mannequin, body)
+    flat = replace(photo, world_landmarks=photo.world_landmarks * [1, 1, 0])  # a photo that says nothing of depth
+    first = fitter.fit(flat)
+    views = sides(mannequin, body, photo)
+    before = pose_error(mannequin, body, first, photo).joints
+    after = pose_error(mannequin, body, fitter.refine(first, flat, views), photo).joints
+    assert before > 45 and after < 25
+    # The place too: no scale is left open.
+    refined = fitter.refine(first, flat, views)
+    joints = body.pose(torch.as_tensor(refined.pose), torch.as_tensor(refined.betas))[1].numpy() + refined.translation
+    assert np.linalg.norm(joints - mannequin.joints, axis=1).mean() < 0.03
+
+
+def test_a_landmark_is_believed_where_the_photo_can_have_it(body: BodyModel) -> None:
+    """An arm that hides behind the trunk is often taken for the other: the photo knows that it cannot be there."""
+    mannequin = make_mannequin(body, "waving", 15.0, seed=3, size=SIZE)
+    photo = observed(mannequin, body)
+    view = sides(mannequin, body, photo)[2]
+    swapped = view.landmarks.copy()
+    swapped[[14, 16]] = swapped[[13, 15]]  # right elbow and wrist where the left ones are
+    known = np.ones((SIZE, SIZE), bool)
+
+    def weights(visibility: np.ndarray) -> np.ndarray:
+        own = Look(photo.alpha, known, photo.landmarks, visibility, (None, None), photo.focal, np.eye(4))
+        other = Look(view.alpha, known, swapped, np.ones(33), (None, None), view.focal, view.matrix)
+        before = other.weights.copy()
+        other.believe_as_far_as(own, mannequin.joints[0, 2])
+        return other.weights[:27] / before[:27]
+
+    wrong = [k for k, (_, name, _) in enumerate(POSE_LANDMARKS) if name in ("right_elbow", "right_wrist")]
+    found = weights(np.ones(33))
+    assert (np.delete(found, wrong) > 0.9).all() and (found[wrong] < 0.2).all()
+    hidden = np.ones(33)
+    hidden[[14, 16]] = 0.0
+    assert (weights(hidden)[wrong] > 0.9).all()  # what the photo hides it cannot deny
 
 
 def test_an_empty_matte_and_low_visibility_do_no_harm(body: BodyModel, fitter: BodyFitter) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,9 +15,11 @@ from torch.nn import functional
 
 from ...avatar.quaternion import from_matrix, to_matrix
 from ...body.fit import BodyFit
+from ...body.look import View
 from ...body.model import BodyModel
 from ...errors import BackendError
-from ...prepare import PreparedPhoto
+from ...prepare import BlazePose, PreparedPhoto
+from ...prepare.sides import look_from_sides
 from ...rendering import render_gaussians
 from ...rendering.triangles import vertex_normals
 from ..types import Reconstruction
@@ -26,7 +28,6 @@ from .codec import LatentCodec
 from .config import LatentConfig
 from .inputs import network_input, shown
 from .model import LatentInput, LatentTransformer, SplatMaps
-from .outlines import meet_outlines
 from .views import SideViews, ViewCameras, spread_points
 
 AZIMUTHS = (0.0, 90.0, 180.0, 270.0)
@@ -233,8 +234,8 @@ class LatentReconstructor:
         """
         size, device = self.config.picture, self.device
         side = photo.rgb.shape[0]
-        vertices, joints = self.body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas))
-        vertices, pelvis = vertices.numpy() + fit.translation, joints[0].numpy() + fit.translation
+        vertices, joints = self._posed(fit)
+        pelvis = joints[0]
         unit = float(pelvis[2]) / (2 * fit.focal / side)
         cameras = orbit_views(pelvis, fit.focal / side)
         alpha = torch.as_tensor(photo.alpha, dtype=torch.float32, device=device)[None, None]
@@ -252,6 +253,31 @@ class LatentReconstructor:
             size=size,
         )
 
+    def _posed(self, fit: BodyFit) -> tuple[np.ndarray, np.ndarray]:
+        """Vertices [N, 3] and joints [24, 3] in the photo camera's space."""
+        vertices, joints = self.body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas))
+        return vertices.numpy() + fit.translation, joints.numpy() + fit.translation
+
+    @torch.no_grad()
+    def look(self, orbit: Orbit, views: SideViews, fit: BodyFit, networks: BlazePose) -> Sequence[View]:
+        """What pictures of the person say of the body, for :meth:`~backend.body.fit.BodyFitter.refine`.
+
+        Args:
+            orbit: from :meth:`orbit`.
+            views: all of them; not imagined ones, which know no more than the body that they were imagined around.
+            fit: to the photo.
+            networks: that find landmarks.
+        """
+        rgb, alpha = shown(views[1:], self.codec, orbit.size)
+        pictures = (_array(rgb.permute(0, 2, 3, 1)).clip(0, 1) * 255).round().astype(np.uint8)
+        focal = float(orbit.cameras.focal[0])
+        return look_from_sides(networks, pictures, _array(alpha), self._posed(fit)[1], orbit.matrices()[1:], focal)
+
+    def refitted(self, orbit: Orbit, fit: BodyFit, base: Reconstruction) -> Orbit:
+        """``orbit``, its cameras where they were, with a body that was fitted again and clothed again."""
+        vertices = (self._posed(fit)[0] - orbit.origin) / orbit.unit
+        return replace(orbit, base=base, vertices=torch.as_tensor(vertices, dtype=torch.float32).to(self.device))
+
     @torch.no_grad()
     def reconstruct(self, orbit: Orbit, views: SideViews, step: Step = lambda fraction, text: None) -> Reconstruction:
         """Splats of the person in the photo's pose.
@@ -263,13 +289,10 @@ class LatentReconstructor:
 
         Returns:
             Splats in camera space, on the surface of ``orbit.base``: one for each pixel of views that are pictures of
-            the person, to whose outlines the body is moved first; imagined ones colour ``orbit.base`` itself,
-            see :mod:`.anchor`.
+            the person, which :meth:`refitted` should have seen first; imagined ones colour ``orbit.base`` itself, see
+            :mod:`.anchor`.
         """
-        if not views.imagined:
-            step(0.0, "Moving the body to the outlines")
-            orbit = self._on_outlines(orbit, views)
-        step(0.2, "Drawing the body")
+        step(0.0, "Drawing the body")
         faces = self.body.faces.to(self.device)
         normals = vertex_normals(orbit.vertices, faces)
         rgb, alpha = completed(orbit, views[:1])
@@ -292,15 +315,6 @@ class LatentReconstructor:
             surface=orbit.base.surface,
             seen=_array(splats.view == 0),
         )
-
-    def _on_outlines(self, orbit: Orbit, views: SideViews) -> Orbit:
-        """``orbit`` with the body where pictures of the person from the side show it to be."""
-        coverage = _array(shown(views, self.codec, orbit.size)[1])
-        metres = _array(orbit.vertices) * orbit.unit + orbit.origin
-        faces, weights = self.body.faces.cpu().numpy(), self.body.weights.cpu().numpy()
-        moved = meet_outlines(metres, faces, weights, orbit.matrices(), float(orbit.cameras.focal[0]), coverage)
-        vertices = torch.as_tensor((moved - orbit.origin) / orbit.unit, dtype=torch.float32)
-        return replace(orbit, vertices=vertices.to(orbit.vertices.device))
 
     def _viewed(self, orbit: Orbit, given: LatentInput, maps: SplatMaps) -> ViewedPerson:
         """What the network says of the views, in the photo camera's space."""

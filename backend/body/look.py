@@ -1,0 +1,230 @@
+"""What one picture says of the body: landmarks, outline, and the terms of the fit that hold the body against them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from .differential import BETAS, UNKNOWNS
+from .landmarks import HAND_LANDMARKS, POSE_LANDMARKS
+
+_BEYOND = 0.03
+"""Picture sides outside the picture over which landmarks lose their credit; from there on they have none."""
+_OUTLINE_PIXELS = 256
+"""Pixels a side of the outline; 4 mm a pixel are finer than clothes are thin."""
+_COVER_POINTS = 400
+_DEPTHS = 0.8
+"""Metres before and behind the pelvis in which limbs are looked for."""
+_OFF_RAY = 0.03
+"""Distance, in shares of the person's size, from where the photo says that a landmark may be: beyond it is another."""
+NAMES = [name for _, name, _ in POSE_LANDMARKS]
+BODY_INDICES = [index for index, _, _ in POSE_LANDMARKS]
+FINGERS = 9
+"""Landmarks of a hand that the fit uses."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A further picture of the photo's person, from a camera whose place is known. Square, S pixels a side.
+
+    Attributes:
+        alpha: [S, S] the matte in 0..1.
+        landmarks: [33, 2] BlazePose landmarks in pixels.
+        visibility: [33] in 0..1.
+        focal: pixels; the principal point is the picture's centre.
+        matrix: [4, 4] from the photo camera's space to this camera's, OpenCV axes, metres.
+    """
+
+    alpha: np.ndarray
+    landmarks: np.ndarray
+    visibility: np.ndarray
+    focal: float
+    matrix: np.ndarray
+
+
+@dataclass(frozen=True)
+class Term:
+    """Part of the loss: sum of ``weight * rho(|residual|^2)`` over rows.
+
+    ``rho(x)`` is x, or Geman and McClure's ``s x / (x + s)`` with ``s = spread ** 2``, which gives up on outliers.
+
+    Attributes:
+        residual: [n, d].
+        derivative: [n, d, 86].
+        weight: [n] or one number.
+        spread: robust scale in the residual's unit, or None.
+    """
+
+    residual: np.ndarray
+    derivative: np.ndarray
+    weight: np.ndarray | float
+    spread: float | None = None
+
+    def cost(self) -> float:
+        square = (self.residual**2).sum(1)
+        if self.spread is not None:
+            square = self.spread**2 * square / (square + self.spread**2)
+        return float((self.weight * square).sum())
+
+    def normal_equations(self) -> tuple[np.ndarray, np.ndarray]:
+        """Matrix [86, 86] and gradient [86] of the reweighted least squares problem."""
+        weight = np.broadcast_to(np.asarray(self.weight, float), len(self.residual))
+        if self.spread is not None:
+            weight = weight * (self.spread**2 / ((self.residual**2).sum(1) + self.spread**2)) ** 2
+        rows = torch.from_numpy(self.derivative.reshape(-1, UNKNOWNS))
+        weighted = torch.from_numpy((self.derivative * weight[:, None, None]).reshape(-1, UNKNOWNS)).T
+        return (weighted @ rows).numpy(), (weighted @ torch.from_numpy(self.residual.reshape(-1))).numpy()
+
+
+class Look:
+    """One picture, read.
+
+    Args:
+        alpha: [S, S] matte.
+        inside: bool [S, S] where the picture is known.
+        landmarks: [33, 2] pixels.
+        visibility: [33].
+        hands: of the left and the right hand [21, 2] pixels, None where one was not seen.
+        focal: pixels.
+        matrix: [4, 4] from the photo camera's space.
+
+    Attributes:
+        size: pixels, the longer side of the landmarks' box: the unit of residuals.
+        points: [45, 2] pixels of all landmarks, those of hands last.
+        trust: [27] of the body's landmarks.
+        weights: [45] of all in the picture.
+        cut: bool [27] landmarks that the frame cuts.
+        seen: bool [27] landmarks that are visible.
+        visibility: [27].
+    """
+
+    def __init__(
+        self,
+        alpha: np.ndarray,
+        inside: np.ndarray,
+        landmarks: np.ndarray,
+        visibility: np.ndarray,
+        hands: tuple[np.ndarray | None, np.ndarray | None],
+        focal: float,
+        matrix: np.ndarray,
+    ) -> None:
+        self.side, self.focal = len(alpha), focal
+        self._turn, self._shift = matrix[:3, :3], matrix[:3, 3]
+        self._read_landmarks(landmarks, visibility, hands)
+        self._read_outline(alpha, inside)
+
+    def _read_landmarks(
+        self, landmarks: np.ndarray, visibility: np.ndarray, hands: tuple[np.ndarray | None, np.ndarray | None]
+    ) -> None:
+        points = landmarks[BODY_INDICES]
+        trust = np.array([w for _, _, w in POSE_LANDMARKS]) * np.maximum(visibility[BODY_INDICES], 0.05)
+        # What the frame cuts was guessed by the network, the worse the farther out: there the relaxed pose is better.
+        beyond = np.maximum(-points, points - self.side).max(1)
+        in_frame = beyond < 0.008 * self.side
+        self.cut = beyond > _BEYOND * self.side
+        fading = np.exp(-0.5 * (np.maximum(beyond, 0) / (_BEYOND * self.side)) ** 2)
+        self.trust = np.where(self.cut, 0.0, trust * fading)
+        self.visibility = visibility[BODY_INDICES]
+        self.seen = (visibility[BODY_INDICES] > 0.5) & in_frame
+        self.size = float(np.ptp(points, axis=0).max())
+        weights = self.trust.copy()
+        for side, hand in zip(("left_", "right_"), hands):
+            seen = hand is not None
+            points = np.vstack([points, hand[[i for i, _, _ in HAND_LANDMARKS]] if seen else np.zeros((FINGERS, 2))])
+            weights = np.append(weights, [w if seen else 0.0 for _, _, w in HAND_LANDMARKS])
+            if seen:
+                # The hand network knows the knuckles better than the pose network.
+                weights[[NAMES.index(side + finger) for finger in ("index", "pinky", "thumb")]] = 0.0
+        self.points, self.weights = points, weights
+
+    def _read_outline(self, alpha: np.ndarray, inside: np.ndarray) -> None:
+        self._factor = factor = max(1, self.side // _OUTLINE_PIXELS)
+        mask = alpha[::factor, ::factor] > 0.5
+        inside = inside[::factor, ::factor]
+        distance = ndimage.distance_transform_edt(~mask) * factor
+        distance[~inside] = 0  # nothing is known beyond the picture's edge
+        self._distance = distance / self.size
+        edge = mask & ~ndimage.binary_erosion(mask) & ndimage.binary_erosion(inside, iterations=2, border_value=0)
+        # Points on the outline, and a coarse grid of points within it.
+        grid = np.zeros_like(mask)
+        step = max(2, round(0.02 * self.size / factor))
+        grid[step // 2 :: step, step // 2 :: step] = True
+        rng = np.random.default_rng(0)
+        chosen = [np.argwhere(where) for where in (edge, mask & grid)]
+        chosen = [rows[rng.permutation(len(rows))[:_COVER_POINTS]] for rows in chosen]
+        self._cover = (np.vstack(chosen)[:, ::-1] + 0.5) * factor
+
+    def doubt(self, off_matte: float) -> np.ndarray:
+        """How little [27] landmarks beside the matte count (a kicking foot, say): the outline knows better."""
+        off = self._sample_distance(self.points)[0]
+        trust = 1 / (1 + (off / off_matte) ** 2) ** 2
+        self.weights = self.weights * trust
+        return trust[: len(self.trust)]
+
+    def believe_as_far_as(self, photo: Look, distance: float) -> None:
+        """Doubt landmarks that do not lie where ``photo`` shows them at any depth: its ray is a line in this picture.
+
+        Args:
+            photo: the look at the photo.
+            distance: metres from its camera to the person.
+        """
+        count = len(self.trust)
+        directions = np.concatenate([(photo.points[:count] - photo.side / 2) / photo.focal, np.ones((count, 1))], 1)
+        depths = distance + np.linspace(-_DEPTHS, _DEPTHS, 65)
+        along = self.project((depths[:, None, None] * directions).reshape(-1, 3)).reshape(len(depths), count, 2)
+        away = np.linalg.norm(along - self.points[:count], axis=2).min(0) / self.size
+        agreed = 1 / (1 + (away / _OFF_RAY) ** 2) ** 2
+        # What the photo hides it cannot deny.
+        self.weights[:count] *= 1 - photo.visibility * (1 - agreed)
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """Pixels [N, 2] of points [N, 3] of the photo camera's space."""
+        return self._pixels(points @ self._turn.T + self._shift)
+
+    def _pixels(self, local: np.ndarray) -> np.ndarray:
+        return local[:, :2] / np.maximum(local[:, 2:], 0.1) * self.focal + self.side / 2
+
+    def _with_derivative(self, points: np.ndarray, derivative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels [N, 2] and their derivative [N, 2, 86]."""
+        local, derivative = points @ self._turn.T + self._shift, self._turn @ derivative
+        z = np.maximum(local[:, 2], 0.1)[:, None, None]
+        slope = self.focal / z * (derivative[:, :2] - (local[:, :2] / z[..., 0])[..., None] * derivative[:, 2:])
+        return self._pixels(local), slope
+
+    def landmark_term(self, points: np.ndarray, derivative: np.ndarray, weight: float, spread: float) -> Term:
+        """Distance in ``size`` of the body's landmarks [45, 3] from those seen."""
+        pixels, slope = self._with_derivative(points, derivative)
+        return Term((pixels - self.points) / self.size, slope / self.size, weight * self.weights, spread)
+
+    def outline_terms(
+        self, points: np.ndarray, derivative: np.ndarray, weight: float, cover_spread: float, cover_shape: float
+    ) -> Iterator[Term]:
+        """Vertices [N, 3] outside the matte, and parts of the matte that no body reaches; see ``FitConfig``."""
+        pixels, derivative = self._with_derivative(points, derivative)
+        outside, slope = self._sample_distance(pixels)
+        yield Term(outside[:, None], slope[:, None] @ derivative, 200 * weight / len(points))
+        if not len(self._cover):
+            return
+        _, nearest = cKDTree(pixels).query(self._cover)
+        by_cover = derivative[nearest] / self.size
+        by_cover[:, :, BETAS] *= cover_shape  # clothes are no reason to fatten the body
+        gap = (pixels[nearest] - self._cover) / self.size
+        yield Term(gap, by_cover, 150 * weight / len(gap), cover_spread)
+
+    def _sample_distance(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Distance from the matte [N], in sizes, at ``pixels`` [N, 2], and its slope [N, 2] a pixel (bilinear)."""
+        height, width = self._distance.shape
+        x, y = (pixels / self._factor - 0.5).T
+        x, y = x.clip(0, width - 1.001), y.clip(0, height - 1.001)
+        column, row = x.astype(int), y.astype(int)
+        fx, fy = x - column, y - row
+        d00, d01 = self._distance[row, column], self._distance[row, column + 1]
+        d10, d11 = self._distance[row + 1, column], self._distance[row + 1, column + 1]
+        value = (d00 * (1 - fx) + d01 * fx) * (1 - fy) + (d10 * (1 - fx) + d11 * fx) * fy
+        slope = np.stack([(d01 - d00) * (1 - fy) + (d11 - d10) * fy, (d10 - d00) * (1 - fx) + (d11 - d01) * fx], 1)
+        return value, slope / self._factor
