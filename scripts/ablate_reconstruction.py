@@ -71,22 +71,22 @@ class Ablation:
         name: for people.
         config: fields of the configuration that differ.
         weights: fields of the losses' weights that differ.
-        body: "true", "estimated" or "none".
+        error: of the body, 0 for the true one, 1 for the estimated; None leaves it out.
         pixels: see :class:`PixelCodec`.
     """
 
     name: str
     config: dict[str, object]
     weights: dict[str, float]
-    body: str = "estimated"
+    error: float | None = 1.0
     pixels: bool = False
 
 
 ROWS = (
     Ablation("as it is: latents, estimated body, window 2, semantic terms", {}, {}),
     Ablation("pixels in place of latents", {}, {}, pixels=True),
-    Ablation("the true body", {}, {}, body="true"),
-    Ablation("no body", {"body_tokens": 0}, {}, body="none"),
+    Ablation("the true body", {}, {}, error=0.0),
+    Ablation("no body", {"body_tokens": 0}, {}, error=None),
     Ablation("projection only (window 0)", {"window": 0}, {}),
     Ablation("window 1", {"window": 1}, {}),
     Ablation("attention to all of the body", {"window": None}, {}),
@@ -95,11 +95,11 @@ ROWS = (
 
 
 @torch.no_grad()
-def measure(trainer: Trainer, people: list[Sample], body: str) -> tuple[float, float]:
+def measure(trainer: Trainer, people: list[Sample], error: float | None) -> tuple[float, float]:
     """Mean PSNR in dB and SSIM of the views that did not go in."""
     scores = []
     for sample in people:
-        drawn, truth = trainer.drawn(sample, trainer.render_size, body)
+        drawn, truth = trainer.drawn(sample, trainer.render_size, error)
         for ours, theirs in zip(drawn[trainer.config.views :], truth[trainer.config.views :]):
             a, b = (v.permute(1, 2, 0).cpu().numpy() for v in (theirs, ours))
             scores.append((psnr(a, b), ssim(a, b)))
@@ -153,13 +153,13 @@ def main() -> int:
             if arguments.people_folder is None and not pool.samples:
                 pool.add(split_seeds("train").start)
             rng = np.random.default_rng(0)
-            share = {"true": 1.0, "estimated": 0.0, "none": None}[row.body]
+            share = None if row.error is None else 1 - row.error
             while run.step < arguments.steps:
                 renders = arguments.renders if run.step >= arguments.render_from * arguments.steps else 0
                 rate = arguments.rate * falling_rate(run.step, arguments.steps, 100)
                 learn(run, trainer, pool, rng, rate, renders, share)
             run.save()
-            values = measure(trainer, people, row.body)
+            values = measure(trainer, people, row.error)
             result.write_text(json.dumps({"psnr": values[0], "ssim": values[1], "steps": run.step}))
         found[number] = json.loads(result.read_text())
         print(f"{row.name}: {found[number]['psnr']:.2f} dB, {found[number]['ssim']:.4f}", file=sys.stderr, flush=True)

@@ -91,21 +91,25 @@ class Trainer:
         self.synthesized = synthesized
         self.bodies = {name: body_model(name, device) for name in ("neutral", "female", "male", "child")}
 
-    def _input(self, sample: Sample, body: str, rng: np.random.Generator | None = None) -> tuple[LatentInput, Frame]:
-        """What the network takes of ``sample``; ``body``: "true", "estimated" or "none"."""
-        given, others = sample.body if body == "true" else None, None
+    def _input(
+        self, sample: Sample, error: float | None, rng: np.random.Generator | None = None
+    ) -> tuple[LatentInput, Frame]:
+        """What the network takes of ``sample``; see :meth:`losses`."""
+        others = None
         if self.synthesizer is not None and rng is not None and rng.random() < self.synthesized:
             config = self.synthesizer.config
+            given = sample.body if error == 0 else None
             example = lite_example(sample, config, self.codec, self.bodies, None, given)
             generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
             latents = imperfect_latents(self.synthesizer, example, config.sigma_max, generator)[0]
             painted = self.painter.paint(*self.codec.decode_rgba(latents), example.given.fine[0])
             others = SideViews(latents, painted, imagined=True)[1:]
-        taken, frame = latent_input(sample, self.config, self.codec, self.bodies, rng, given, others)
-        return (without_body(taken) if body == "none" else taken), frame
+        exact = 1.0 if error is None else error
+        taken, frame = latent_input(sample, self.config, self.codec, self.bodies, rng, exact, others)
+        return (without_body(taken) if error is None else taken), frame
 
     def losses(
-        self, sample: Sample, rng: np.random.Generator, renders: int, body: str
+        self, sample: Sample, rng: np.random.Generator, renders: int, error: float | None
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Weighted sum and its terms for one person.
 
@@ -113,7 +117,8 @@ class Trainer:
             sample: see there.
             rng: chooses distortions and views.
             renders: how many views are rendered; 0 leaves geometry alone.
-            body: "true", "estimated" or "none".
+            error: of the body, 0 for the true one, 1 for the estimated, between them for what fits to several views are
+                like; None leaves the body out.
         """
         if rng.random() < _CLEAN:
             sample = replace(sample, photo_rgb=sample.views.rgb[0], photo_alpha=sample.views.alpha[0])
@@ -121,7 +126,7 @@ class Trainer:
             # Other views come in the photo's colours, and so does what is compared with.
             rgb = follow_photo(sample.views.rgb, sample.views.alpha, sample.photo_rgb, sample.photo_alpha)
             sample = replace(sample, views=replace(sample.views, rgb=rgb))
-        taken, frame = self._input(sample, body, rng)
+        taken, frame = self._input(sample, error, rng)
         maps = self.network(taken)
         terms = {"depth": geometry_loss(maps, sample.views[: self.config.views], frame)}
         if renders:
@@ -136,9 +141,9 @@ class Trainer:
         return total, {name: float(value.detach()) for name, value in terms.items()}
 
     @torch.no_grad()
-    def drawn(self, sample: Sample, size: int, body: str = "estimated") -> tuple[torch.Tensor, torch.Tensor]:
-        """All views as they come out, and the true ones, [V, 3, size, size]."""
-        taken, frame = self._input(sample, body)
+    def drawn(self, sample: Sample, size: int, error: float | None = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+        """All views as they come out, and the true ones, [V, 3, size, size]; ``error`` as in :meth:`losses`."""
+        taken, frame = self._input(sample, error)
         splats = self.bare.splats(taken, self.network(taken))
         weights = replace(self.weights, perceptual=0.0, parts=0.0)
         _, drawn = picture_losses(splats, frame.cameras(sample.cameras), sample.views, self.codec, weights, size)
@@ -184,7 +189,8 @@ def learn(
         rng: draws.
         rate: of learning, now.
         renders: views that are rendered; 0 leaves geometry alone.
-        true_share: how often the true body is given; None leaves bodies out.
+        true_share: how often the true body is given; of the others half are estimated, half between the two. None
+            leaves bodies out.
         batch: people.
         backward: of the loss.
 
@@ -195,8 +201,10 @@ def learn(
     run.optimiser.zero_grad(set_to_none=True)
     sums: dict[str, float] = {}
     for _ in range(batch):
-        body = "none" if true_share is None else "true" if rng.random() < true_share else "estimated"
-        loss, terms = trainer.losses(pool.draw(rng), rng, renders, body)
+        error: float | None = None
+        if true_share is not None:
+            error = 0.0 if rng.random() < true_share else min(1.0, 2 * rng.random())
+        loss, terms = trainer.losses(pool.draw(rng), rng, renders, error)
         backward(loss / batch)
         sums = {k: sums.get(k, 0.0) + v / batch for k, v in terms.items()}
     torch.nn.utils.clip_grad_norm_(trainer.bare.parameters(), 1.0)

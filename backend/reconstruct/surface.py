@@ -31,12 +31,14 @@ from .colours import (
     HAND_CLASS,
     MIN_HAIR,
     NAPE_CLASS,
-    HeadRegions,
+    SEAT_CLASS,
+    BodyRegions,
+    body_regions,
     class_of_joint,
     class_of_region,
     fill_unseen,
-    head_regions,
     skin_among_hair,
+    skin_on_clothes,
 )
 from .sampling import poisson_disk_samples
 from .sheets import Layers, Sheet, build_layers
@@ -85,6 +87,8 @@ _HAND_RIM = 10
 """Pixels of the maps around a hand whose colours are doubtful."""
 _RARE = 0.005
 """Share of the surely seen splats below which a part of the body does not count as seen."""
+_NEVER_RARE = (HAIR_CLASS, NAPE_CLASS, FACE_CLASS, SEAT_CLASS)
+"""Parts to which that does not apply: others have not their colours."""
 _REST_FIT_RANGE = 0.1
 """The same for splats behind the front grid, which mostly show their other colours from other sides."""
 _FACE_ON = 0.6
@@ -135,7 +139,7 @@ class SurfaceReconstructor:
     def __init__(self, body: BodyModel, config: SurfaceConfig | None = None) -> None:
         self.body = body
         self.config = config or SurfaceConfig()
-        self.regions = head_regions(body)
+        self.regions = body_regions(body)
         self.faces = body.faces.numpy()
         self.weights = body.weights.numpy()
         template = body.template.numpy()
@@ -517,7 +521,7 @@ def _pure_colours(photo: PreparedPhoto, image: np.ndarray) -> np.ndarray:
 
 
 def _colour(
-    regions: HeadRegions,
+    regions: BodyRegions,
     mesh: SurfaceMesh,
     splats: _Splats,
     front_count: int,
@@ -530,7 +534,7 @@ def _colour(
     sees it [n].
 
     Args:
-        regions: of the head.
+        regions: of the body.
         mesh: what the splats hang on.
         splats: the first ``front_count`` are the front's.
         front_count: see above.
@@ -555,7 +559,7 @@ def _colour(
     source = front & (depth_in > _PURE) & (facing > 0.3)
     # Hair is often seen as a rim only.
     source |= front & (kind == HAIR_CLASS) & (depth_in > 1.5)
-    source &= ~skin_among_hair(kind, photo_rgb, source)
+    source &= ~skin_among_hair(kind, photo_rgb, source) & ~skin_on_clothes(rest, kind, photo_rgb, source)
     _drop_rare(kind, source)
     if _long_hair(mesh, corner, rest, kind, photo_rgb, source):
         kind[(kind == NAPE_CLASS) & ~front] = HAIR_CLASS
@@ -588,7 +592,7 @@ def _colour(
 def _drop_rare(kind: np.ndarray, source: np.ndarray) -> None:
     """Takes out of ``source`` [n] the classes that hardly show: a scrap of table where a leg should begin, say."""
     kinds, counts = np.unique(kind[source], return_counts=True)
-    rare = kinds[(counts < _RARE * source.sum()) & ~np.isin(kinds, [HAIR_CLASS, NAPE_CLASS, FACE_CLASS])]
+    rare = kinds[(counts < _RARE * source.sum()) & ~np.isin(kinds, _NEVER_RARE)]
     source &= ~np.isin(kind, rare)
 
 

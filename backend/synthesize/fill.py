@@ -16,8 +16,10 @@ from ..reconstruct.colours import (
     HAIR_CLASS,
     HAND_CLASS,
     MIN_HAIR,
+    SEAT_CLASS,
     fill_unseen,
     skin_among_hair,
+    skin_on_clothes,
     vertex_classes,
 )
 from ..reconstruct.latent.views import BodyMaps, ViewCameras
@@ -72,6 +74,7 @@ class VertexFill:
         side, height = np.abs(rest[:, 0]), rest[:, 1]
         along, across = np.where(arm, side, height), np.where(arm, height, side)
         group = arm + 2 * (kind == HAIR_CLASS) + 4 * (kind == FACE_CLASS) + 8 * (kind == HAND_CLASS)
+        group += 16 * (kind == SEAT_CLASS)
         ring = np.column_stack([_ALONG * along, _ACROSS * across, _THROUGH * rest[:, 2], _APART * group])
         return cls(rest, kind, ring, faces)
 
@@ -116,7 +119,7 @@ def vertex_colours(
     )
     rgb, cosine = (v.cpu().double().numpy() for v in (look(photo), facing))
     source = np.where(fill.kind == HAIR_CLASS, hair.cpu().numpy(), other.cpu().numpy())
-    source &= ~skin_among_hair(fill.kind, rgb, source)
+    source &= ~skin_among_hair(fill.kind, rgb, source) & ~skin_on_clothes(fill.rest, fill.kind, rgb, source)
     kind = fill.kind
     if (kind[source] == HAIR_CLASS).sum() < MIN_HAIR:
         # No hair in sight: any part of the head must do.

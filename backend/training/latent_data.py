@@ -55,11 +55,11 @@ def frame_of(body_pelvis: torch.Tensor, photo: Camera) -> Frame:
 
 
 def body_surface(body: BodyModel, state: TrueBody, scale: float, camera: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Posed vertices [V, 3], unit normals [V, 3] and pelvis [3] of a body, scaled about ``camera`` [3]."""
+    """Posed vertices [V, 3] and pelvis [3] of a body, scaled about ``camera`` [3]."""
     vertices, joints = body.pose(state.pose.to(body.template.dtype), state.betas.to(body.template.dtype))
     shift = state.translation.to(vertices)
     vertices, joints = (camera + scale * (v + shift - camera) for v in (vertices, joints))
-    return vertices, vertex_normals(vertices, body.faces), joints[0]
+    return vertices, joints[0]
 
 
 def distort(pictures: torch.Tensor, rng: np.random.Generator, strength: float) -> torch.Tensor:
@@ -98,7 +98,7 @@ def latent_input(
     codec: LatentCodec | DiffusersCodec,
     bodies: dict[str, BodyModel],
     rng: np.random.Generator | None = None,
-    given: TrueBody | None = None,
+    error: float = 1.0,
     others: SideViews | None = None,
 ) -> tuple[LatentInput, Frame]:
     """The network's input for a sample whose first ``config.views`` views are those that go in.
@@ -109,18 +109,26 @@ def latent_input(
         codec: makes the latents.
         bodies: by name, float32 on the sample's device.
         rng: where given, the other views are bent and their colours shifted, as synthesized ones are.
-        given: the body to use; None takes the sample's estimate, or the true one where there is none.
+        error: how much of the estimate's error the body has: 0 is the true one, 1 the sample's estimate, where it has
+            one; what lies between is like a fit to several views.
         others: the other views; None takes the true ones.
     """
     count = config.views
     cameras = sample.cameras[:count]
-    estimated = given is None and sample.estimate is not None
-    state = given or sample.estimate or sample.body
-    if state is None:
+    camera = cameras.positions()[0]
+    found = []
+    if sample.body is not None and (error < 1 or sample.estimate is None):
+        found.append((1.0 if sample.estimate is None else 1 - error, sample.body, 1.0))
+    if sample.estimate is not None and (error > 0 or sample.body is None):
+        found.append((1.0 if sample.body is None else error, sample.estimate, sample.estimate_scale))
+    if not found:
         raise ValueError("the sample has no body")
-    scale = sample.estimate_scale if estimated else 1.0
-    body = bodies[state.name]
-    vertices, normals, pelvis = body_surface(body, state, scale, cameras.positions()[0])
+    vertices, pelvis = 0.0, 0.0
+    for share, state, scale in found:
+        points, joint = body_surface(bodies[state.name], state, scale, camera)
+        vertices, pelvis = vertices + share * points, pelvis + share * joint
+    body = bodies[found[0][1].name]
+    normals = vertex_normals(vertices, body.faces)
     frame = frame_of(pelvis, cameras)
     seen = frame.cameras(cameras)
     device = vertices.device

@@ -166,7 +166,7 @@ def lite_example(
         raise ValueError("the sample has no body: scans need their body parameters, see backend/training/scans.py")
     body = bodies[state.name]
     scale = sample.estimate_scale if estimated else 1.0
-    vertices, _, pelvis = body_surface(body, state, scale, cameras.positions()[0])
+    vertices, pelvis = body_surface(body, state, scale, cameras.positions()[0])
     frame = frame_of(pelvis, cameras)
 
     matte = sample.photo_alpha

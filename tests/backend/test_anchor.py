@@ -9,7 +9,6 @@ import pytest
 
 from backend.reconstruct.latent import anchor as module
 from backend.reconstruct.latent.anchor import ViewedPerson, anchor
-from backend.reconstruct.latent.outlines import meet_outlines
 from backend.reconstruct.types import Reconstruction, SurfaceMesh
 from backend.rendering.mesh import rasterize_mesh
 
@@ -114,19 +113,6 @@ def test_where_the_photo_ends_the_first_view_goes_on(base: Reconstruction) -> No
     assert np.allclose(moved.rgb[above], 0.5)
     # Views from the side, which see it at a slant, add a little of theirs.
     assert np.allclose(moved.rgb[below], 0.5 + module._TRUST * (FRONT - 0.5), atol=0.02)
-
-
-def test_a_body_meets_the_outlines_from_the_side(base: Reconstruction) -> None:
-    mesh = base.surface
-    seen = viewed(*tube((0.2, 0.23), 0.05))
-    moved = meet_outlines(mesh.posed, mesh.faces, mesh.weights, seen.matrices, FOCAL, seen.coverage)
-    from_middle, change = mesh.posed - MIDDLE, (moved - mesh.posed)[:, 2]
-    inner = np.abs(from_middle[:, 1]) < 0.4
-    # One pixel of these pictures is 16 mm.
-    ends = [np.median(change[inner & (sign * from_middle[:, 2] > 0.19)]) for sign in (-1, 1)]
-    assert np.allclose(ends, [0.02, 0.08], atol=0.008)
-    for axis in (0, 1):
-        assert np.allclose(*(p[:, axis] / p[:, 2] for p in (mesh.posed, moved)), atol=1e-9)
 
 
 def test_patterns_go_on_behind_but_badges_do_not(base: Reconstruction) -> None:

@@ -21,7 +21,15 @@ from backend.pipeline import ReconstructOptions, assemble_avatar
 from backend.prepare import PreparedPhoto
 from backend.reconstruct import Reconstruction, SurfaceReconstructor
 from backend.reconstruct.clothed import carve, outline_displacement, smooth_over_mesh
-from backend.reconstruct.colours import FACE_CLASS, HAIR_CLASS, fill_unseen
+from backend.reconstruct.colours import (
+    FACE_CLASS,
+    HAIR_CLASS,
+    SEAT_CLASS,
+    body_regions,
+    class_of_joint,
+    fill_unseen,
+    skin_on_clothes,
+)
 from backend.reconstruct.sampling import face_areas, poisson_disk_samples
 from backend.reconstruct.sheets import Layers, Sheet, build_layers, push_pull
 from backend.reconstruct.surface import _face_stretch, _hang_on_body, _torn
@@ -223,6 +231,45 @@ def test_a_hidden_cheek_is_skin_however_near_the_mouth() -> None:
     near, far = fill_unseen(source + aside, kind, rgb, sure, target + aside, kind[:2])
     assert np.abs(near - lips).max() < 0.05  # the lips go on a little
     assert np.abs(far - skin).max() < 0.02
+
+
+def test_a_face_in_profile_has_its_other_eye() -> None:
+    y, x = (v.ravel() for v in np.mgrid[-0.05:0.05:41j, -0.05:0.0:21j])
+    source = np.stack([x, 0.6 + y, np.full_like(x, 0.1)], 1)
+    eye = np.hypot(x + 0.03, y - 0.02) < 0.008
+    rgb = np.where(eye[:, None], [0.1, 0.2, 0.3], [0.9, 0.7, 0.6])
+    target = np.array([[0.03, 0.62, 0.1], [0.03, 0.58, 0.1]])
+    kind = np.full(len(x), FACE_CLASS)
+    other_eye, cheek = fill_unseen(source, kind, rgb, np.ones(len(x)), target, kind[:2])
+    assert np.abs(other_eye - [0.1, 0.2, 0.3]).max() < 0.05 and np.abs(cheek - [0.9, 0.7, 0.6]).max() < 0.05
+
+
+def test_skin_before_clothes_does_not_colour_what_is_behind_them() -> None:
+    skin, cloth, dark = np.array([0.8, 0.6, 0.5]), np.array([0.95, 0.95, 0.95]), np.array([0.1, 0.1, 0.15])
+    trunk = class_of_joint()[JOINT_INDEX["spine2"]]
+    y, x = (v.ravel() for v in np.mgrid[0:0.36:72j, -0.12:0.12:48j])
+    rest = np.concatenate([np.stack([x, y + up, np.full_like(x, 0.1)], 1) for up in (0.6, 0.0, -0.5)])
+    kind = np.repeat([FACE_CLASS, trunk, SEAT_CLASS], len(x))
+    arm, thigh = (np.abs(y - 0.2) < 0.06) & (x < 0), x > -0.05  # before the trunk, before most of the seat
+    striped = np.where((np.floor(y / 0.006) % 8 > 0)[:, None], cloth, [0.85, 0.62, 0.55])
+    rgb = np.concatenate(
+        [np.tile(skin, (len(x), 1)), np.where(arm[:, None], skin, striped), np.where(thigh[:, None], skin, dark)]
+    )
+    source = np.ones(len(rest), bool)
+    _, on_trunk, on_seat = np.split(skin_on_clothes(rest, kind, rgb, source), 3)
+    inner = (np.abs(y - 0.2) < 0.03) & (x < -0.03)
+    assert on_trunk[inner].mean() > 0.75 and on_trunk[~arm].mean() < 0.1  # stripes like skin stay
+    assert np.array_equal(on_seat, thigh)
+    # Whoever shows nothing but skin is left as they are.
+    assert not skin_on_clothes(rest, kind, np.tile(skin, (len(rest), 1)), source).any()
+
+
+def test_the_seat_is_where_people_sit(case: Case) -> None:
+    seat = case.body.template.numpy()[body_regions(case.body).seat]
+    joints = (case.body.joint_regressor @ case.body.template).numpy()
+    hips = joints[[JOINT_INDEX["left_hip"], JOINT_INDEX["right_hip"]]]
+    assert seat[:, 1].min() < hips[:, 1].min() - 0.05 and seat[:, 1].max() < joints[JOINT_INDEX["spine2"], 1]
+    assert np.abs(seat[:, 0]).max() < 0.25 and seat[:, 2].min() < hips[:, 2].min() < seat[:, 2].max()
 
 
 def test_contributions_render_as_the_reference_does() -> None:

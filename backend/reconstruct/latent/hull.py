@@ -10,6 +10,8 @@ from .views import BodyMaps, ViewCameras
 HULL_CHANNELS = 4
 NEAREST = 1
 """The channel that says how far the nearest entry is from the body."""
+HELD = 2
+"""The channel that says whether the body's depth lies in the hull."""
 _SAMPLES = 64
 _REACH = 0.64
 """How far before and behind the pelvis the hull is looked for, in half picture widths there."""
@@ -66,7 +68,10 @@ def hull_maps(alphas: torch.Tensor, cameras: ViewCameras, maps: BodyMaps) -> tor
         inside = inside.amin(0).reshape(len(body), -1)
         along, here = inside[:, :-1] > 0.5, inside[:, -1]
         entry = along & ~functional.pad(along, (1, 0))[:, :-1]
-        offset = depth[:, :-1] - body[:, None]
+        # The hull begins between two samples, where the coverage passes one half.
+        before = functional.pad(inside[:, :-2], (1, 0), value=0.0)
+        past = ((inside[:, :-1] - 0.5) / (inside[:, :-1] - before).clamp(min=1e-3)).clamp(0, 1)
+        offset = depth[:, :-1] - past * entry * (steps[1] - steps[0]) - body[:, None]
         first = torch.where(along.any(1), offset.gather(1, along.int().argmax(1, keepdim=True))[:, 0], 0)
         gap = torch.where(entry, offset.abs(), torch.inf).argmin(1, keepdim=True)
         nearest = torch.where(entry.any(1), offset.gather(1, gap)[:, 0], 0)

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from ...avatar.quaternion import from_matrix
 from .config import LatentConfig
-from .hull import HULL_CHANNELS, NEAREST, hull_maps, known_coverage
+from .hull import HELD, HULL_CHANNELS, NEAREST, hull_maps, known_coverage
 from .layers import Block, body_window
 from .views import BodyMaps, ViewCameras, pluecker
 
@@ -39,6 +39,8 @@ _COVERED = (0.75, 1.0)
 """Coverage of a pixel below which its splat is left out, and from which on it is whole."""
 _HELD = (0.2, 0.7)
 """Coverage in another view (a pixel wider than it is) at which a splat is not held at all, and wholly."""
+_CLOTHES = 0.02
+"""Half picture widths by which clothes stand off the body."""
 _EDGE = 0.04
 """Half picture widths: neighbouring depths farther apart than this lie on different limbs."""
 _RIM = 0.9
@@ -254,8 +256,7 @@ class LatentTransformer(nn.Module):
         around = (columns.start, c.cells - columns.stop, rows.start, c.cells - rows.stop)
         raw = functional.pad(raw, [n * up for n in around])
         half_width = (distance / (2 * given.cameras.focal))[:, None, None]
-        # Where the views' outlines say that the surface begins, near the body, is the better guess of the two.
-        guess = _enlarged(given.maps.depth + hull[:, NEAREST], c.output)
+        guess = _enlarged(given.maps.depth + _towards_hull(hull), c.output)
         return SplatMaps(raw, guess + torch.tanh(raw[:, 0]) * c.reach * half_width)
 
     def splats(self, given: LatentInput, maps: SplatMaps, threshold: float = 0.0) -> PixelSplats:
@@ -328,6 +329,11 @@ def _agreement(splats: PixelSplats, given: LatentInput) -> torch.Tensor:
     own = torch.arange(len(held), device=held.device)[:, None] == splats.view
     held = torch.where(own | (splats.view == 0), 1.0, held)
     return held.amin(0)
+
+
+def _towards_hull(hull: torch.Tensor) -> torch.Tensor:
+    """What is added to the body's depth [V, S, S]: nothing is outside the hull, clothes may reach it."""
+    return torch.where(hull[:, HELD] < 0.5, hull[:, NEAREST], hull[:, NEAREST].clamp(-_CLOTHES, _CLOTHES))
 
 
 def _extent(any_there: torch.Tensor) -> slice:

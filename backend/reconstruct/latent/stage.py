@@ -139,7 +139,7 @@ def read_frozen(network: nn.Module, path: Path, device: torch.device | str) -> n
 
 
 def orbit_views(pelvis: np.ndarray, focal: float, azimuths: tuple[float, ...] = AZIMUTHS) -> ViewCameras:
-    """Cameras around the pelvis in a world that has it at the origin and the photo's picture two units wide there.
+    """Cameras around a person in a world with the pelvis at its origin, where the photo's picture is two units wide.
 
     Args:
         pelvis: [3] in the photo's camera, metres, OpenCV axes.
@@ -147,17 +147,18 @@ def orbit_views(pelvis: np.ndarray, focal: float, azimuths: tuple[float, ...] = 
         azimuths: degrees; 0 is the photo's own camera.
 
     Returns:
-        World axes are the photo's camera axes. The other cameras are the photo's, turned about the vertical through
-        the pelvis.
+        World axes are the photo's camera axes. The other cameras are the photo's, turned about the vertical that the
+        middle of the photo shows at the pelvis' depth: a person whose pelvis is not there stays in the picture.
     """
     unit = float(pelvis[2]) / (2 * focal)
+    axis = pelvis * [0, 1, 1]
     matrices = []
     for azimuth in np.radians(azimuths):
         # The camera goes to the person's left; seen from it, the world turns the other way about y (down).
         turn = np.array([[np.cos(azimuth), 0, -np.sin(azimuth)], [0, 1, 0], [np.sin(azimuth), 0, np.cos(azimuth)]])
         matrix = np.eye(4)
         matrix[:3, :3] = turn.T
-        matrix[:3, 3] = pelvis / unit
+        matrix[:3, 3] = (turn.T @ (pelvis - axis) + axis) / unit
         matrices.append(matrix)
     count = len(azimuths)
     return ViewCameras(
