@@ -27,7 +27,7 @@ _SKIN_BEYOND = (0.008, 0.025)
 _SKIN_AROUND = 400
 """How many: a patch of some centimetres, in which features are rarer than skin."""
 HAND_CLASS = 4.0
-_TRUNK_CLASS, _ARM_CLASS = 2.0, 2.05
+_TRUNK_CLASS, _ARM_CLASS = 2.0, 2.001
 _CLASSES = {
     "head": 0.0, "neck": 1.9, "shoulder": _ARM_CLASS, "elbow": _ARM_CLASS, "hand": HAND_CLASS, "wrist": HAND_CLASS,
     "knee": 6.0, "ankle": 7.0, "foot": 7.0, "hip": 6.0,
