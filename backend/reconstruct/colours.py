@@ -45,6 +45,8 @@ _BALD = 0.15
 """Difference of the colours where hair grows, or clothes are, and of the face below which both are skin."""
 _CLOTHED = 0.7
 """Share of a trunk's places without skin from which it is clothed, and of a patch's with it from which it is bare."""
+_GREY = 0.02
+"""Difference of hues that counts for nothing: grey photos have none."""
 _PATCH = 0.06
 """Metres across which places count together."""
 _MIDDLE = 0.01
@@ -132,18 +134,26 @@ def skin_on_clothes(rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray, source:
         return out
     skin = np.median(rgb[bare], 0)
     from_skin = np.linalg.norm(rgb - skin, axis=1)
+    # White cloth may be as bright as skin, but it is not as red.
+    red = _hue(skin)
+    ruddy = np.linalg.norm(_hue(rgb) - red, axis=-1) < max(0.5 * float(np.linalg.norm(red - 1 / 3)), _GREY)
     for part, least in ((SEAT_CLASS, 0.0), (_TRUNK_CLASS, _CLOTHED)):
         mine = source & (kind == part)
         clothed = mine & (from_skin > _BALD)
         if clothed.sum() < max(MIN_HAIR, least * mine.sum()):
             continue
-        like = mine & (from_skin < np.linalg.norm(rgb - np.median(rgb[clothed], 0), axis=1))
+        like = mine & ruddy & (from_skin < np.linalg.norm(rgb - np.median(rgb[clothed], 0), axis=1))
         if part == _TRUNK_CLASS:
             found = np.nonzero(mine)[0]
             cell = np.unique(np.floor(rest[found] / _PATCH).astype(int), axis=0, return_inverse=True)[1].ravel()
             like[found] &= (np.bincount(cell, like[found]) / np.bincount(cell))[cell] > _CLOTHED
         out |= like
     return out
+
+
+def _hue(rgb: np.ndarray) -> np.ndarray:
+    """Shares of red, green and blue [..., 3], which light and shadow leave as they are."""
+    return rgb / np.maximum(rgb.sum(-1, keepdims=True), 1e-3)
 
 
 def fill_unseen(

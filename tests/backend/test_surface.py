@@ -260,6 +260,10 @@ def test_skin_before_clothes_does_not_colour_what_is_behind_them() -> None:
     inner = (np.abs(y - 0.2) < 0.03) & (x < -0.03)
     assert on_trunk[inner].mean() > 0.75 and on_trunk[~arm].mean() < 0.1  # stripes like skin stay
     assert np.array_equal(on_seat, thigh)
+    # White stripes on the hem of a shirt are as bright as skin, but not as red.
+    white = np.where((np.floor(y / 0.012) % 2 > 0)[:, None], [0.8, 0.78, 0.76], [0.2, 0.25, 0.5])
+    rgb[2 * len(x) :] = white
+    assert not skin_on_clothes(rest, kind, rgb, source)[2 * len(x) :].any()
     # Whoever shows nothing but skin is left as they are.
     assert not skin_on_clothes(rest, kind, np.tile(skin, (len(rest), 1)), source).any()
 
