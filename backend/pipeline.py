@@ -213,8 +213,8 @@ class Pipeline:
             )
         chosen = self._chosen(options, views)
         networks = chosen.networks
-        given = _GIVEN_STAGES if views is not None else _LATENT_STAGES
-        report = Reporter(_STAGES if networks is None else given, progress, cancelled)
+        stages = _STAGES if networks is None else _LATENT_STAGES if views is None else _GIVEN_STAGES
+        report = Reporter(stages, progress, cancelled)
         seconds: dict[str, float] = {}
 
         @contextmanager
@@ -250,7 +250,7 @@ class Pipeline:
             with timed("synthesize", "Imagining the other sides"):
                 orbit = networks.orbit(fit, photo, reconstruction)
                 side_views = chosen.views(orbit, lambda fraction, text: report.step("synthesize", fraction, text))
-            if views is not None and not side_views.imagined:
+            if not side_views.imagined:
                 with timed("refit", "Fitting the body to all views"):
                     seen = networks.look(orbit, side_views, fit, self.networks())
                     fit = fitter.refine(fit, photo, seen, report.check)

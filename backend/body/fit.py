@@ -18,8 +18,15 @@ from scipy.spatial.transform import Rotation
 
 from ..prepare import PreparedPhoto
 from .differential import BETAS, POSE, SCALE, TRANSLATION, UNKNOWNS, Points, PosedSkeleton, Skeleton
-from .landmarks import HAND_LANDMARKS, JOINT_EVIDENCE, LANDMARK_OFFSETS, POSE_LANDMARKS
-from .look import BODY_INDICES, NAMES, Look, Term, View
+from .landmarks import (
+    HAND_LANDMARKS,
+    JOINT_EVIDENCE,
+    LANDMARK_INDICES,
+    LANDMARK_NAMES,
+    LANDMARK_OFFSETS,
+    POSE_LANDMARKS,
+)
+from .look import Look, Term, View
 from .model import JOINT_COUNT, JOINT_INDEX, JOINT_NAMES, BodyModel
 from .priors import joint_limits, relaxed_pose, stiffness
 
@@ -99,7 +106,7 @@ class BodyFitter:
     def __init__(self, body: BodyModel, config: FitConfig | None = None) -> None:
         self.config = config or FitConfig()
         self.skeleton = Skeleton(body)
-        names = [name for _, name, _ in POSE_LANDMARKS]
+        names = list(LANDMARK_NAMES)
         names += [side + name for side in ("left_", "right_") for _, name, _ in HAND_LANDMARKS]
         self.known = np.array([name in body.keypoint_names for name in names])
         """Which landmarks this body has a keypoint for; the others are left out."""
@@ -168,21 +175,21 @@ class _Problem:
         for v in views:
             everywhere = np.ones(v.alpha.shape, bool)
             self.looks.append(Look(v.alpha, everywhere, v.landmarks, v.visibility, (None, None), v.focal, v.matrix))
-        doubts = [look.doubt(self.config.off_matte) for look in self.looks]
         for look in self.looks:
+            look.doubt(self.config.off_matte)
             look.weights = look.weights * self.f.known
         self.visibility = photo.visibility
-        self.hints = photo.world_landmarks[BODY_INDICES]
-        self.weights_3d = self.photo.trust * self.f.known[: len(self.hints)] * doubts[0]
-        self.hips = [NAMES.index("left_hip"), NAMES.index("right_hip")]
-        self.torso = [*self.hips, NAMES.index("left_shoulder"), NAMES.index("right_shoulder")]
+        self.hints = photo.world_landmarks[LANDMARK_INDICES]
+        self.weights_3d = self.photo.trust * self.f.known[: len(self.hints)]
+        self.hips = [LANDMARK_NAMES.index("left_hip"), LANDMARK_NAMES.index("right_hip")]
+        self.torso = [*self.hips, LANDMARK_NAMES.index("left_shoulder"), LANDMARK_NAMES.index("right_shoulder")]
         self.face = _clear_face(photo)
         self._stand()
 
     def _stand(self) -> None:
         """Hints for legs that the frame cuts: straight down, unless the person lies. Left alone, they would go on as
         the trunk leans, or do the splits to fill the outline."""
-        at = {name: k for k, name in enumerate(NAMES)}
+        at = {name: k for k, name in enumerate(LANDMARK_NAMES)}
         shoulders = self.hints[[at["left_shoulder"], at["right_shoulder"]]].mean(0)
         trunk = shoulders - self.hints[self.hips].mean(0)
         if -trunk[1] < 0.5 * np.linalg.norm(trunk):

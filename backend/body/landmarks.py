@@ -12,6 +12,8 @@ POSE_LANDMARKS: tuple[tuple[int, str, float], ...] = (
     (31, "left_big_toe", 0.4), (32, "right_big_toe", 0.4),
 )  # fmt: skip
 """(BlazePose index, keypoint of the body file, weight)."""
+LANDMARK_INDICES = [index for index, _, _ in POSE_LANDMARKS]
+LANDMARK_NAMES = [name for _, name, _ in POSE_LANDMARKS]
 
 LANDMARK_OFFSETS: dict[str, tuple[float, float, float]] = {
     "hip": (-0.007, 0.026, 0.0), "ear": (-0.018, 0.009, 0.0), "knee": (-0.008, 0.003, 0.0), "ankle": (0.0, 0.006, 0.0),

@@ -11,7 +11,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from .differential import BETAS, UNKNOWNS
-from .landmarks import HAND_LANDMARKS, POSE_LANDMARKS
+from .landmarks import HAND_LANDMARKS, LANDMARK_INDICES, LANDMARK_NAMES, POSE_LANDMARKS
 
 _BEYOND = 0.03
 """Picture sides outside the picture over which landmarks lose their credit; from there on they have none."""
@@ -22,10 +22,6 @@ _DEPTHS = 0.8
 """Metres before and behind the pelvis in which limbs are looked for."""
 _OFF_RAY = 0.03
 """Distance, in shares of the person's size, from where the photo says that a landmark may be: beyond it is another."""
-NAMES = [name for _, name, _ in POSE_LANDMARKS]
-BODY_INDICES = [index for index, _, _ in POSE_LANDMARKS]
-FINGERS = 9
-"""Landmarks of a hand that the fit uses."""
 
 
 @dataclass(frozen=True)
@@ -121,25 +117,26 @@ class Look:
     def _read_landmarks(
         self, landmarks: np.ndarray, visibility: np.ndarray, hands: tuple[np.ndarray | None, np.ndarray | None]
     ) -> None:
-        points = landmarks[BODY_INDICES]
-        trust = np.array([w for _, _, w in POSE_LANDMARKS]) * np.maximum(visibility[BODY_INDICES], 0.05)
+        points = landmarks[LANDMARK_INDICES]
+        trust = np.array([w for _, _, w in POSE_LANDMARKS]) * np.maximum(visibility[LANDMARK_INDICES], 0.05)
         # What the frame cuts was guessed by the network, the worse the farther out: there the relaxed pose is better.
         beyond = np.maximum(-points, points - self.side).max(1)
         in_frame = beyond < 0.008 * self.side
         self.cut = beyond > _BEYOND * self.side
         fading = np.exp(-0.5 * (np.maximum(beyond, 0) / (_BEYOND * self.side)) ** 2)
         self.trust = np.where(self.cut, 0.0, trust * fading)
-        self.visibility = visibility[BODY_INDICES]
-        self.seen = (visibility[BODY_INDICES] > 0.5) & in_frame
+        self.visibility = visibility[LANDMARK_INDICES]
+        self.seen = (visibility[LANDMARK_INDICES] > 0.5) & in_frame
         self.size = float(np.ptp(points, axis=0).max())
         weights = self.trust.copy()
         for side, hand in zip(("left_", "right_"), hands):
             seen = hand is not None
-            points = np.vstack([points, hand[[i for i, _, _ in HAND_LANDMARKS]] if seen else np.zeros((FINGERS, 2))])
+            chosen = [index for index, _, _ in HAND_LANDMARKS]
+            points = np.vstack([points, hand[chosen] if seen else np.zeros((len(chosen), 2))])
             weights = np.append(weights, [w if seen else 0.0 for _, _, w in HAND_LANDMARKS])
             if seen:
                 # The hand network knows the knuckles better than the pose network.
-                weights[[NAMES.index(side + finger) for finger in ("index", "pinky", "thumb")]] = 0.0
+                weights[[LANDMARK_NAMES.index(side + finger) for finger in ("index", "pinky", "thumb")]] = 0.0
         self.points, self.weights = points, weights
 
     def _read_outline(self, alpha: np.ndarray, inside: np.ndarray) -> None:
@@ -159,12 +156,12 @@ class Look:
         chosen = [rows[rng.permutation(len(rows))[:_COVER_POINTS]] for rows in chosen]
         self._cover = (np.vstack(chosen)[:, ::-1] + 0.5) * factor
 
-    def doubt(self, off_matte: float) -> np.ndarray:
-        """How little [27] landmarks beside the matte count (a kicking foot, say): the outline knows better."""
+    def doubt(self, off_matte: float) -> None:
+        """Trust landmarks beside the matte less (a kicking foot, say): the outline knows better."""
         off = self._sample_distance(self.points)[0]
-        trust = 1 / (1 + (off / off_matte) ** 2) ** 2
-        self.weights = self.weights * trust
-        return trust[: len(self.trust)]
+        on_matte = 1 / (1 + (off / off_matte) ** 2) ** 2
+        self.weights = self.weights * on_matte
+        self.trust = self.trust * on_matte[: len(self.trust)]
 
     def believe_as_far_as(self, photo: Look, distance: float) -> None:
         """Doubt landmarks that do not lie where ``photo`` shows them at any depth: its ray is a line in this picture.

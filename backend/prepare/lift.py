@@ -17,11 +17,11 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
-from ..body.landmarks import POSE_LANDMARKS
+from ..body.landmarks import LANDMARK_INDICES
 from ..errors import BackendError
 
 WEIGHTS = Path(__file__).parent / "lifter.safetensors"
-LIFTED = [index for index, _, _ in POSE_LANDMARKS]
+LIFTED = LANDMARK_INDICES
 """The landmarks that are lifted: those that the body has keypoints for."""
 _SHOULDERS, _HIPS = [11, 12], [23, 24]
 _COUNT = 33

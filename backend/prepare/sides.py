@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ..body.look import View
@@ -23,7 +21,7 @@ def look_from_sides(
     joints: np.ndarray,
     matrices: np.ndarray,
     focal: float,
-) -> Sequence[View]:
+) -> list[View]:
     """What V pictures of the photo's person say to :meth:`~backend.body.fit.BodyFitter.refine`.
 
     Args:

@@ -151,6 +151,11 @@ def skin_on_clothes(rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray, source:
     return out
 
 
+def misplaced_skin(rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """Which sources [n] show skin where something else must be: hair or clothes."""
+    return skin_among_hair(kind, rgb, source) | skin_on_clothes(rest, kind, rgb, source)
+
+
 def _hue(rgb: np.ndarray) -> np.ndarray:
     """Shares of red, green and blue [..., 3], which light and shadow leave as they are."""
     return rgb / np.maximum(rgb.sum(-1, keepdims=True), 1e-3)

@@ -37,8 +37,7 @@ from .colours import (
     class_of_joint,
     class_of_region,
     fill_unseen,
-    skin_among_hair,
-    skin_on_clothes,
+    misplaced_skin,
 )
 from .sampling import poisson_disk_samples
 from .sheets import Layers, Sheet, build_layers
@@ -559,7 +558,7 @@ def _colour(
     source = front & (depth_in > _PURE) & (facing > 0.3)
     # Hair is often seen as a rim only.
     source |= front & (kind == HAIR_CLASS) & (depth_in > 1.5)
-    source &= ~skin_among_hair(kind, photo_rgb, source) & ~skin_on_clothes(rest, kind, photo_rgb, source)
+    source &= ~misplaced_skin(rest, kind, photo_rgb, source)
     _drop_rare(kind, source)
     if _long_hair(mesh, corner, rest, kind, photo_rgb, source):
         kind[(kind == NAPE_CLASS) & ~front] = HAIR_CLASS

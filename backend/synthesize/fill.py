@@ -18,8 +18,7 @@ from ..reconstruct.colours import (
     MIN_HAIR,
     SEAT_CLASS,
     fill_unseen,
-    skin_among_hair,
-    skin_on_clothes,
+    misplaced_skin,
     vertex_classes,
 )
 from ..reconstruct.latent.views import BodyMaps, ViewCameras
@@ -119,7 +118,7 @@ def vertex_colours(
     )
     rgb, cosine = (v.cpu().double().numpy() for v in (look(photo), facing))
     source = np.where(fill.kind == HAIR_CLASS, hair.cpu().numpy(), other.cpu().numpy())
-    source &= ~skin_among_hair(fill.kind, rgb, source) & ~skin_on_clothes(fill.rest, fill.kind, rgb, source)
+    source &= ~misplaced_skin(fill.rest, fill.kind, rgb, source)
     kind = fill.kind
     if (kind[source] == HAIR_CLASS).sum() < MIN_HAIR:
         # No hair in sight: any part of the head must do.

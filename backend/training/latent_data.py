@@ -54,7 +54,9 @@ def frame_of(body_pelvis: torch.Tensor, photo: Camera) -> Frame:
     return Frame(body_pelvis, distance * photo.size / (2 * float(photo.focal[0])))
 
 
-def body_surface(body: BodyModel, state: TrueBody, scale: float, camera: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def body_surface(
+    body: BodyModel, state: TrueBody, scale: float, camera: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Posed vertices [V, 3] and pelvis [3] of a body, scaled about ``camera`` [3]."""
     vertices, joints = body.pose(state.pose.to(body.template.dtype), state.betas.to(body.template.dtype))
     shift = state.translation.to(vertices)
@@ -115,19 +117,22 @@ def latent_input(
     """
     count = config.views
     cameras = sample.cameras[:count]
-    camera = cameras.positions()[0]
-    found = []
-    if sample.body is not None and (error < 1 or sample.estimate is None):
-        found.append((1.0 if sample.estimate is None else 1 - error, sample.body, 1.0))
-    if sample.estimate is not None and (error > 0 or sample.body is None):
-        found.append((1.0 if sample.body is None else error, sample.estimate, sample.estimate_scale))
-    if not found:
-        raise ValueError("the sample has no body")
-    vertices, pelvis = 0.0, 0.0
-    for share, state, scale in found:
-        points, joint = body_surface(bodies[state.name], state, scale, camera)
-        vertices, pelvis = vertices + share * points, pelvis + share * joint
-    body = bodies[found[0][1].name]
+    if sample.estimate is None:
+        error = 0.0
+    elif sample.body is None:
+        error = 1.0
+    states = [(1 - error, sample.body, 1.0), (error, sample.estimate, sample.estimate_scale)]
+    bent, pelvises = [], []
+    for share, state, scale in states:
+        if share == 0:
+            continue
+        if state is None:
+            raise ValueError("the sample has no body")
+        body = bodies[state.name]
+        points, joint = body_surface(body, state, scale, cameras.positions()[0])
+        bent.append(share * points)
+        pelvises.append(share * joint)
+    vertices, pelvis = sum(bent), sum(pelvises)
     normals = vertex_normals(vertices, body.faces)
     frame = frame_of(pelvis, cameras)
     seen = frame.cameras(cameras)

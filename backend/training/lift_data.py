@@ -8,17 +8,16 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from ..body.landmarks import POSE_LANDMARKS
+from ..body.landmarks import LANDMARK_NAMES
 from ..body.model import BodyModel, load_body
 from ..prepare.blazepose import BlazePose, Detection
 from .augment import on_background
 from .estimate import stature
 from .samples import Sample
 
-_NAMES = [name for _, name, _ in POSE_LANDMARKS]
-_MIRRORED = [0, *(k + 1 if k % 2 else k - 1 for k in range(1, len(_NAMES)))]
+_MIRRORED = [0, *(k + 1 if k % 2 else k - 1 for k in range(1, len(LANDMARK_NAMES)))]
 """After the nose, landmarks come in pairs of left and right."""
-_HIPS = [_NAMES.index("left_hip"), _NAMES.index("right_hip")]
+_HIPS = [LANDMARK_NAMES.index("left_hip"), LANDMARK_NAMES.index("right_hip")]
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def join(examples: list[LiftExamples]) -> LiftExamples:
 def _body(name: str) -> tuple[BodyModel, torch.Tensor]:
     """(body, regressor [27, V] of the landmarks)."""
     body = load_body(name)
-    rows = [body.keypoint_regressor[body.keypoint_names.index(landmark)] for landmark in _NAMES]
+    rows = [body.keypoint_regressor[body.keypoint_names.index(landmark)] for landmark in LANDMARK_NAMES]
     return body, torch.stack(rows)
 
 
@@ -91,9 +90,9 @@ def lift_examples(sample: Sample, networks: BlazePose) -> LiftExamples:
             rgb, covered = np.ascontiguousarray(rgb[:, ::-1]), covered[:, ::-1]
             pixels = pixels * [-1, 1] + [rgb.shape[1], 0]
             seen = seen * [-1, 1, 1]
-        truth = seen[: len(_NAMES)]
+        truth = seen[: len(LANDMARK_NAMES)]
         truth = (truth - truth[_HIPS].mean(0)) * larger
-        found = networks.landmarks(rgb, _detection(pixels[len(_NAMES) :], covered, rng), passes=1)
+        found = networks.landmarks(rgb, _detection(pixels[len(LANDMARK_NAMES) :], covered, rng), passes=1)
         rows.append(
             LiftExamples(
                 landmarks=found.image[None].astype(np.float32),

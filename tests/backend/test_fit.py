@@ -188,10 +188,10 @@ def test_views_from_the_sides_say_where_limbs_are_in_depth(body: BodyModel, fitt
     first = fitter.fit(flat)
     views = sides(mannequin, body, photo)
     before = pose_error(mannequin, body, first, photo).joints
-    after = pose_error(mannequin, body, fitter.refine(first, flat, views), photo).joints
+    refined = fitter.refine(first, flat, views)
+    after = pose_error(mannequin, body, refined, photo).joints
     assert before > 45 and after < 25
     # The place too: no scale is left open.
-    refined = fitter.refine(first, flat, views)
     joints = body.pose(torch.as_tensor(refined.pose), torch.as_tensor(refined.betas))[1].numpy() + refined.translation
     assert np.linalg.norm(joints - mannequin.joints, axis=1).mean() < 0.03
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -260,7 +260,7 @@ class LatentReconstructor:
         return vertices.numpy() + fit.translation, joints.numpy() + fit.translation
 
     @torch.no_grad()
-    def look(self, orbit: Orbit, views: SideViews, fit: BodyFit, networks: BlazePose) -> Sequence[View]:
+    def look(self, orbit: Orbit, views: SideViews, fit: BodyFit, networks: BlazePose) -> list[View]:
         """What pictures of the person say of the body, for :meth:`~backend.body.fit.BodyFitter.refine`.
 
         Args:
