@@ -31,6 +31,7 @@ from backend.reconstruct.latent.hull import hull_maps
 from backend.reconstruct.latent.inputs import shown
 from backend.reconstruct.latent.layers import body_window
 from backend.reconstruct.latent.model import PixelSplats, _agreement, _multiply, _quaternion
+from backend.reconstruct.latent.settle import settled
 from backend.reconstruct.latent.stage import Orbit, completed, orbit_views, read_network
 from backend.reconstruct.latent.views import SideViews, spread_points
 from backend.rendering.mesh import rasterize_mesh, vertex_normals
@@ -148,17 +149,18 @@ def resized_alphas(sample: Sample, size: int) -> torch.Tensor:
     return torch.nn.functional.interpolate(sample.views.alpha[:4, None], size=(size, size), mode="area")[:, 0]
 
 
+_FAR = 40.0
+
+
+def far_cameras() -> ViewCameras:
+    """Four of them, so far away that rays are parallel; a picture shows -1..1."""
+    matrices = orbit_cameras(distance=_FAR).world_to_camera
+    return ViewCameras(matrices, torch.full((4,), _FAR / 2), torch.full((4, 2), 0.5))
+
+
 def test_hull_agrees_with_a_slab() -> None:
     """Four views of a slab 1 wide and 0.4 deep: the hull's front and thickness have a closed form."""
-    size, distance = 64, 40.0  # so far away that rays are parallel
-    angles = np.arange(4) * np.pi / 2
-    matrices = np.tile(np.eye(4), (4, 1, 1))
-    for matrix, angle in zip(matrices, angles):
-        matrix[:3, :3] = np.diag([1.0, -1.0, -1.0]) @ Rotation.from_euler("y", -angle).as_matrix()
-        matrix[2, 3] = distance
-    cameras = ViewCameras(
-        torch.as_tensor(matrices, dtype=torch.float32), torch.full((4,), distance / 2), torch.full((4, 2), 0.5)
-    )
+    size, distance, cameras = 64, _FAR, far_cameras()
     at = (torch.arange(256) + 0.5) / 128 - 1  # world units across the picture
     wide, deep = (at.abs() < 0.5).float(), (at.abs() < 0.2).float()
     tall = (at.abs() < 0.6).float()
@@ -178,6 +180,53 @@ def test_hull_agrees_with_a_slab() -> None:
     behind = hull_maps(alphas, cameras, replace(maps, depth=body + 0.3))
     assert behind[0, 2, size // 2, size // 2] == 0
     assert behind[0, 1, size // 2, size // 2] == pytest.approx(-0.35, abs=1.1 * step)
+
+
+def balls(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Depth and coverage [4, S, S] of a small ball left of a large one, seen by :func:`far_cameras`."""
+    across = (torch.arange(size, dtype=torch.float32) + 0.5) / size * 2 - 1
+    y, x = torch.meshgrid(-across, across, indexing="ij")
+    depth = torch.full((4, size, size), torch.inf)
+    for centre, radius in ((-0.4, 0.1), (0.4, 0.3)):
+        for view, angle in enumerate(np.arange(4) * np.pi / 2):
+            middle, towards = centre * math.cos(angle), centre * math.sin(angle)
+            half = (radius**2 - (x - middle) ** 2 - y**2).clamp(min=0).sqrt()
+            depth[view] = torch.minimum(depth[view], torch.where(half > 0, _FAR - towards - half, torch.inf))
+    return torch.where(depth.isfinite(), depth, 0.0), depth.isfinite().float()
+
+
+def test_splats_settle_where_no_view_contradicts_them() -> None:
+    size, cameras = 128, far_cameras()
+    depth, alphas = balls(size)
+    # What is right stays where it is, give or take the pixels of the other views' rims.
+    found = settled(depth, alphas, cameras)
+    inner = torch.nn.functional.avg_pool2d(alphas[:, None], 5, 1, 2)[:, 0] == 1
+    assert (found - depth)[inner].abs().max() < 2.5 / size
+    assert (found == depth)[inner].float().mean() > 0.95
+    # The middle of the photo's small ball.
+    row, column = size // 2, round((-0.4 + 1) * size / 2)
+    for wrong, right in ((-0.45, -0.1), (0.5, 0.1)):
+        # Outside the outlines of both sides. On the way back the large ball is seen behind, until the small one is met.
+        moved = depth.clone()
+        moved[0, row, column] = _FAR + wrong
+        assert settled(moved, alphas, cameras)[0, row, column] - _FAR == pytest.approx(right, abs=0.04)
+    # Inside the outlines, but the view from the left sees the large ball through it.
+    moved = depth.clone()
+    moved[0, row, column] = _FAR - 0.25
+    assert settled(moved, alphas, cameras)[0, row, column] - _FAR == pytest.approx(-0.1, abs=0.04)
+
+
+def test_what_the_photo_cuts_off_may_be_anywhere() -> None:
+    size, cameras = 128, far_cameras()
+    depth, alphas = balls(size)
+    cut = alphas.clone()
+    cut[0, size // 2 :] = 0  # the photo shows upper halves
+    found = settled(depth, cut, cameras)
+    below = torch.zeros_like(cut, dtype=torch.bool)
+    below[:, size // 2 + 4 :] = True
+    inner = below & (torch.nn.functional.avg_pool2d(alphas[:, None], 5, 1, 2)[:, 0] == 1)
+    assert inner[1:].sum() > 500
+    assert (found - depth)[inner].abs().max() < 2.5 / size
 
 
 def test_codec_tells_colours_and_coverage() -> None:

@@ -63,7 +63,7 @@ def hull_maps(alphas: torch.Tensor, cameras: ViewCameras, maps: BodyMaps) -> tor
         depth = torch.cat([depth, body[:, None]], 1)
         points = origins[view] + depth[..., None] * directions[view][shown][:, None]
         others = [k for k in range(views) if k != view]
-        place = ViewCameras(*(v[others] for v in vars(cameras).values())).project(points.reshape(-1, 3))
+        place = cameras[others].project(points.reshape(-1, 3))
         inside = functional.grid_sample(coverage[others], place[:, None, :, :2] * 2 - 1, align_corners=False)
         inside = inside.amin(0).reshape(len(body), -1)
         along, here = inside[:, :-1] > 0.5, inside[:, -1]

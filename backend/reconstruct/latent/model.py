@@ -18,6 +18,7 @@ from ...avatar.quaternion import from_matrix
 from .config import LatentConfig
 from .hull import HELD, HULL_CHANNELS, NEAREST, hull_maps, known_coverage
 from .layers import Block, body_window
+from .settle import settled
 from .views import BodyMaps, ViewCameras, pluecker
 
 SPLAT_CHANNELS = 12
@@ -268,6 +269,8 @@ class LatentTransformer(nn.Module):
             threshold: splats less opaque than this are left out.
         """
         c = self.config
+        moved = settled(maps.depth.detach(), given.alphas, given.cameras) - maps.depth.detach()
+        maps = replace(maps, depth=maps.depth + moved)
         photo = self._splats(given, maps, slice(0, 1), given.photo[None], given.photo_alpha[None])
         size = (c.output, c.output)
         colours = functional.interpolate(given.colours[1:], size=size, mode="area")

@@ -27,7 +27,7 @@ class ViewCameras:
     def __len__(self) -> int:
         return len(self.focal)
 
-    def __getitem__(self, chosen: slice) -> ViewCameras:
+    def __getitem__(self, chosen: slice | list[int]) -> ViewCameras:
         """Some of the cameras."""
         return ViewCameras(self.world_to_camera[chosen], self.focal[chosen], self.centre[chosen])
 
