@@ -189,8 +189,8 @@ def learn(
         rng: draws.
         rate: of learning, now.
         renders: views that are rendered; 0 leaves geometry alone.
-        true_share: how often the true body is given; the others lie anywhere between it and the estimate, as fits to
-            several views do. None leaves bodies out.
+        true_share: how often the true body is given; of the others half are estimated, half between the two. None
+            leaves bodies out.
         batch: people.
         backward: of the loss.
 
@@ -203,7 +203,7 @@ def learn(
     for _ in range(batch):
         error: float | None = None
         if true_share is not None:
-            error = 0.0 if rng.random() < true_share else rng.random()
+            error = 0.0 if rng.random() < true_share else min(1.0, 2 * rng.random())
         loss, terms = trainer.losses(pool.draw(rng), rng, renders, error)
         backward(loss / batch)
         sums = {k: sums.get(k, 0.0) + v / batch for k, v in terms.items()}

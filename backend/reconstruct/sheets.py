@@ -16,8 +16,9 @@ from scipy.spatial import cKDTree
 
 _CELL = 6
 """Pixels between grid nodes."""
-_MIN_WIDTH = 4.0
-"""Pixels; narrower gaps need no mesh of their own: their splats hang on the nearest body face."""
+_MIN_RADIUS = 4.0
+"""Pixels, of the largest circle in a gap; narrower ones need no mesh: their splats hang on the nearest body
+face."""
 _SMOOTHING = 10.0
 """Pixels, the width over which the depths of the limbs on both sides of a gap blend."""
 _MAX_SPREAD = 0.2
@@ -109,21 +110,24 @@ def build_layers(
     smooth = cv2.GaussianBlur(middle * around, (0, 0), _SMOOTHING)
     total = np.maximum(cv2.GaussianBlur(around, (0, 0), _SMOOTHING), 1e-6)
     smooth /= total
-    # Nothing spans two limbs of which one is far behind the other.
+    # Nothing spans two limbs of which one is far behind the other, and no narrow gap two legs that are farther apart in
+    # depth than it is wide: a flap would hang between them.
     spread = cv2.GaussianBlur((middle - smooth) ** 2 * around, (0, 0), _SMOOTHING) / total
-    allowed = np.where(leg[front_face[tuple(nearest)]], _MAX_LEG_SPREAD, _MAX_SPREAD)
+    labels, count = ndimage.label(gap)
+    radii = ndimage.maximum(ndimage.distance_transform_edt(gap), labels, np.arange(count + 1))
+    radius = np.where(gap, np.asarray(radii)[labels], np.inf)
+    metres_per_pixel = middle / focal
+    between_legs = np.minimum(_MAX_LEG_SPREAD, radius * metres_per_pixel)
+    allowed = np.where(leg[front_face[tuple(nearest)]], between_legs, _MAX_SPREAD)
     together = 1 / (1 + (spread / allowed**2) ** 2)
     smooth = together * smooth + (1 - together) * middle
     thick = push_pull(cv2.dilate(half.astype(np.float32), np.ones((21, 21), np.uint8)), covered)
-    metres_per_pixel = middle / focal
     rim = ndimage.distance_transform_edt(matte) * metres_per_pixel
     rounded = np.sqrt(rim.clip(0, _ROUNDNESS) * (2 * _ROUNDNESS - rim.clip(0, _ROUNDNESS)))
     half_gap = np.minimum(thick, rounded)
     face = front_face[tuple(nearest)]
 
-    labels, count = ndimage.label(gap)
-    widths = ndimage.maximum(ndimage.distance_transform_edt(gap), labels, np.arange(1, count + 1)) if count else []
-    wide = np.isin(labels, 1 + np.nonzero(np.asarray(widths) >= _MIN_WIDTH)[0])
+    wide = gap & (radius >= _MIN_RADIUS) & (together > 0.5)
     middle = np.where(wide, smooth, middle)
     sheet, cell_face = _grid(wide, middle, vertices, weights, focal)
     if len(sheet.faces):
