@@ -133,13 +133,14 @@ def test_push_pull_keeps_what_is_known_and_fills_smoothly() -> None:
     assert filled[~mask].min() >= ramp[mask].min() and filled[~mask].max() <= ramp[mask].max()
 
 
-def test_a_skirt_hangs_on_both_legs() -> None:
-    left, faces_left = tube(0.08, (0.14, 0, 3))
-    right, faces_right = tube(0.08, (-0.14, 0, 3))
-    vertices, faces = np.vstack([left, right]), np.vstack([faces_left, faces_right + len(left)])
+def cloth_between(left: tuple, right: tuple) -> tuple[np.ndarray, Layers, Sheet]:
+    """(matte, layers, sheet) of two tubes at these places for legs, and a matte that closes the gap."""
+    parts = [tube(0.08, place) for place in (left, right)]
+    count = len(parts[0][0])
+    vertices, faces = np.vstack([p[0] for p in parts]), np.vstack([parts[0][1], parts[1][1] + count])
     weights = np.zeros((len(vertices), 24))
-    weights[: len(left), JOINT_INDEX["left_hip"]] = 1
-    weights[len(left) :, JOINT_INDEX["right_hip"]] = 1
+    weights[:count, JOINT_INDEX["left_hip"]] = 1
+    weights[count:, JOINT_INDEX["right_hip"]] = 1
     focal = 700.0
     first = rasterize_mesh(vertices, faces, focal, (SIZE, SIZE))
     last = rasterize_mesh(vertices, faces, focal, (SIZE, SIZE), farthest=True)
@@ -147,6 +148,24 @@ def test_a_skirt_hangs_on_both_legs() -> None:
     layers, sheet = build_layers(
         matte, first.depth, last.depth, first.face, vertices, weights, np.ones(len(faces), bool), focal
     )
+    return matte, layers, sheet
+
+
+def test_no_flap_hangs_between_legs_that_stride() -> None:
+    # 4 cm apart across; without a step between them they are joined, with one of 25 cm they are not.
+    for step, joined in ((0.0, True), (0.25, False)):
+        matte, layers, sheet = cloth_between((0.1, 0, 3), (-0.1, 0, 3 + step))
+        assert layers.gap.sum() > 500
+        assert (len(sheet.faces) > 50) == joined
+        # What lies in the gap stays with one of the legs.
+        assert (layers.face[matte] >= 0).all()
+        middle = ((layers.front + layers.back) / 2)[layers.gap]
+        away = np.minimum(abs(middle - 3), abs(middle - 3 - step))
+        assert np.quantile(away, 0.9) < 0.03
+
+
+def test_a_skirt_hangs_on_both_legs() -> None:
+    matte, layers, sheet = cloth_between((0.14, 0, 3), (-0.14, 0, 3))
     assert len(sheet.faces) > 100
     np.testing.assert_allclose(sheet.weights.sum(1), 1, atol=1e-9)
     # Weights go from one leg to the other without a jump, and are even in the middle.
