@@ -31,6 +31,14 @@ def known_coverage(alphas: torch.Tensor) -> torch.Tensor:
     return known
 
 
+def outlines(alphas: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Coverage [V, R, R] and what of it is known, :func:`known_coverage`, both [V, 1, size, size]."""
+    own, known = (
+        functional.interpolate(v[:, None], size=(size, size), mode="area") for v in (alphas, known_coverage(alphas))
+    )
+    return own, known
+
+
 @torch.no_grad()
 def hull_maps(alphas: torch.Tensor, cameras: ViewCameras, maps: BodyMaps) -> torch.Tensor:
     """Where each pixel's ray runs inside the outlines of the other views (Laurentini 1994).
@@ -46,9 +54,7 @@ def hull_maps(alphas: torch.Tensor, cameras: ViewCameras, maps: BodyMaps) -> tor
         the hull's thickness along the ray.
     """
     views, size, _ = maps.depth.shape
-    own, coverage = (
-        functional.interpolate(v[:, None], size=(size, size), mode="area") for v in (alphas, known_coverage(alphas))
-    )
+    own, coverage = outlines(alphas, size)
     origins, directions = cameras.rays(size)
     distance = cameras.world_to_camera[:, 2, 3]
     steps = torch.linspace(-_REACH, _REACH, _SAMPLES, device=alphas.device)

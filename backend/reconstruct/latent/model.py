@@ -269,7 +269,7 @@ class LatentTransformer(nn.Module):
             threshold: splats less opaque than this are left out.
         """
         c = self.config
-        moved = settled(maps.depth.detach(), given.alphas, given.cameras) - maps.depth.detach()
+        moved = settled(maps.depth, given.alphas, given.cameras) - maps.depth.detach()
         maps = replace(maps, depth=maps.depth + moved)
         photo = self._splats(given, maps, slice(0, 1), given.photo[None], given.photo_alpha[None])
         size = (c.output, c.output)

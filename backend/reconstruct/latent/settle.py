@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from .hull import known_coverage
+from .hull import outlines
 from .views import ViewCameras
 
 _REACH = 0.5
@@ -42,9 +42,7 @@ def settled(depth: torch.Tensor, alphas: torch.Tensor, cameras: ViewCameras) -> 
         [V, S, S].
     """
     views, size, _ = depth.shape
-    own, coverage = (
-        functional.interpolate(v[:, None], size=(size, size), mode="area") for v in (alphas, known_coverage(alphas))
-    )
+    own, coverage = outlines(alphas, size)
     shown = own > 0.5
     seen = torch.where(shown, depth[:, None], torch.where(coverage > 0.5, _UNKNOWN, _NOTHING))
     nearest = -functional.max_pool2d(-seen, 2 * _AROUND + 1, 1, _AROUND)
