@@ -30,7 +30,12 @@ MOST_BYTES = 64 * 2**20
 _POINTS = 8
 _MEASURES = {
     "codec": {"psnr_of_people": "PSNR of what comes back, inside the outline, dB"},
-    "reconstruction": {"held_out_psnr": "PSNR of people held out, true views given, dB"},
+    "reconstruction": {
+        "held_out_psnr": "PSNR of people held out, true views given, dB",
+        "held_out_0": "error of the depth of people held out before the views are compared, mm",
+        "held_out_1": "after one further look, mm",
+        "held_out_2": "after two, mm",
+    },
     "synthesizer": {"held_out_mean_psnr": "PSNR of a person held out, sides, decoded, dB"},
     "painter": {
         "held_out_psnr": "PSNR of people held out, sides, dB",

@@ -58,6 +58,8 @@ _SYNTHESIZED, _TRUE = 0.3, 0.3
 whose true body is given."""
 _CLEAN = 0.4
 """Share of the photos that are taken as they are, without augmentation."""
+_SPOILT = 0.35
+"""Share of the people with true views whose views are bent and tinted."""
 
 
 class Trainer:
@@ -93,8 +95,8 @@ class Trainer:
 
     def _input(
         self, sample: Sample, error: float | None, rng: np.random.Generator | None = None
-    ) -> tuple[LatentInput, Frame]:
-        """What the network takes of ``sample``; see :meth:`losses`."""
+    ) -> tuple[LatentInput, Frame, bool]:
+        """What the network takes of ``sample``, and whether its views show one person; see :meth:`losses`."""
         others = None
         if self.synthesizer is not None and rng is not None and rng.random() < self.synthesized:
             config = self.synthesizer.config
@@ -104,9 +106,11 @@ class Trainer:
             latents = imperfect_latents(self.synthesizer, example, config.sigma_max, generator)[0]
             painted = self.painter.paint(*self.codec.decode_rgba(latents), example.given.fine[0])
             others = SideViews(latents, painted, imagined=True)[1:]
+        bend = rng if others is None and rng is not None and rng.random() < _SPOILT else None
         exact = 1.0 if error is None else error
-        taken, frame = latent_input(sample, self.config, self.codec, self.bodies, rng, exact, others)
-        return (without_body(taken) if error is None else taken), frame
+        taken, frame = latent_input(sample, self.config, self.codec, self.bodies, bend, exact, others)
+        # Views that do not show one person cannot be compared with each other.
+        return (without_body(taken) if error is None else taken), frame, others is None and bend is None
 
     def losses(
         self, sample: Sample, rng: np.random.Generator, renders: int, error: float | None
@@ -126,9 +130,10 @@ class Trainer:
             # Other views come in the photo's colours, and so does what is compared with.
             rgb = follow_photo(sample.views.rgb, sample.views.alpha, sample.photo_rgb, sample.photo_alpha)
             sample = replace(sample, views=replace(sample.views, rgb=rgb))
-        taken, frame = self._input(sample, error, rng)
-        maps = self.network(taken)
-        terms = {"depth": geometry_loss(maps, sample.views[: self.config.views], frame)}
+        taken, frame, one = self._input(sample, error, rng)
+        maps = self.network(taken, one)
+        seen = sample.views[: self.config.views]
+        terms = {"depth": geometry_loss(maps.depth, seen, frame), "first": geometry_loss(maps.first, seen, frame)}
         if renders:
             splats = self.bare.splats(taken, maps)
             # Views that went in are the easy ones.
@@ -143,7 +148,7 @@ class Trainer:
     @torch.no_grad()
     def drawn(self, sample: Sample, size: int, error: float | None = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
         """All views as they come out, and the true ones, [V, 3, size, size]; ``error`` as in :meth:`losses`."""
-        taken, frame = self._input(sample, error)
+        taken, frame, _ = self._input(sample, error)
         splats = self.bare.splats(taken, self.network(taken))
         weights = replace(self.weights, perceptual=0.0, parts=0.0)
         _, drawn = picture_losses(splats, frame.cameras(sample.cameras), sample.views, self.codec, weights, size)

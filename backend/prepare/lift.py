@@ -21,8 +21,6 @@ from ..body.landmarks import LANDMARK_INDICES
 from ..errors import BackendError
 
 WEIGHTS = Path(__file__).parent / "lifter.safetensors"
-LIFTED = LANDMARK_INDICES
-"""The landmarks that are lifted: those that the body has keypoints for."""
 _SHOULDERS, _HIPS = [11, 12], [23, 24]
 _COUNT = 33
 _INPUTS = _COUNT * 6
@@ -68,7 +66,7 @@ def observe(landmarks: torch.Tensor, visibility: torch.Tensor, world: torch.Tens
     size = (flat.amax(1) - flat.amin(1)).amax(1).clamp(min=1e-6)
     flat = flat / size[:, None, None]
     vector = torch.cat([flat.flatten(1), visibility, world.flatten(1)], 1)
-    return Observation(vector, world[:, LIFTED], turn)
+    return Observation(vector, world[:, LANDMARK_INDICES], turn)
 
 
 class LiftNetwork(nn.Module):
@@ -82,7 +80,7 @@ class LiftNetwork(nn.Module):
     def __init__(self, width: int = 768, drop: float = 0.15) -> None:
         super().__init__()
         self.enter, self.middle = nn.Linear(_INPUTS, width), nn.Linear(width, width)
-        self.leave = nn.Linear(width, 3 * len(LIFTED))
+        self.leave = nn.Linear(width, 3 * len(LANDMARK_INDICES))
         self.drop = drop
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
@@ -96,7 +94,7 @@ class LiftNetwork(nn.Module):
             x = x + noise * torch.randn_like(x)
         x = functional.dropout(functional.gelu(self.enter(x)), self.drop, self.training)
         x = functional.dropout(functional.gelu(self.middle(x)), self.drop, self.training)
-        return seen.hints + self.leave(x).unflatten(1, (len(LIFTED), 3))
+        return seen.hints + self.leave(x).unflatten(1, (len(LANDMARK_INDICES), 3))
 
 
 class Lifter:
@@ -129,11 +127,11 @@ class Lifter:
             world: [33, 3] metres about the hips, OpenCV axes.
 
         Returns:
-            [33, 3] likewise; the landmarks that are not in :data:`LIFTED` stay where ``world`` has them. Sizes are
-            those of a person of average height.
+            [33, 3] likewise; the landmarks that are not in ``LANDMARK_INDICES`` stay where ``world`` has them. Sizes
+            are those of a person of average height.
         """
         arrays = (torch.as_tensor(np.asarray(v), dtype=torch.float32)[None] for v in (landmarks, visibility, world))
         seen = observe(*arrays)
         out = np.array(world, dtype=np.float64)
-        out[LIFTED] = turned(self._network(seen), seen.turn.transpose(1, 2))[0].double().numpy()
+        out[LANDMARK_INDICES] = turned(self._network(seen), seen.turn.transpose(1, 2))[0].double().numpy()
         return out

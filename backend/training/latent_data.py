@@ -73,21 +73,14 @@ def distort(pictures: torch.Tensor, rng: np.random.Generator, strength: float) -
     return functional.grid_sample(pictures, identity + shift, padding_mode="border", align_corners=False)
 
 
-_SPOILT = 0.35
-"""Share of the people whose other views are bent and tinted."""
-
-
 @lru_cache(maxsize=8)
 def _tokens(count: int, device: str) -> torch.Tensor:
     """The body vertices that become tokens; the shipped bodies share their triangles."""
     return spread_points(load_body("neutral").template, count).to(device)
 
 
-def _spoilt(pictures: torch.Tensor, rng: np.random.Generator | None) -> torch.Tensor:
-    """Colours over white and coverage [V, 4, S, S]; at times bent and tinted, as synthesized ones are, where ``rng`` is
-    given."""
-    if rng is None or rng.random() >= _SPOILT:
-        return pictures
+def _spoilt(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Colours over white and coverage [V, 4, S, S], bent and tinted as synthesized ones are."""
     bent = distort(pictures, rng, 0.012)
     rgb, alpha = bent[:, :3], bent[:, 3:]
     tint = torch.as_tensor(1 + 0.04 * rng.normal(size=(len(bent), 3, 1, 1)), dtype=bent.dtype, device=bent.device)
@@ -143,7 +136,9 @@ def latent_input(
     if others is None:
         size = (config.picture, config.picture)
         true = torch.cat([sample.views.rgb[1:count], sample.views.alpha[1:count, ..., None]], -1).permute(0, 3, 1, 2)
-        seen_there = _spoilt(functional.interpolate(true, size=size, mode="area"), rng)
+        seen_there = functional.interpolate(true, size=size, mode="area")
+        if rng is not None:
+            seen_there = _spoilt(seen_there, rng)
         rgb, covered = seen_there[:, :3], seen_there[:, 3:]
         with torch.no_grad():
             others = SideViews(codec.encode(rgb), torch.cat([without_white(rgb, covered), covered], 1))

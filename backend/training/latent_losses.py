@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from ..reconstruct.latent import PixelSplats, SplatMaps, ViewCameras
+from ..reconstruct.latent import PixelSplats, ViewCameras
 from ..reconstruct.latent.codec import LatentCodec
 from ..rendering import CameraTensors, GaussianTensors, render
 from .figure import PART_INDEX
@@ -26,6 +26,7 @@ class LossWeights:
         parts: the hierarchical semantics-guided term: body parts cropped and compared at several resolutions.
         head, hands: how much more these parts count in it than others.
         depth: of each pixel's splat against the true depth, where the view shows the person.
+        first: the same of the depth before the views were compared with each other.
     """
 
     colour: float = 1.0
@@ -35,6 +36,7 @@ class LossWeights:
     head: float = 2.0
     hands: float = 2.0
     depth: float = 5.0
+    first: float = 5.0
 
 
 _DILATION = 0.06
@@ -100,17 +102,17 @@ def perceptual(codec: LatentCodec, a: torch.Tensor, b: torch.Tensor) -> torch.Te
     return total / len(target)
 
 
-def geometry_loss(maps: SplatMaps, truth: Views, frame: Frame) -> torch.Tensor:
-    """Mean distance along the axis between the maps' depth [V, S, S] and that of the pictures ``truth`` [V].
+def geometry_loss(depth: torch.Tensor, truth: Views, frame: Frame) -> torch.Tensor:
+    """Mean distance along the axis between maps of ``depth`` [V, S, S] and that of the pictures ``truth`` [V].
 
     In the network's unit; an error of a few hundredths is as bad as a large one, since arms before the trunk are rare
     and far off.
     """
-    size = maps.depth.shape[-1]
-    depth = functional.interpolate(truth.depth[:, None], size=(size, size), mode="nearest-exact")[:, 0] / frame.unit
+    size = depth.shape[-1]
+    true = functional.interpolate(truth.depth[:, None], size=(size, size), mode="nearest-exact")[:, 0] / frame.unit
     alpha = functional.interpolate(truth.alpha[:, None], size=(size, size), mode="area")[:, 0]
-    shown = torch.isfinite(depth) & (alpha > 0.5)
-    error = (maps.depth - torch.where(shown, depth, 0)).abs().clamp(max=0.3)
+    shown = torch.isfinite(true) & (alpha > 0.5)
+    error = (depth - torch.where(shown, true, 0)).abs().clamp(max=0.3)
     return ((error * shown).sum((1, 2)) / shown.sum((1, 2)).clamp(min=1)).mean()
 
 

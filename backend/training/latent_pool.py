@@ -145,6 +145,10 @@ class SamplePool:
             self.samples[self.made % self.capacity] = sample
         self.made += 1
 
+    def read(self, seed: int) -> Sample:
+        """The person of ``seed`` in the folder, unpacked."""
+        return unpack(read_person(self.files[0].parent / f"{seed}.person"))
+
     def draw(self, rng: np.random.Generator) -> Sample:
         """Any of the people, unpacked."""
         if self.files:

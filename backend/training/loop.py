@@ -131,7 +131,9 @@ def start_accelerator() -> tuple[Any | None, str, int]:
     """(``accelerate``'s Accelerator, None where that is not installed; the device; this process' number)."""
     try:
         from accelerate import Accelerator
+        from accelerate.utils import DistributedDataParallelKwargs
     except ImportError:
         return None, "cuda" if torch.cuda.is_available() else "cpu", 0
-    accelerator = Accelerator()
+    # Not every step uses every layer: views are compared only where they show one person.
+    accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
     return accelerator, str(accelerator.device), accelerator.process_index

@@ -13,12 +13,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from backend.body.landmarks import POSE_LANDMARKS
+from backend.body.landmarks import LANDMARK_INDICES, POSE_LANDMARKS
 from backend.body.model import load_body
 from backend.errors import BackendError
 from backend.evaluation.mannequins import Mannequin, make_mannequin
 from backend.prepare import BlazePose
-from backend.prepare.lift import LIFTED, WEIGHTS, Lifter, LiftNetwork, observe
+from backend.prepare.lift import WEIGHTS, Lifter, LiftNetwork, observe
 from backend.prepare.weights import missing_weights
 from backend.training.latent_pool import SamplePool, pack, write_person
 from backend.training.lift_data import lift_examples
@@ -58,9 +58,9 @@ def test_the_frame_forgets_place_size_and_turn_of_the_picture() -> None:
     assert torch.allclose(seen.hints, again.hints, atol=1e-9)
     lifter = Lifter()
     lifted, elsewhere = lifter.lift(landmarks, visibility, world), lifter.lift(moved, visibility, tilted)
-    back = np.concatenate([elsewhere[LIFTED, :2] @ turn, elsewhere[LIFTED, 2:]], 1)
-    assert np.allclose(back, lifted[LIFTED], atol=1e-4)
-    others = [k for k in range(33) if k not in LIFTED]
+    back = np.concatenate([elsewhere[LANDMARK_INDICES, :2] @ turn, elsewhere[LANDMARK_INDICES, 2:]], 1)
+    assert np.allclose(back, lifted[LANDMARK_INDICES], atol=1e-4)
+    others = [k for k in range(33) if k not in LANDMARK_INDICES]
     assert np.array_equal(lifted[others], world[others])
 
 
@@ -108,8 +108,10 @@ def test_it_mends_the_hints_of_people_of_another_kind(networks: BlazePose) -> No
         found = networks.landmarks(mannequin.rgb, networks.detect(mannequin.rgb)[0])
         truth = keypoints(mannequin, body.keypoint_names)
         hints = found.world - found.world[[23, 24]].mean(0)
-        before.append(distance(hints[LIFTED], truth))
-        after.append(distance(networks.lifter.lift(found.image, found.visibility, found.world)[LIFTED], truth))
+        before.append(distance(hints[LANDMARK_INDICES], truth))
+        after.append(
+            distance(networks.lifter.lift(found.image, found.visibility, found.world)[LANDMARK_INDICES], truth)
+        )
     # The median: one of them is read as seen from behind, which no lifting mends.
     assert np.median(after) < 0.7 * np.median(before)
     assert np.median(after) < 0.07
@@ -123,7 +125,7 @@ def test_examples_pair_what_is_seen_with_the_truth(networks: BlazePose, tmp_path
     hips = [[name for _, name, _ in POSE_LANDMARKS].index(side + "hip") for side in ("left_", "right_")]
     assert np.abs(examples.truth[:, hips].mean(1)).max() < 1e-6
     # Truth and picture agree up to perspective: so do left and right, also where the picture is mirrored.
-    flat = examples.landmarks[:, LIFTED] - examples.landmarks[:, [23, 24]].mean(1, keepdims=True)
+    flat = examples.landmarks[:, LANDMARK_INDICES] - examples.landmarks[:, [23, 24]].mean(1, keepdims=True)
     for seen, truth in zip(flat, examples.truth[:, :, :2]):
         assert np.corrcoef(seen.ravel(), truth.ravel())[0, 1] > 0.94
     for seen, truth in zip(flat[:4], examples.truth[:4]):

@@ -28,6 +28,7 @@ class LatentConfig:
         reference: pixels a side of the photo's own splat map, to which its parameters are interpolated.
         decoder: channels of the convolutions that make splats out of tokens.
         reach: how far along its ray a splat may lie from the body, in half picture widths at the body's distance.
+        looks: how often the views are compared with each other and their splats placed again.
     """
 
     picture: int = 256
@@ -48,6 +49,7 @@ class LatentConfig:
     reference: int = 512
     decoder: int = 32
     reach: float = 0.35
+    looks: int = 2
 
     @property
     def grid(self) -> int:
@@ -80,6 +82,7 @@ def full() -> LatentConfig:
         output=128,
         reference=128,
         decoder=128,
+        looks=0,
     )
 
 

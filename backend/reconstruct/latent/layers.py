@@ -99,3 +99,22 @@ def body_window(place: torch.Tensor, cells: int, window: int | None) -> torch.Te
     near_y = (at[..., None, 1] - grid).abs() <= window
     both = near_y[..., :, None] & near_x[..., None, :]  # [B, V, M, rows, columns]
     return both.permute(0, 1, 3, 4, 2).reshape(batch, views * cells * cells, count)
+
+
+class Residual(nn.Module):
+    """Two convolutions beside the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.GroupNorm(4, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(4, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, C, S, S] to the same shape."""
+        return x + self.layers(x)

@@ -8,7 +8,7 @@ and the photo's splats have the photo's resolution.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -16,9 +16,10 @@ from torch.nn import functional
 
 from ...avatar.quaternion import from_matrix
 from .config import LatentConfig
-from .hull import HELD, HULL_CHANNELS, NEAREST, hull_maps, known_coverage
-from .layers import Block, body_window
-from .settle import settled
+from .hull import HELD, HULL_CHANNELS, NEAREST, hull_maps
+from .layers import Block, Residual, body_window
+from .refine import CrossViewRefinement, compared
+from .settle import joined, settled
 from .views import BodyMaps, ViewCameras, pluecker
 
 SPLAT_CHANNELS = 12
@@ -28,20 +29,24 @@ _BODY_FEATURES = 11
 
 
 _BODY_MAPS = 5
+_OWN_MAPS = 3
+"""What a further look is told of a pixel's own depth: itself, how far it was moved, how far it lies from the body."""
+_AGAIN_REACH = 0.25
+"""How far along its ray a splat may move at a further look, in half picture widths."""
 _OPAQUE = 4.0
 """Logit of the opacity that splats begin with."""
 _SIZE = (0.5, 0.5, 0.1)
 """Standard deviations that splats begin with, in pixels; along the ray they are thin. Larger ones would show beyond
 the outline, smaller ones let light through."""
-_INSET = 1.2
+_INSET = 0.75
 """Pixels by which splats lie behind the surface that the pixel sees, because they reach beyond their middles: to the
 other views they are the outline."""
 _COVERED = (0.75, 1.0)
 """Coverage of a pixel below which its splat is left out, and from which on it is whole."""
-_HELD = (0.2, 0.7)
-"""Coverage in another view (a pixel wider than it is) at which a splat is not held at all, and wholly."""
 _CLOTHES = 0.02
 """Half picture widths by which clothes stand off the body."""
+_FAR = 0.3
+"""Half picture widths from the body; farther off is all the same."""
 _EDGE = 0.04
 """Half picture widths: neighbouring depths farther apart than this lie on different limbs."""
 _RIM = 0.9
@@ -81,10 +86,28 @@ class SplatMaps:
     Attributes:
         raw: [V, 12, S, S], S = ``output``.
         depth: [V, S, S] along the camera's axis.
+        first: the depth before the views were compared with each other.
     """
 
     raw: torch.Tensor
     depth: torch.Tensor
+    first: torch.Tensor
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """What the network says before it compares the views with each other.
+
+    Attributes:
+        raw, depth: see :class:`SplatMaps`.
+        features: [V, ``decoder``, M, M] from the tokens, M = ``maps``.
+        known: [V, 9, M, M] of body and hull.
+    """
+
+    raw: torch.Tensor
+    depth: torch.Tensor
+    features: torch.Tensor
+    known: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -110,40 +133,21 @@ class PixelSplats:
     face: torch.Tensor
 
 
-class _Residual(nn.Module):
-    """Two convolutions beside the identity."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.GroupNorm(4, channels),
-            nn.SiLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-            nn.GroupNorm(4, channels),
-            nn.SiLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, C, S, S] to the same shape."""
-        return x + self.layers(x)
-
-
 class _Refiner(nn.Module):
     """Convolutions that join upsampled features with maps, and give splat channels at twice their size."""
 
     def __init__(self, features: int, maps: int, channels: int) -> None:
         super().__init__()
         self.enter = nn.Conv2d(features + maps, channels, 3, padding=1)
-        self.before = _Residual(channels)
+        self.before = Residual(channels)
         self.down = nn.Conv2d(channels, 2 * channels, 2, 2)
-        self.middle = nn.Sequential(_Residual(2 * channels), _Residual(2 * channels))
+        self.middle = nn.Sequential(Residual(2 * channels), Residual(2 * channels))
         self.up = nn.Conv2d(2 * channels, 4 * channels, 1)
-        self.after = _Residual(channels)
+        self.after = Residual(channels)
         fine = channels // 2
         self.enlarge = nn.Conv2d(channels, 4 * fine, 1)
         self.see = nn.Conv2d(fine + 4, fine, 3, padding=1)
-        self.fine = _Residual(fine)
+        self.fine = Residual(fine)
         self.leave = nn.Conv2d(fine, SPLAT_CHANNELS, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
@@ -190,7 +194,10 @@ class LatentTransformer(nn.Module):
         self.norm = nn.LayerNorm(c.width)
         up = c.maps // c.cells
         self.spread = nn.Linear(c.width, c.decoder * up * up)
-        self.refine = _Refiner(c.decoder, 4 + _BODY_MAPS + HULL_CHANNELS, c.decoder)
+        maps = 4 + _BODY_MAPS + HULL_CHANNELS
+        self.refine = _Refiner(c.decoder, maps, c.decoder)
+        if c.looks:
+            self.again = CrossViewRefinement(c.decoder + maps + _OWN_MAPS, c.views, SPLAT_CHANNELS)
 
     def tokens(self, given: LatentInput, maps: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
         """Features [V, cells, cells, C] of all views.
@@ -236,29 +243,86 @@ class LatentTransformer(nn.Module):
         tokens = torch.cat([tokens, self.nobody[None]], 1)
         return tokens, torch.cat([window, torch.ones_like(window[..., :1])], -1)
 
-    def forward(self, given: LatentInput) -> SplatMaps:
-        """The splats' parameters, before they become splats; see :meth:`splats`."""
+    def forward(self, given: LatentInput, compare: bool = True) -> SplatMaps:
+        """The splats' parameters, before they become splats; see :meth:`splats`.
+
+        Args:
+            given: see there.
+            compare: whether the views are pictures of one person, which can be compared with each other: what
+                contradicts others moves.
+        """
+        first = self.first_look(given)
+        if not compare:
+            return SplatMaps(first.raw, first.depth, first.depth)
+        raw, before, depth = first.raw, first.depth, self.settled(given, first.depth)
+        for _ in range(self.config.looks):
+            change, moved = self.look_again(given, first, before, depth)
+            raw, before, depth = raw + change, depth, self.settled(given, moved)
+        depth = depth + (joined(depth, given.alphas) - depth.detach())
+        return SplatMaps(raw, depth, first.depth)
+
+    def first_look(self, given: LatentInput) -> FirstLook:
+        """What tokens, body and outlines say, before the views are compared with each other."""
         c = self.config
         distance = given.cameras.world_to_camera[:, 2, 3]
         hull = hull_maps(given.alphas, given.cameras, given.maps)
         known = torch.cat([given.maps.stacked(distance), hull], 1)
-        pictures = torch.cat([given.colours, given.alphas[:, None]], 1)
-        pictures = functional.interpolate(pictures, size=(c.output, c.output), mode="area") * 2 - 1
-        small = functional.avg_pool2d(pictures, c.output // c.maps)
+        pictures, small = self._pictures(given)
         # Most of the pictures is empty: attention leaves those cells out, convolutions what lies around the rest.
-        person = torch.maximum(small[:, 3] * 0.5 + 0.5, given.maps.mask) > 0.02
-        shown = functional.adaptive_max_pool2d(person.float(), c.cells) > 0
-        rows, columns = (_extent(shown.any(0).any(k)) for k in (1, 0))
+        shown, rows, columns = self._shown(given, small)
         x = self.spread(self.tokens(given, known, shown)[:, rows, columns]).permute(0, 3, 1, 2)
         x = functional.pixel_shuffle(x, c.maps // c.cells)
         seen = torch.cat([small, known], 1)
         raw = self.refine(x, _part(seen, rows, columns, c.cells), _part(pictures, rows, columns, c.cells))
-        up = c.output // c.cells
-        around = (columns.start, c.cells - columns.stop, rows.start, c.cells - rows.stop)
-        raw = functional.pad(raw, [n * up for n in around])
-        half_width = (distance / (2 * given.cameras.focal))[:, None, None]
+        raw, features = (_back(part, rows, columns, c.cells) for part in (raw, x))
         guess = _enlarged(given.maps.depth + _towards_hull(hull), c.output)
-        return SplatMaps(raw, guess + torch.tanh(raw[:, 0]) * c.reach * half_width)
+        depth = guess + torch.tanh(raw[:, 0]) * c.reach * _half_width(given)
+        return FirstLook(raw, depth, features, known)
+
+    def settled(self, given: LatentInput, depth: torch.Tensor) -> torch.Tensor:
+        """``depth`` [V, S, S] moved as :func:`settled` says; gradients pass as if it had not been."""
+        return depth + (settled(depth, given.alphas, given.cameras) - depth.detach())
+
+    def look_again(
+        self, given: LatentInput, first: FirstLook, before: torch.Tensor, depth: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compare the views with each other.
+
+        Args:
+            given: see there; only pictures, outlines, cameras and the body's depth and mask count.
+            first: of it.
+            before, depth: [V, S, S] before and after it settled last.
+
+        Returns:
+            (what is added to ``first.raw``; the new depth, not settled).
+        """
+        c = self.config
+        distance = given.cameras.world_to_camera[:, 2, 3][:, None, None]
+        low, was = (
+            functional.interpolate(d.detach()[:, None], size=(c.maps, c.maps), mode="nearest-exact")[:, 0]
+            for d in (depth, before)
+        )
+        own = torch.stack([low - distance, was - low, (low - given.maps.depth).clamp(-_FAR, _FAR)], 1)
+        others = compared(depth.detach(), given.colours, given.alphas, given.cameras, c.maps)
+        pictures, small = self._pictures(given)
+        _, rows, columns = self._shown(given, small)
+        seen = torch.cat([first.features, small, first.known, own, others], 1)
+        change = self.again(_part(seen, rows, columns, c.cells), _part(pictures, rows, columns, c.cells))
+        change = _back(change, rows, columns, c.cells)
+        return change, depth + torch.tanh(change[:, 0]) * _AGAIN_REACH * _half_width(given)
+
+    def _pictures(self, given: LatentInput) -> tuple[torch.Tensor, torch.Tensor]:
+        """Colours and coverage of the views, -1 to 1, at ``output`` and at ``maps`` pixels, [V, 4, S, S] each."""
+        c = self.config
+        pictures = torch.cat([given.colours, given.alphas[:, None]], 1)
+        pictures = functional.interpolate(pictures, size=(c.output, c.output), mode="area") * 2 - 1
+        return pictures, functional.avg_pool2d(pictures, c.output // c.maps)
+
+    def _shown(self, given: LatentInput, small: torch.Tensor) -> tuple[torch.Tensor, slice, slice]:
+        """Which cells [V, cells, cells] show person or body; rows and columns of those of any view."""
+        person = torch.maximum(small[:, 3] * 0.5 + 0.5, given.maps.mask) > 0.02
+        shown = functional.adaptive_max_pool2d(person.float(), self.config.cells) > 0
+        return shown, *(_extent(shown.any(0).any(k)) for k in (1, 0))
 
     def splats(self, given: LatentInput, maps: SplatMaps, threshold: float = 0.0) -> PixelSplats:
         """Splats of the pixels that show the person.
@@ -269,15 +333,12 @@ class LatentTransformer(nn.Module):
             threshold: splats less opaque than this are left out.
         """
         c = self.config
-        moved = settled(maps.depth, given.alphas, given.cameras) - maps.depth.detach()
-        maps = replace(maps, depth=maps.depth + moved)
         photo = self._splats(given, maps, slice(0, 1), given.photo[None], given.photo_alpha[None])
         size = (c.output, c.output)
         colours = functional.interpolate(given.colours[1:], size=size, mode="area")
         alphas = functional.interpolate(given.alphas[1:, None], size=size, mode="area")[:, 0]
         others = self._splats(given, maps, slice(1, None), colours, alphas)
         splats = PixelSplats(*(torch.cat(v) for v in zip(vars(photo).values(), vars(others).values())))
-        splats = replace(splats, opacity=splats.opacity * _agreement(splats, given))
         kept = splats.opacity > threshold
         return PixelSplats(*(v[kept] for v in vars(splats).values()))
 
@@ -319,19 +380,9 @@ class LatentTransformer(nn.Module):
         )
 
 
-@torch.no_grad()
-def _agreement(splats: PixelSplats, given: LatentInput) -> torch.Tensor:
-    """How far [N], 0..1, the other views' outlines hold each splat; the photo's own are believed whatever others say.
-
-    A splat that flies beside a limb in its own view lies outside the person in another.
-    """
-    coverage = functional.max_pool2d(known_coverage(given.alphas)[:, None], 3, 1, 1)
-    place = given.cameras.project(splats.position)[:, None, :, :2] * 2 - 1
-    held = functional.grid_sample(coverage, place, align_corners=False, padding_mode="border")[:, 0, 0]
-    held = ((held - _HELD[0]) / (_HELD[1] - _HELD[0])).clamp(0, 1)
-    own = torch.arange(len(held), device=held.device)[:, None] == splats.view
-    held = torch.where(own | (splats.view == 0), 1.0, held)
-    return held.amin(0)
+def _half_width(given: LatentInput) -> torch.Tensor:
+    """Half a picture's width [V, 1, 1] where the world's origin lies."""
+    return (given.cameras.world_to_camera[:, 2, 3] / (2 * given.cameras.focal))[:, None, None]
 
 
 def _towards_hull(hull: torch.Tensor) -> torch.Tensor:
@@ -349,6 +400,13 @@ def _part(maps: torch.Tensor, rows: slice, columns: slice, cells: int) -> torch.
     """The pixels of ``maps`` [V, C, S, S] in those rows and columns of cells."""
     up = maps.shape[-1] // cells
     return maps[:, :, rows.start * up : rows.stop * up, columns.start * up : columns.stop * up]
+
+
+def _back(part: torch.Tensor, rows: slice, columns: slice, cells: int) -> torch.Tensor:
+    """Maps of which ``part`` is what :func:`_part` takes; zero around it."""
+    up = part.shape[-1] // (columns.stop - columns.start)
+    around = (columns.start, cells - columns.stop, rows.start, cells - rows.stop)
+    return functional.pad(part, [n * up for n in around])
 
 
 def _enlarged(depth: torch.Tensor, size: int) -> torch.Tensor:

@@ -25,6 +25,12 @@ _AROUND = 4
 """Pixels around: limbs' edges in the depth maps are not sure."""
 _BEFORE = 0.03
 """How far before what another view sees a place may lie."""
+_WINDOW = 5
+"""Pixels a side in which neighbours are counted."""
+_COMPANY = 0.05
+"""Neighbours no farther apart in depth than this keep each other company."""
+_ALONE, _AMONG = 0.4, 0.5
+"""Share of the neighbours that keep company below which a pixel flies between limbs, and above which it does not."""
 _NOTHING, _UNKNOWN = 1e3, -1e3
 """Depth where a view shows that nobody is, and where it does not know."""
 
@@ -68,6 +74,32 @@ def settled(depth: torch.Tensor, alphas: torch.Tensor, cameras: ViewCameras) -> 
         place[wrong] += torch.where(least.isfinite(), steps[best], 0)
         out[view][chosen] = place
     return out
+
+
+@torch.no_grad()
+def joined(depth: torch.Tensor, alphas: torch.Tensor) -> torch.Tensor:
+    """The depth maps without pixels that fly between limbs: they join the neighbours nearest in depth that do not.
+
+    Args:
+        depth: [V, S, S] along the cameras' axes.
+        alphas: [V, R, R] coverage of the person in the views, the photo's first.
+
+    Returns:
+        [V, S, S].
+    """
+    views, size, _ = depth.shape
+    shown = outlines(alphas, size)[0] > 0.5
+
+    def around(maps: torch.Tensor) -> torch.Tensor:
+        return functional.unfold(maps, _WINDOW, padding=_WINDOW // 2).view(views, _WINDOW**2, size, size)
+
+    there, depths = around(shown.to(depth)) > 0, around(depth[:, None])
+    distance = (depths - depth[:, None]).abs()
+    company = ((distance < _COMPANY) & there).sum(1, keepdim=True) / there.sum(1, keepdim=True).clamp(min=1)
+    sure = there & (around(company) > _AMONG)
+    least, nearest = torch.where(sure, distance, torch.inf).min(1, keepdim=True)
+    flies = shown & (company < _ALONE) & least.isfinite()
+    return torch.where(flies, depths.gather(1, nearest), depth[:, None])[:, 0]
 
 
 def _seen_by(

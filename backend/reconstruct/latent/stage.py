@@ -301,7 +301,7 @@ class LatentReconstructor:
             self.config, self.codec, orbit.cameras, orbit.vertices, normals, faces, self.tokens, rgb, alpha, views[1:]
         )
         step(0.3, "Reconstructing")
-        maps = self.network(given)
+        maps = self.network(given, compare=not views.imagined)
         if views.imagined:
             step(0.6, "Laying the views on the body")
             return anchor(orbit.base, self._viewed(orbit, given, maps))

@@ -1,0 +1,126 @@
+"""What the reconstruction transformer says of people at first, kept on disk: further looks are trained from it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ..body.model import BodyModel
+from ..reconstruct.latent import BodyMaps, FirstLook, LatentInput, LatentTransformer, ViewCameras
+from ..reconstruct.latent.codec import LatentCodec
+from .latent_data import latent_input
+from .samples import Sample
+from .synthesizer_data import follow_photo
+
+_CLEAN = 0.6
+"""Share of the photos that are taken as they are, without augmentation."""
+_ERROR = (0.15, 0.85)
+"""How much of the error of a photo's fit bodies have: as much as fits to several views."""
+_NOBODY = -100.0
+"""Kept for the depth where nobody is."""
+
+
+@dataclass(frozen=True)
+class KeptLook:
+    """One person.
+
+    Attributes:
+        given: what ``LatentTransformer.look_again`` needs of it; latents, photo and body points are empty.
+        first: without ``raw``, which is empty.
+        truth: [V, S, S] true depth in the network's world, NaN beside the person.
+        unit: metres to one.
+    """
+
+    given: LatentInput
+    first: FirstLook
+    truth: torch.Tensor
+    unit: float
+
+
+@torch.no_grad()
+def look(
+    network: LatentTransformer,
+    codec: LatentCodec,
+    bodies: dict[str, BodyModel],
+    sample: Sample,
+    rng: np.random.Generator,
+) -> KeptLook:
+    """Look at a person of the factory.
+
+    Args:
+        network: trained, without its further looks.
+        codec: of its latents.
+        bodies: by name.
+        sample: with an estimate of the body.
+        rng: chooses photo and body.
+    """
+    views = sample.views
+    if rng.random() < _CLEAN:
+        sample = replace(sample, photo_rgb=views.rgb[0], photo_alpha=views.alpha[0])
+    else:
+        rgb = follow_photo(views.rgb, views.alpha, sample.photo_rgb, sample.photo_alpha)
+        sample = replace(sample, views=replace(views, rgb=rgb))
+    given, frame = latent_input(sample, network.config, codec, bodies, error=float(rng.uniform(*_ERROR)))
+    first = network.first_look(given)
+    count, size = first.depth.shape[0], first.depth.shape[-2:]
+    depth = functional.interpolate(views.depth[:count, None], size=size, mode="nearest-exact")[:, 0] / frame.unit
+    alpha = functional.interpolate(views.alpha[:count, None], size=size, mode="area")[:, 0]
+    shown = torch.isfinite(depth) & (alpha > 0.5)
+    return KeptLook(given, first, torch.where(shown, depth, torch.nan), frame.unit)
+
+
+def write_look(kept: KeptLook, path: Path) -> None:
+    """Keep it in few bytes; a stopped write leaves no file under its name."""
+    given, first = kept.given, kept.first
+    distance = given.cameras.world_to_camera[:, 2, 3][:, None, None]
+    packed = {
+        "colours": (given.colours.clamp(0, 1) * 255).round().to(torch.uint8),
+        "alphas": (given.alphas.clamp(0, 1) * 255).round().to(torch.uint8),
+        "mask": given.maps.mask.to(torch.uint8),
+        "body": (given.maps.depth - distance).half(),
+        "depth": (first.depth - distance).half(),
+        "features": first.features.half(),
+        "known": first.known.half(),
+        "truth": (kept.truth - distance).nan_to_num(_NOBODY).half(),
+        "cameras": vars(given.cameras),
+        "unit": kept.unit,
+    }
+    temporary = path.with_suffix(".tmp")
+    torch.save(packed, temporary)
+    os.replace(temporary, path)
+
+
+def read_look(path: Path) -> KeptLook:
+    """What :func:`write_look` kept."""
+    kept = torch.load(path, map_location="cpu", weights_only=True)
+    cameras = ViewCameras(**kept["cameras"])
+    distance = cameras.world_to_camera[:, 2, 3][:, None, None]
+    empty = torch.zeros(0)
+    mask = kept["mask"].float()
+    given = LatentInput(
+        latents=empty,
+        colours=kept["colours"].float() / 255,
+        alphas=kept["alphas"].float() / 255,
+        photo=empty,
+        photo_alpha=empty,
+        cameras=cameras,
+        body_points=empty,
+        body_normals=empty,
+        maps=BodyMaps(kept["body"].float() + distance, empty, mask, empty),
+    )
+    first = FirstLook(empty, kept["depth"].float() + distance, kept["features"].float(), kept["known"].float())
+    truth = kept["truth"].float()
+    truth = torch.where(truth > _NOBODY, truth + distance, torch.nan)
+    return KeptLook(given, first, truth, kept["unit"])
+
+
+def depth_error(depth: torch.Tensor, truth: torch.Tensor, most: float = 0.3) -> torch.Tensor:
+    """Mean over views of the mean distance of ``depth`` [V, S, S] from ``truth``, each at most ``most``."""
+    shown = truth.isfinite()
+    error = (depth - truth.nan_to_num(0.0)).abs().clamp(max=most) * shown
+    return (error.sum((1, 2)) / shown.sum((1, 2)).clamp(min=1)).mean()
