@@ -293,19 +293,20 @@ def test_untrained_splats_lie_on_the_body_and_in_their_pixels(
 
 
 def test_pixels_that_fly_join_their_neighbours() -> None:
-    depth = torch.full((1, 24, 24), 3.0)
-    depth[:, :, 12:] = 3.4  # two limbs
-    depth += 0.03 * torch.arange(24.0)[:, None] / 24  # that slope
-    alphas = torch.zeros(1, 24, 24)
-    alphas[:, 2:22, 2:22] = 1
+    size = 128
+    depth = torch.full((1, size, size), 3.0)
+    depth[:, :, 64:] = 3.4  # two limbs
+    depth += 0.15 * torch.arange(size)[:, None] / size  # that slope
+    alphas = torch.zeros(1, size, size)
+    alphas[:, 10:118, 10:118] = 1
     spoilt = depth.clone()
-    spoilt[0, 8, 12], spoilt[0, 15, 11], spoilt[0, 5, 18], spoilt[0, 0, 0] = 3.3, 3.1, 3.9, 9.0
+    spoilt[0, 40, 64], spoilt[0, 80, 63], spoilt[0, 25, 100], spoilt[0, 0, 0] = 3.3, 3.2, 3.9, 9.0
     found = joined(spoilt, alphas)
     moved = (found != spoilt).nonzero().tolist()
-    assert moved == [[0, 5, 18], [0, 8, 12], [0, 15, 11]]  # not what shows nobody, and nothing else
-    assert (found - depth)[:, 2:22, 2:22].abs().max() < 0.01
-    # A slope that no limb interrupts stays, steep as it may be for a body.
-    steep = 3 + 0.02 * torch.arange(24.0).expand(1, 24, 24)
+    assert moved == [[0, 25, 100], [0, 40, 64], [0, 80, 63]]  # not what shows nobody, and nothing else
+    assert (found - depth)[:, 10:118, 10:118].abs().max() < 0.01
+    # A slope that no limb interrupts stays, as steep as bodies are at their sides.
+    steep = 3 + 0.03 * torch.arange(float(size)).expand(1, size, size)
     assert torch.equal(joined(steep, alphas), steep)
 
 

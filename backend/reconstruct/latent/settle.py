@@ -27,8 +27,8 @@ _BEFORE = 0.03
 """How far before what another view sees a place may lie."""
 _WINDOW = 5
 """Pixels a side in which neighbours are counted."""
-_COMPANY = 0.05
-"""Neighbours no farther apart in depth than this keep each other company."""
+_COMPANY = 6.4
+"""Neighbours no farther apart in depth than so many pixels are wide keep each other company."""
 _ALONE, _AMONG = 0.4, 0.5
 """Share of the neighbours that keep company below which a pixel flies between limbs, and above which it does not."""
 _NOTHING, _UNKNOWN = 1e3, -1e3
@@ -95,7 +95,7 @@ def joined(depth: torch.Tensor, alphas: torch.Tensor) -> torch.Tensor:
 
     there, depths = around(shown.to(depth)) > 0, around(depth[:, None])
     distance = (depths - depth[:, None]).abs()
-    company = ((distance < _COMPANY) & there).sum(1, keepdim=True) / there.sum(1, keepdim=True).clamp(min=1)
+    company = ((distance < _COMPANY * 2 / size) & there).sum(1, keepdim=True) / there.sum(1, keepdim=True).clamp(min=1)
     sure = there & (around(company) > _AMONG)
     least, nearest = torch.where(sure, distance, torch.inf).min(1, keepdim=True)
     flies = shown & (company < _ALONE) & least.isfinite()
