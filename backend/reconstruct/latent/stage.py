@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from scipy.spatial import cKDTree
 from torch import nn
 from torch.nn import functional
 
@@ -22,7 +23,7 @@ from ...prepare import BlazePose, PreparedPhoto
 from ...prepare.sides import look_from_sides
 from ...rendering import render_gaussians
 from ...rendering.triangles import vertex_normals
-from ..types import Reconstruction
+from ..types import Reconstruction, SurfaceMesh
 from .anchor import ViewedPerson, anchor
 from .codec import LatentCodec
 from .config import LatentConfig
@@ -37,6 +38,8 @@ _CUT = 0.05
 """Share of the picture by which the body must go on beyond the matte for the photo to count as cut there."""
 _RIM = 0.01
 """Share of the picture at the cut that is not the photo's any more."""
+_FAR, _NEAR = 1.5, 0.02
+"""A splat moves with another face than its pixel's where that is so many times, and so many metres, farther away."""
 Step = Callable[[float, str], None]
 
 
@@ -306,14 +309,15 @@ class LatentReconstructor:
             step(0.6, "Laying the views on the body")
             return anchor(orbit.base, self._viewed(orbit, given, maps))
         splats = self.network.splats(given, maps, _OPACITY)
+        position, surface = _array(splats.position) * orbit.unit + orbit.origin, orbit.base.surface
         return Reconstruction(
-            position=_array(splats.position) * orbit.unit + orbit.origin,
+            position=position,
             rotation=to_matrix(_array(functional.normalize(splats.rotation, dim=-1))),
             scale=_array(splats.scale) * orbit.unit,
             opacity=_array(splats.opacity),
             rgb=_array(splats.rgb),
-            face=splats.face.cpu().numpy(),
-            surface=orbit.base.surface,
+            face=_faces_near(position, splats.view.cpu().numpy(), splats.face.cpu().numpy(), surface, orbit.matrices()),
+            surface=surface,
             seen=_array(splats.view == 0),
         )
 
@@ -326,6 +330,29 @@ class LatentReconstructor:
             rgb=_array(self.network.colours(given, maps).permute(0, 2, 3, 1)),
             coverage=_array(coverage),
         )
+
+
+def _faces_near(
+    position: np.ndarray, view: np.ndarray, face: np.ndarray, surface: SurfaceMesh, matrices: np.ndarray
+) -> np.ndarray:
+    """The faces int [N] of ``surface`` that splats move with.
+
+    A splat keeps the ``face`` [N] that its pixel shows, unless it lies far from it, on another limb or on a bag: then
+    it is the nearest face that looks towards the ``view`` [N] that the splat is of.
+    """
+    corners = surface.posed[surface.faces]
+    middle = corners.mean(1)
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    away = np.linalg.norm(position - middle[face], axis=1)
+    out = face.copy()
+    for number, matrix in enumerate(matrices):
+        eye = -matrix[:3, :3].T @ matrix[:3, 3]
+        facing = np.nonzero(((eye - middle) * normal).sum(1) > 0)[0]
+        mine = np.nonzero(view == number)[0]
+        distance, nearest = cKDTree(middle[facing]).query(position[mine])
+        far = away[mine] > _FAR * distance + _NEAR
+        out[mine[far]] = facing[nearest[far]]
+    return out
 
 
 def _array(values: torch.Tensor) -> np.ndarray:
