@@ -89,10 +89,10 @@ def describe(name: str, runs: list[Path], published: Path) -> str:
         if rows:
             steps = [step for step, _ in next(iter(rows.values()))]
             lines += ["| step | " + " | ".join(map(str, steps)) + " |", "| --- |" + " --- |" * len(steps)]
-            lines += [
-                f"| {words} | " + " | ".join(f"{value:.2f}" for _, value in points) + " |"
-                for words, points in rows.items()
-            ]
+            for words, points in rows.items():
+                values = dict(points)
+                cells = (f"{values[step]:.2f}" if step in values else "–" for step in steps)
+                lines.append(f"| {words} | " + " | ".join(cells) + " |")
             lines.append("")
     return "\n".join(lines)
 
