@@ -32,7 +32,7 @@ class KeptLook:
     Attributes:
         given: what ``LatentTransformer.look_again`` needs of it; latents, photo and body points are empty.
         first: without ``raw``, which is empty.
-        truth: [V, S, S] true depth in the network's world, NaN beside the person.
+        truth: [V, S, S] true depth in the network's world, NaN where the pictures do not show the person.
         unit: metres to one.
     """
 
@@ -69,8 +69,12 @@ def look(
     first = network.first_look(given)
     count, size = first.depth.shape[0], first.depth.shape[-2:]
     depth = functional.interpolate(views.depth[:count, None], size=size, mode="nearest-exact")[:, 0] / frame.unit
-    alpha = functional.interpolate(views.alpha[:count, None], size=size, mode="area")[:, 0]
-    shown = torch.isfinite(depth) & (alpha > 0.5)
+    # Where the photo was cut or covered, the person is there but not to be seen.
+    true, seen = (
+        functional.interpolate(alphas[:, None], size=size, mode="area")[:, 0] > 0.5
+        for alphas in (views.alpha[:count], given.alphas)
+    )
+    shown = torch.isfinite(depth) & true & seen
     return KeptLook(given, first, torch.where(shown, depth, torch.nan), frame.unit)
 
 
