@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from backend.reconstruct.latent import CONFIGS, LatentTransformer
 from backend.reconstruct.latent.codec import LatentCodec
 from backend.reconstruct.latent.stage import read_network
-from backend.training.first_looks import KeptLook, depth_error, look, read_look, write_look
+from backend.training.first_looks import KeptLook, look, read_look, write_look
+from backend.training.latent_losses import depth_error
 from backend.training.latent_pool import SamplePool
 from backend.training.loop import Average, Run, averaged, falling_rate, set_rate
 from backend.training.person.identity import body_model

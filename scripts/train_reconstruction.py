@@ -37,7 +37,7 @@ from backend.training.latent_pool import SamplePool
 from backend.training.loop import Average, Run, falling_rate, set_rate, start_accelerator
 from backend.training.person.identity import body_model
 from backend.training.samples import Sample, split_seeds
-from backend.training.synthesizer_data import follow_photo, imperfect_latents, lite_example
+from backend.training.synthesizer_data import as_photographed, imperfect_latents, lite_example
 
 
 def read_codec(arguments: argparse.Namespace, device: str) -> LatentCodec | DiffusersCodec:
@@ -124,12 +124,8 @@ class Trainer:
             error: of the body, 0 for the true one, 1 for the estimated, between them for what fits to several views are
                 like; None leaves the body out.
         """
-        if rng.random() < _CLEAN:
-            sample = replace(sample, photo_rgb=sample.views.rgb[0], photo_alpha=sample.views.alpha[0])
-        else:
-            # Other views come in the photo's colours, and so does what is compared with.
-            rgb = follow_photo(sample.views.rgb, sample.views.alpha, sample.photo_rgb, sample.photo_alpha)
-            sample = replace(sample, views=replace(sample.views, rgb=rgb))
+        # Other views come in the photo's colours, and so does what is compared with.
+        sample = as_photographed(sample, rng, _CLEAN)
         taken, frame, one = self._input(sample, error, rng)
         maps = self.network(taken, one)
         seen = sample.views[: self.config.views]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from ..body.model import BodyModel
 from ..reconstruct.latent import BodyMaps, FirstLook, LatentInput, LatentTransformer, ViewCameras
 from ..reconstruct.latent.codec import LatentCodec
+from ..reconstruct.latent.hull import outlines
 from .latent_data import latent_input
+from .latent_losses import true_depth
+from .latent_pool import to_bytes
+from .loop import save_at_once
 from .samples import Sample
-from .synthesizer_data import follow_photo
+from .synthesizer_data import as_photographed
 
 _CLEAN = 0.6
 """Share of the photos that are taken as they are, without augmentation."""
@@ -59,23 +61,14 @@ def look(
         sample: with an estimate of the body.
         rng: chooses photo and body.
     """
-    views = sample.views
-    if rng.random() < _CLEAN:
-        sample = replace(sample, photo_rgb=views.rgb[0], photo_alpha=views.alpha[0])
-    else:
-        rgb = follow_photo(views.rgb, views.alpha, sample.photo_rgb, sample.photo_alpha)
-        sample = replace(sample, views=replace(views, rgb=rgb))
+    sample = as_photographed(sample, rng, _CLEAN)
     given, frame = latent_input(sample, network.config, codec, bodies, error=float(rng.uniform(*_ERROR)))
     first = network.first_look(given)
-    count, size = first.depth.shape[0], first.depth.shape[-2:]
-    depth = functional.interpolate(views.depth[:count, None], size=size, mode="nearest-exact")[:, 0] / frame.unit
+    size = first.depth.shape[-1]
+    truth = true_depth(sample.views[: network.config.views], frame, size)
     # Where the photo was cut or covered, the person is there but not to be seen.
-    true, seen = (
-        functional.interpolate(alphas[:, None], size=size, mode="area")[:, 0] > 0.5
-        for alphas in (views.alpha[:count], given.alphas)
-    )
-    shown = torch.isfinite(depth) & true & seen
-    return KeptLook(given, first, torch.where(shown, depth, torch.nan), frame.unit)
+    seen = outlines(given.alphas, size)[0][:, 0] > 0.5
+    return KeptLook(given, first, torch.where(seen, truth, torch.nan), frame.unit)
 
 
 def write_look(kept: KeptLook, path: Path) -> None:
@@ -83,8 +76,8 @@ def write_look(kept: KeptLook, path: Path) -> None:
     given, first = kept.given, kept.first
     distance = given.cameras.world_to_camera[:, 2, 3][:, None, None]
     packed = {
-        "colours": (given.colours.clamp(0, 1) * 255).round().to(torch.uint8),
-        "alphas": (given.alphas.clamp(0, 1) * 255).round().to(torch.uint8),
+        "colours": to_bytes(given.colours),
+        "alphas": to_bytes(given.alphas),
         "mask": given.maps.mask.to(torch.uint8),
         "body": (given.maps.depth - distance).half(),
         "depth": (first.depth - distance).half(),
@@ -94,9 +87,7 @@ def write_look(kept: KeptLook, path: Path) -> None:
         "cameras": vars(given.cameras),
         "unit": kept.unit,
     }
-    temporary = path.with_suffix(".tmp")
-    torch.save(packed, temporary)
-    os.replace(temporary, path)
+    save_at_once(packed, path)
 
 
 def read_look(path: Path) -> KeptLook:
@@ -121,10 +112,3 @@ def read_look(path: Path) -> KeptLook:
     truth = kept["truth"].float()
     truth = torch.where(truth > _NOBODY, truth + distance, torch.nan)
     return KeptLook(given, first, truth, kept["unit"])
-
-
-def depth_error(depth: torch.Tensor, truth: torch.Tensor, most: float = 0.3) -> torch.Tensor:
-    """Mean over views of the mean distance of ``depth`` [V, S, S] from ``truth``, each at most ``most``."""
-    shown = truth.isfinite()
-    error = (depth - truth.nan_to_num(0.0)).abs().clamp(max=most) * shown
-    return (error.sum((1, 2)) / shown.sum((1, 2)).clamp(min=1)).mean()

@@ -102,18 +102,27 @@ def perceptual(codec: LatentCodec, a: torch.Tensor, b: torch.Tensor) -> torch.Te
     return total / len(target)
 
 
-def geometry_loss(depth: torch.Tensor, truth: Views, frame: Frame) -> torch.Tensor:
-    """Mean distance along the axis between maps of ``depth`` [V, S, S] and that of the pictures ``truth`` [V].
+def true_depth(truth: Views, frame: Frame, size: int) -> torch.Tensor:
+    """Depth [V, size, size] of the pictures ``truth`` [V] in the network's unit, NaN beside the person."""
+    depth = functional.interpolate(truth.depth[:, None], size=(size, size), mode="nearest-exact")[:, 0] / frame.unit
+    alpha = functional.interpolate(truth.alpha[:, None], size=(size, size), mode="area")[:, 0]
+    return torch.where(torch.isfinite(depth) & (alpha > 0.5), depth, torch.nan)
+
+
+def depth_error(depth: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Mean over views of the mean distance of ``depth`` [V, S, S] from ``truth``, where that is a number.
 
     In the network's unit; an error of a few hundredths is as bad as a large one, since arms before the trunk are rare
     and far off.
     """
-    size = depth.shape[-1]
-    true = functional.interpolate(truth.depth[:, None], size=(size, size), mode="nearest-exact")[:, 0] / frame.unit
-    alpha = functional.interpolate(truth.alpha[:, None], size=(size, size), mode="area")[:, 0]
-    shown = torch.isfinite(true) & (alpha > 0.5)
-    error = (depth - torch.where(shown, true, 0)).abs().clamp(max=0.3)
+    shown = truth.isfinite()
+    error = (depth - truth.nan_to_num(0.0)).abs().clamp(max=0.3)
     return ((error * shown).sum((1, 2)) / shown.sum((1, 2)).clamp(min=1)).mean()
+
+
+def geometry_loss(depth: torch.Tensor, truth: Views, frame: Frame) -> torch.Tensor:
+    """:func:`depth_error` of ``depth`` [V, S, S] against the pictures ``truth`` [V]."""
+    return depth_error(depth, true_depth(truth, frame, depth.shape[-1]))
 
 
 def picture_losses(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from .estimate import noisy_body, scale_of
 from .figure import TrueBody
 from .latent_data import ORBIT
 from .lighting import Light
+from .loop import save_at_once
 from .samples import Sample, make_sample
 from .views import Views
 
@@ -25,8 +25,8 @@ def pack(sample: Sample) -> Sample:
     """The sample in a third of the memory: 8-bit colours, coverage and normals, 16-bit depth, no half size."""
     views = sample.views
     small = Views(
-        rgb=_bytes(views.rgb),
-        alpha=_bytes(views.alpha),
+        rgb=to_bytes(views.rgb),
+        alpha=to_bytes(views.alpha),
         depth=views.depth.half(),
         normal=(views.normal * 127).round().to(torch.int8),
         label=views.label,
@@ -35,8 +35,8 @@ def pack(sample: Sample) -> Sample:
         sample,
         views=small,
         half=small[:0],
-        photo_rgb=_bytes(sample.photo_rgb),
-        photo_alpha=_bytes(sample.photo_alpha),
+        photo_rgb=to_bytes(sample.photo_rgb),
+        photo_alpha=to_bytes(sample.photo_alpha),
     )
 
 
@@ -58,16 +58,15 @@ def unpack(sample: Sample) -> Sample:
     )
 
 
-def _bytes(values: torch.Tensor) -> torch.Tensor:
+def to_bytes(values: torch.Tensor) -> torch.Tensor:
+    """Values of 0..1 as uint8."""
     return (values.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def write_person(sample: Sample, path: Path) -> None:
     """Keep a packed sample; a stopped write leaves no file under its name."""
     parts = {f.name: _taken_apart(getattr(sample, f.name)) for f in fields(sample) if f.name != "half"}
-    temporary = path.with_suffix(".tmp")
-    torch.save({"format": _FORMAT, "sample": parts}, temporary)
-    os.replace(temporary, path)
+    save_at_once({"format": _FORMAT, "sample": parts}, path)
 
 
 def read_person(path: Path) -> Sample:

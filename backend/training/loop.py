@@ -85,8 +85,7 @@ class Run:
             "step": self.step,
             "seconds": self.elapsed(),
         }
-        torch.save(state, self.folder / "state.tmp")
-        os.replace(self.folder / "state.tmp", self.folder / "state.pt")
+        save_at_once(state, self.folder / "state.pt")
         save_weights(self.average.values, self.folder / "weights.safetensors")
 
     def log(self, **values: Any) -> str:
@@ -95,6 +94,13 @@ class Run:
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(entry) + "\n")
         return "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in entry.items())
+
+
+def save_at_once(value: dict[str, Any], path: Path) -> None:
+    """Save what ``torch.load(weights_only=True)`` reads; a stopped write leaves the file as it was."""
+    temporary = path.with_suffix(".tmp")
+    torch.save(value, temporary)
+    os.replace(temporary, path)
 
 
 def save_weights(values: dict[str, torch.Tensor], path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,15 @@ def follow_photo(
     affine = torch.linalg.solve(seen.T @ seen + hold, seen.T @ wanted + hold @ identity).to(rgb)
     white = 1 - alpha[..., None]
     return ((rgb - white) @ affine[:3] + alpha[..., None] * affine[3]).clamp(0, 1) + white
+
+
+def as_photographed(sample: Sample, rng: np.random.Generator, clean: float) -> Sample:
+    """The sample with the photo as it was before augmentation, for a share ``clean``, or all views in its colours."""
+    views = sample.views
+    if rng.random() < clean:
+        return replace(sample, photo_rgb=views.rgb[0], photo_alpha=views.alpha[0])
+    rgb = follow_photo(views.rgb, views.alpha, sample.photo_rgb, sample.photo_alpha)
+    return replace(sample, views=replace(views, rgb=rgb))
 
 
 def hide(alpha: torch.Tensor, rows: dict[str, float], rng: np.random.Generator) -> torch.Tensor:

@@ -38,9 +38,17 @@ from backend.reconstruct.latent.views import SideViews, spread_points
 from backend.reconstruct.types import SurfaceMesh
 from backend.rendering.mesh import rasterize_mesh, vertex_normals
 from backend.training.cameras import orbit
-from backend.training.first_looks import depth_error, look, read_look, write_look
+from backend.training.first_looks import look, read_look, write_look
 from backend.training.latent_data import ORBIT, body_surface, distort, frame_of, latent_input
-from backend.training.latent_losses import LossWeights, crop, geometry_loss, part_crops, picture_losses, to_gaussians
+from backend.training.latent_losses import (
+    LossWeights,
+    crop,
+    depth_error,
+    geometry_loss,
+    part_crops,
+    picture_losses,
+    to_gaussians,
+)
 from backend.training.latent_pool import SamplePool, pack, unpack, write_person
 from backend.training.loop import save_weights
 from backend.training.person.identity import body_model

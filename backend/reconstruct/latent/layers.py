@@ -118,3 +118,21 @@ class Residual(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, C, S, S] to the same shape."""
         return x + self.layers(x)
+
+
+class FineMaps(nn.Module):
+    """Networks that end in maps of twice the size of their features, which see the pictures at that size."""
+
+    def add_end(self, features: int, fine: int, channels: int) -> None:
+        """Layers from ``features`` over ``fine`` channels to ``channels``, which give zeros before training."""
+        self.enlarge = nn.Conv2d(features, 4 * fine, 1)
+        self.see = nn.Conv2d(fine + 4, fine, 3, padding=1)
+        self.fine = Residual(fine)
+        self.leave = nn.Conv2d(fine, channels, 3, padding=1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def end(self, x: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
+        """[V, channels, 2 S, 2 S] of features ``x`` [V, F, S, S] and ``pictures`` [V, 4, 2 S, 2 S]."""
+        x = functional.pixel_shuffle(self.enlarge(x), 2)
+        return self.leave(functional.silu(self.fine(self.see(torch.cat([x, pictures], 1)))))

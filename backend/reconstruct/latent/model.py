@@ -17,7 +17,7 @@ from torch.nn import functional
 from ...avatar.quaternion import from_matrix
 from .config import LatentConfig
 from .hull import HELD, HULL_CHANNELS, NEAREST, hull_maps
-from .layers import Block, Residual, body_window
+from .layers import Block, FineMaps, Residual, body_window
 from .refine import CrossViewRefinement, compared
 from .settle import joined, settled
 from .views import BodyMaps, ViewCameras, pluecker
@@ -133,7 +133,7 @@ class PixelSplats:
     face: torch.Tensor
 
 
-class _Refiner(nn.Module):
+class _Refiner(FineMaps):
     """Convolutions that join upsampled features with maps, and give splat channels at twice their size."""
 
     def __init__(self, features: int, maps: int, channels: int) -> None:
@@ -144,13 +144,7 @@ class _Refiner(nn.Module):
         self.middle = nn.Sequential(Residual(2 * channels), Residual(2 * channels))
         self.up = nn.Conv2d(2 * channels, 4 * channels, 1)
         self.after = Residual(channels)
-        fine = channels // 2
-        self.enlarge = nn.Conv2d(channels, 4 * fine, 1)
-        self.see = nn.Conv2d(fine + 4, fine, 3, padding=1)
-        self.fine = Residual(fine)
-        self.leave = nn.Conv2d(fine, SPLAT_CHANNELS, 3, padding=1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        self.add_end(channels, channels // 2, SPLAT_CHANNELS)
 
     def forward(self, features: torch.Tensor, maps: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
         """Splat channels [V, 12, 2 S, 2 S].
@@ -162,8 +156,7 @@ class _Refiner(nn.Module):
         """
         x = self.before(self.enter(torch.cat([features, maps], 1)))
         x = x + functional.pixel_shuffle(self.up(self.middle(self.down(x))), 2)
-        x = functional.pixel_shuffle(self.enlarge(self.after(x)), 2)
-        return self.leave(functional.silu(self.fine(self.see(torch.cat([x, pictures], 1)))))
+        return self.end(self.after(x), pictures)
 
 
 class LatentTransformer(nn.Module):
@@ -258,8 +251,7 @@ class LatentTransformer(nn.Module):
         for _ in range(self.config.looks):
             change, moved = self.look_again(given, first, before, depth)
             raw, before, depth = raw + change, depth, self.settled(given, moved)
-        depth = depth + (joined(depth, given.alphas) - depth.detach())
-        return SplatMaps(raw, depth, first.depth)
+        return SplatMaps(raw, _moved(depth, joined(depth, given.alphas)), first.depth)
 
     def first_look(self, given: LatentInput) -> FirstLook:
         """What tokens, body and outlines say, before the views are compared with each other."""
@@ -281,7 +273,7 @@ class LatentTransformer(nn.Module):
 
     def settled(self, given: LatentInput, depth: torch.Tensor) -> torch.Tensor:
         """``depth`` [V, S, S] moved as :func:`settled` says; gradients pass as if it had not been."""
-        return depth + (settled(depth, given.alphas, given.cameras) - depth.detach())
+        return _moved(depth, settled(depth, given.alphas, given.cameras))
 
     def look_again(
         self, given: LatentInput, first: FirstLook, before: torch.Tensor, depth: torch.Tensor
@@ -378,6 +370,11 @@ class LatentTransformer(nn.Module):
             view=view + (views.start or 0),
             face=face,
         )
+
+
+def _moved(depth: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+    """``there``, with the gradients of ``depth``."""
+    return depth + (there - depth.detach())
 
 
 def _half_width(given: LatentInput) -> torch.Tensor:

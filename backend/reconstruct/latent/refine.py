@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from .hull import outlines
-from .layers import Residual
+from .layers import FineMaps, Residual
 from .views import ViewCameras
 
 OFFSETS = (-0.12, -0.06, -0.03, -0.012, 0.0, 0.012, 0.03, 0.06, 0.12)
@@ -103,7 +103,7 @@ def _fallen(points: torch.Tensor, camera: ViewCameras, size: int) -> tuple[torch
     return torch.where(there_is, depth, 0), there_is
 
 
-class CrossViewRefinement(nn.Module):
+class CrossViewRefinement(FineMaps):
     """A U-Net over each view's maps and what the other views say of them.
 
     Args:
@@ -126,12 +126,7 @@ class CrossViewRefinement(nn.Module):
             self.up.append(nn.Conv2d(wide, 4 * narrow, 1))
             self.after.append(Residual(narrow))
         self.before.append(Residual(_LEVELS[-1]))
-        self.enlarge = nn.Conv2d(first, 4 * _FINE, 1)
-        self.see = nn.Conv2d(_FINE + 4, _FINE, 3, padding=1)
-        self.fine = Residual(_FINE)
-        self.leave = nn.Conv2d(_FINE, channels, 3, padding=1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        self.add_end(first, _FINE, channels)
 
     def forward(self, maps: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
         """Changes [V, channels, 2 S, 2 S], zero before training.
@@ -148,5 +143,4 @@ class CrossViewRefinement(nn.Module):
         x = self.before[-1](x)
         for up, after in zip(reversed(self.up), reversed(self.after)):
             x = after(earlier.pop() + functional.pixel_shuffle(up(x), 2))
-        x = functional.pixel_shuffle(self.enlarge(x), 2)
-        return self.leave(functional.silu(self.fine(self.see(torch.cat([x, pictures], 1)))))
+        return self.end(x, pictures)
