@@ -183,7 +183,7 @@ class Pipeline:
             rgb, alpha = orbit.small_photo()
             return synthesizer.synthesize(
                 orbit.codec.encode(rgb), rgb, alpha, orbit.cameras, orbit.vertices, orbit.codec.decode_rgba,
-                seed=options.seed, step=step,
+                seed=options.seed, step=step, local=orbit.local(),
             )  # fmt: skip
 
         return _Chosen(networks, imagined, [*networks.described, *synthesizer.described], ())

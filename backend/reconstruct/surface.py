@@ -25,7 +25,10 @@ from ..prepare import PreparedPhoto, extend_colours
 from ..rendering import CameraTensors, Contributions, GaussianTensors, contributions
 from ..rendering.mesh import rasterize_mesh, vertex_normals
 from .clothed import CHAIN_OF_JOINT, LEG_CHAINS, carve, joint_of_vertex, outline_displacement
-from .colours import (
+from .colours import fill_unseen
+from .misleading import misleading
+from .regions import (
+    ARM_CLASS,
     FACE_CLASS,
     HAIR_CLASS,
     HAND_CLASS,
@@ -36,8 +39,6 @@ from .colours import (
     body_regions,
     class_of_joint,
     class_of_region,
-    fill_unseen,
-    misplaced_skin,
 )
 from .sampling import poisson_disk_samples
 from .sheets import Layers, Sheet, build_layers
@@ -82,8 +83,8 @@ _SURE = 8.0
 """Pixels from the outline from which a colour is as sure as any."""
 _TURNED = (0.1, 0.45)
 """Cosines between surface and ray from which a splat behind the front grid trusts the photo, not at all and wholly."""
-_HAND_RIM = 10
-"""Pixels of the maps around a hand whose colours are doubtful."""
+_LIMB_RIM = 10
+"""Pixels of the maps around a hand, or an arm, that may show its skin."""
 _RARE = 0.005
 """Share of the surely seen splats below which a part of the body does not count as seen."""
 _NEVER_RARE = (HAIR_CLASS, NAPE_CLASS, FACE_CLASS, SEAT_CLASS)
@@ -169,7 +170,8 @@ class SurfaceReconstructor:
         joined = _join(front, back, rest)
         step(0.4, "Colouring the unseen side")
         image = extend_colours(photo.rgb, photo.alpha).astype(np.float32) / 255
-        rgb, seen = _colour(self.regions, mesh, joined, len(pixels), layers, image, _pure_colours(photo, image), focal)
+        pure = _pure_colours(photo, image)
+        rgb, seen, local = _colour(self.regions, mesh, joined, len(pixels), layers, image, pure, focal)
         axes, scale = _frames(joined)
         scale[:, 2] *= config.thickness
         step(0.6, "Matching the photo")
@@ -184,6 +186,7 @@ class SurfaceReconstructor:
             face=joined.face[kept],
             surface=mesh,
             seen=np.maximum(seen, (shown / _SHOWN).clip(0, 1))[kept],
+            local=local[kept],
         )
 
 
@@ -528,9 +531,10 @@ def _colour(
     image: np.ndarray,
     pure: np.ndarray,
     focal: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Colours [n, 3]: the photo's where it sees the splat, filled in from the surest of those elsewhere; and how far it
-    sees it [n].
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What :class:`Reconstruction` says of colours: ``rgb`` [n, 3], ``seen`` [n] and ``local`` [n].
+
+    They are the photo's where it sees the splat, filled in from the surest of those elsewhere.
 
     Args:
         regions: of the body.
@@ -554,11 +558,18 @@ def _colour(
     seen = splats.position[:, 2] < sample_map(layers.front, pixels) + 0.012
     depth_in = np.where(seen, depth_in, 0.0)
 
+    shown = np.where(layers.face >= 0, kind_of_vertex[mesh.faces[layers.face.clip(0), 0]], np.nan)
+
+    def beside(limb: float) -> np.ndarray:
+        near = cv2.dilate((shown == limb).astype(np.uint8), np.ones((2 * _LIMB_RIM + 1,) * 2, np.uint8))
+        return sample_map(near, pixels) > 0
+
     front = np.arange(len(kind)) < front_count
     source = front & (depth_in > _PURE) & (facing > 0.3)
     # Hair is often seen as a rim only.
     source |= front & (kind == HAIR_CLASS) & (depth_in > 1.5)
-    source &= ~misplaced_skin(rest, kind, photo_rgb, source)
+    local = source & misleading(rest, kind, photo_rgb, source, beside(ARM_CLASS))
+    source &= ~local
     _drop_rare(kind, source)
     if _long_hair(mesh, corner, rest, kind, photo_rgb, source):
         kind[(kind == NAPE_CLASS) & ~front] = HAIR_CLASS
@@ -572,9 +583,7 @@ def _colour(
         kind[(kind == FACE_CLASS) & ~front] = HAND_CLASS
     sure = np.minimum(depth_in / _SURE, 1) * facing.clip(0, 1)
     # Hands are seldom fitted to the pixel: what lies beside one may show its skin.
-    hand = np.isin(kind_of_vertex[mesh.faces[layers.face.clip(0), 0]], HAND_CLASS) & (layers.face >= 0)
-    beside = cv2.dilate(hand.astype(np.uint8), np.ones((2 * _HAND_RIM + 1,) * 2, np.uint8)) > 0
-    sure[sample_map(beside, pixels) & (kind != HAND_CLASS)] = 0
+    sure[beside(HAND_CLASS) & (kind != HAND_CLASS)] = 0
     rgb = photo_rgb.copy()
     rgb[~front] = fill_unseen(rest[source], kind[source], rgb[source], sure[source], rest[~front], kind[~front])
     # Where the body turns away from the camera the fill takes over from the photo little by little.
@@ -585,7 +594,7 @@ def _colour(
     level = level[:front_count]
     exact = _bilinear(image, pixels[:front_count] * image.shape[0] / _MAP_SIZE)
     rgb[:front_count] = level * exact + (1 - level) * rgb[:front_count]
-    return rgb, trust[:, 0]
+    return rgb, trust[:, 0], local
 
 
 def _drop_rare(kind: np.ndarray, source: np.ndarray) -> None:

@@ -40,6 +40,7 @@ class Reconstruction:
         face: int [N] index into ``surface.faces``.
         surface: the mesh.
         seen: [N] in 0..1, how far the photo shows the splat.
+        local: bool [N], the photo shows there what does not go on elsewhere: a print, a tie, an arm before the shirt.
     """
 
     position: np.ndarray
@@ -50,3 +51,4 @@ class Reconstruction:
     face: np.ndarray
     surface: SurfaceMesh
     seen: np.ndarray
+    local: np.ndarray

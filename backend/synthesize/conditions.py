@@ -190,6 +190,7 @@ def conditions(
     vertices: torch.Tensor,
     labels: BodyLabels,
     config: SynthesizerConfig,
+    local: torch.Tensor | None = None,
 ) -> Conditions:
     """Everything that the network is told beside the noisy latents, coarse maps averaged over the latent pixels.
 
@@ -201,6 +202,7 @@ def conditions(
         vertices: [N, 3] of the fitted body in the cameras' world.
         labels: of the body.
         config: sizes.
+        local: bool [1, 1, S, S], where the photo lends no colours to what it does not show; None: nowhere.
 
     Returns:
         Of one person. Normals are in each view's camera axes (right, down, forward), depth is counted from the pelvis;
@@ -221,7 +223,7 @@ def conditions(
     fine_maps = torch.cat([normal, depth, torch.ones_like(mask), label.to(mask), carried_latent, carried_rgb], 1) * mask
     averaged = functional.avg_pool2d(torch.cat([fine_maps, seen[:, None]], 1), config.fineness)
     photo = torch.cat([photo_latent, matte], 1).expand(views, -1, -1, -1)
-    colours = vertex_colours(labels.fill, 0.5 + 0.5 * beyond, photo_alpha, maps, cameras, vertices, normals)
+    colours = vertex_colours(labels.fill, 0.5 + 0.5 * beyond, photo_alpha, maps, cameras, vertices, normals, local)
     palette = draw_colours((2 * colours - 1).flatten(1), faces, maps)
     palette[:, :3] = torch.where(seen[:, None] > 0, carried_rgb, palette[:, :3])
     palette = spread_out(palette, mask)  # hair and clothes stand off the body

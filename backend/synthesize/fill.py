@@ -11,17 +11,10 @@ from torch.nn import functional
 
 from ..body.model import JOINT_NAMES, BodyModel
 from ..reconstruct.clothed import joint_of_vertex
-from ..reconstruct.colours import (
-    FACE_CLASS,
-    HAIR_CLASS,
-    HAND_CLASS,
-    MIN_HAIR,
-    SEAT_CLASS,
-    fill_unseen,
-    misplaced_skin,
-    vertex_classes,
-)
+from ..reconstruct.colours import fill_unseen
 from ..reconstruct.latent.views import BodyMaps, ViewCameras
+from ..reconstruct.misleading import misplaced_skin
+from ..reconstruct.regions import FACE_CLASS, HAIR_CLASS, HAND_CLASS, MIN_HAIR, SEAT_CLASS, vertex_classes
 
 _SOURCES = 3000
 """At most so many vertices that the photo sees lend their colours: on maps of 128 pixels more make no difference."""
@@ -86,6 +79,7 @@ def vertex_colours(
     cameras: ViewCameras,
     vertices: torch.Tensor,
     normals: torch.Tensor,
+    local: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The :data:`PALETTE` [N, 5, 3] of the body's vertices; where the photo sees one, all but hair and skin are that.
 
@@ -96,6 +90,7 @@ def vertex_colours(
         maps: of all views, the first the photo's.
         cameras: of all views, the first the photo's.
         vertices, normals: [N, 3] in the cameras' world.
+        local: bool [1, 1, S, S], where the photo lends no colours to what it does not show; None: nowhere.
     """
     first = cameras[:1]
     place = first.project(vertices)[0]
@@ -119,6 +114,8 @@ def vertex_colours(
     rgb, cosine = (v.cpu().double().numpy() for v in (look(photo), facing))
     source = np.where(fill.kind == HAIR_CLASS, hair.cpu().numpy(), other.cpu().numpy())
     source &= ~misplaced_skin(fill.rest, fill.kind, rgb, source)
+    if local is not None:
+        source &= look(local.to(photo))[:, 0].cpu().numpy() == 0
     kind = fill.kind
     if (kind[source] == HAIR_CLASS).sum() < MIN_HAIR:
         # No hair in sight: any part of the head must do.

@@ -64,6 +64,7 @@ class Synthesizer:
         seed: int = 0,
         steps: int | None = None,
         step: Step = lambda fraction, text: None,
+        local: torch.Tensor | None = None,
     ) -> SideViews:
         """Latents and pictures of all views, the photo's own completed where it is cut or hidden.
 
@@ -79,6 +80,7 @@ class Synthesizer:
             seed: of the noise, and of what to choose where the photo leaves a choice; 0 chooses the likeliest.
             steps: 1..20; None takes the configuration's.
             step: progress; what it raises goes through, so a caller cancels by it.
+            local: bool [1, 1, S, S], where the photo shows what does not go on elsewhere, such as a print.
 
         Raises:
             ValueError: too few or too many steps.
@@ -90,7 +92,8 @@ class Synthesizer:
         cameras = ViewCameras(*(value.to(self.device) for value in vars(cameras).values()))
         photo = (value.to(self.device, torch.float32) for value in (photo_latent, photo_rgb, photo_alpha))
         vertices = body_vertices.to(self.device, torch.float32)
-        given = conditions(*photo, cameras, vertices, self.labels, c)
+        local = None if local is None else local.to(self.device)
+        given = conditions(*photo, cameras, vertices, self.labels, c, local)
         azimuths = azimuths_of(cameras)[None]
         scales = guidance_scales(azimuths[0], *c.guidance)
         bare = None if bool((scales == 1).all()) else given.without_photo()

@@ -83,6 +83,7 @@ def base() -> Reconstruction:
         face=np.arange(count),
         surface=mesh,
         seen=np.clip((-normal[:, 2] - 0.1) / 0.35, 0, 1),
+        local=np.zeros(count, bool),
     )
 
 

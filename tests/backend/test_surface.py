@@ -21,14 +21,14 @@ from backend.pipeline import ReconstructOptions, assemble_avatar
 from backend.prepare import PreparedPhoto
 from backend.reconstruct import Reconstruction, SurfaceReconstructor
 from backend.reconstruct.clothed import carve, outline_displacement, smooth_over_mesh
-from backend.reconstruct.colours import (
+from backend.reconstruct.colours import fill_unseen
+from backend.reconstruct.regions import (
+    ARM_CLASS,
     FACE_CLASS,
     HAIR_CLASS,
-    SEAT_CLASS,
+    TRUNK_CLASS,
     body_regions,
     class_of_joint,
-    fill_unseen,
-    skin_on_clothes,
 )
 from backend.reconstruct.sampling import face_areas, poisson_disk_samples
 from backend.reconstruct.sheets import Layers, Sheet, build_layers, push_pull
@@ -263,28 +263,37 @@ def test_a_face_in_profile_has_its_other_eye() -> None:
     assert np.abs(other_eye - [0.1, 0.2, 0.3]).max() < 0.05 and np.abs(cheek - [0.9, 0.7, 0.6]).max() < 0.05
 
 
-def test_skin_before_clothes_does_not_colour_what_is_behind_them() -> None:
-    skin, cloth, dark = np.array([0.8, 0.6, 0.5]), np.array([0.95, 0.95, 0.95]), np.array([0.1, 0.1, 0.15])
-    trunk = class_of_joint()[JOINT_INDEX["spine2"]]
-    y, x = (v.ravel() for v in np.mgrid[0:0.36:72j, -0.12:0.12:48j])
-    rest = np.concatenate([np.stack([x, y + up, np.full_like(x, 0.1)], 1) for up in (0.6, 0.0, -0.5)])
-    kind = np.repeat([FACE_CLASS, trunk, SEAT_CLASS], len(x))
-    arm, thigh = (np.abs(y - 0.2) < 0.06) & (x < 0), x > -0.05  # before the trunk, before most of the seat
-    striped = np.where((np.floor(y / 0.006) % 8 > 0)[:, None], cloth, [0.85, 0.62, 0.55])
-    rgb = np.concatenate(
-        [np.tile(skin, (len(x), 1)), np.where(arm[:, None], skin, striped), np.where(thigh[:, None], skin, dark)]
+def test_a_bare_arm_does_not_colour_the_back() -> None:
+    # Seen are a shirt's sides; its middle is hidden behind a bare arm, which lies nearer to the back's middle.
+    cloth, skin = np.array([0.9, 0.9, 0.95]), np.array([0.8, 0.55, 0.45])
+    side = np.array([[x, y, 0.1] for x in (-0.15, 0.15) for y in np.linspace(0, 0.3, 40)])
+    arm = np.array([[x, 0.15, 0.1] for x in np.linspace(-0.05, 0.05, 40)])
+    face = np.array([[x, 0.6, 0.1] for x in np.linspace(-0.05, 0.05, 40)])
+    source = np.concatenate([side, arm, face])
+    kind = np.repeat([TRUNK_CLASS, ARM_CLASS, FACE_CLASS], [80, 40, 40])
+    rgb = np.where((kind == TRUNK_CLASS)[:, None], cloth, skin)
+    target = np.array([[0, 0.15, -0.1], [0, 0.15, -0.1]])
+    back, arm_behind = fill_unseen(source, kind, rgb, np.ones(160), target, np.array([TRUNK_CLASS, ARM_CLASS]))
+    np.testing.assert_allclose(back, cloth, atol=0.02)
+    np.testing.assert_allclose(arm_behind, skin, atol=0.02)
+
+
+def test_legs_beyond_the_frame_have_the_colour_of_what_is_lowest() -> None:
+    # Trousers end with the photo at the thighs, where something white hangs before one of them.
+    x, y = (v.ravel() for v in np.meshgrid(np.linspace(-0.2, 0.2, 41), np.linspace(-0.3, 0.0, 31)))
+    source = np.stack([x, y, np.full_like(x, 0.1)], 1)
+    white = (np.abs(x - 0.1) < 0.04) & (y < -0.25)
+    blue = np.array([0.1, 0.2, 0.5])
+    rgb = np.where(white[:, None], 1.0, blue)
+    leg = class_of_joint()[JOINT_INDEX["left_hip"]]
+    foot = class_of_joint()[JOINT_INDEX["left_foot"]]
+    target = np.array([[0.1, -0.32, -0.1], [0.1, -0.5, 0.0], [0.1, -1.0, 0.0]])
+    near, knee, toe = fill_unseen(
+        source, np.full(len(x), leg), rgb, np.ones(len(x)), target, np.array([leg, leg, foot])
     )
-    source = np.ones(len(rest), bool)
-    _, on_trunk, on_seat = np.split(skin_on_clothes(rest, kind, rgb, source), 3)
-    inner = (np.abs(y - 0.2) < 0.03) & (x < -0.03)
-    assert on_trunk[inner].mean() > 0.75 and on_trunk[~arm].mean() < 0.1  # stripes like skin stay
-    assert np.array_equal(on_seat, thigh)
-    # White stripes on the hem of a shirt are as bright as skin, but not as red.
-    white = np.where((np.floor(y / 0.012) % 2 > 0)[:, None], [0.8, 0.78, 0.76], [0.2, 0.25, 0.5])
-    rgb[2 * len(x) :] = white
-    assert not skin_on_clothes(rest, kind, rgb, source)[2 * len(x) :].any()
-    # Whoever shows nothing but skin is left as they are.
-    assert not skin_on_clothes(rest, kind, np.tile(skin, (len(rest), 1)), source).any()
+    assert near.min() > 0.9  # what is near still goes on
+    np.testing.assert_allclose(knee, blue, atol=0.35 * 0.9)
+    np.testing.assert_allclose(toe, blue, atol=1e-9)
 
 
 def test_the_seat_is_where_people_sit(case: Case) -> None:
@@ -395,6 +404,23 @@ def test_back_of_the_head_is_hair_not_face(case: Case) -> None:
     back_hair = np.median(case.result.rgb[hair & behind], 0)
     skin = np.median(case.result.rgb[face], 0)
     assert np.linalg.norm(back_hair - front_hair) < 0.4 * np.linalg.norm(back_hair - skin)
+
+
+def test_a_print_stays_in_front(case: Case) -> None:
+    mesh, focal = case.result.surface, case.fit.focal
+    trunk = mesh.weights.argmax(1)[: mesh.body_vertices] == JOINT_INDEX["spine3"]
+    chest = mesh.posed[: mesh.body_vertices][trunk].mean(0)
+    column, row = (chest[:2] / chest[2] * focal + 768 / 2 + np.array([0, 20])).astype(int)
+    rgb = case.mannequin.rgb.copy()
+    rgb[row - 20 : row + 20, column - 20 : column + 20] = [0, 255, 0]
+    result = SurfaceReconstructor(case.body).reconstruct(case.fit, replace(case.photo, rgb=rgb))
+    green = result.rgb[:, 1] - result.rgb[:, [0, 2]].max(1) > 0.3
+    behind = result.rotation[:, 2, 2] > 0.3
+    assert (green & ~behind).sum() > 500 and (green & behind).sum() < 0.02 * green.sum()
+    place = result.position[result.local]
+    pixel = place[:, :2] / place[:, 2:] * focal + 768 / 2 - [column, row]
+    printed = np.abs(pixel).max(1) < 26
+    assert printed.sum() > 500 and printed.mean() > 0.7
 
 
 def test_splats_say_how_far_the_photo_shows_them(case: Case) -> None:

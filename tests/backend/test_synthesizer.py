@@ -20,10 +20,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from backend.body.model import load_body
 from backend.errors import BackendError
-from backend.reconstruct.colours import FACE_CLASS, HAIR_CLASS, HAND_CLASS
 from backend.reconstruct.latent.codec import LatentCodec
 from backend.reconstruct.latent.stage import orbit_views, read_network
 from backend.reconstruct.latent.views import ViewCameras, draw_body, without_white
+from backend.reconstruct.regions import FACE_CLASS, HAIR_CLASS, HAND_CLASS
 from backend.rendering.triangles import vertex_normals
 from backend.synthesize import (
     CONFIGS,
@@ -345,6 +345,12 @@ def test_rings_around_trunk_and_limbs_leave_out_badges_and_mix_stripes(
     assert ((filled[behind] - red).norm(dim=1) > 0.3).all()
     assert (median[behind] - red).abs().max() < 0.05
     assert (((mean[behind] - red).norm(dim=1) > 0.03) & ((mean[behind] - 1).norm(dim=1) > 0.3)).all()
+    # Told that the badge is one, no source offers it.
+    local = (photo.mean(1, keepdim=True) > 0.6) & (fine.mask[:1, None] > 0)
+    local = torch.nn.functional.max_pool2d(local.float(), 5, 1, 2) > 0
+    without = vertex_colours(labels.fill, photo, alpha, maps, cameras, vertices, normals, local)
+    for name in ("filled", "median", "mean"):
+        assert (without[behind, PALETTE.index(name)] - red).abs().max() < 0.05, name
     # The seam runs around the trunk at its height.
     for low, high, colour in ((0.12, 0.2, grey), (0.36, 0.42, red)):
         band = away & trunk & (rest[:, 1] > low) & (rest[:, 1] < high)

@@ -76,6 +76,16 @@ class Orbit:
         size = (self.size, self.size)
         return tuple(functional.interpolate(v, size=size, mode="area") for v in (self.rgb, self.alpha))
 
+    def local(self) -> torch.Tensor:
+        """Where the photo shows what does not go on elsewhere, bool [1, 1, S, S] beside :meth:`small_photo`."""
+        base, size = self.base, self.size
+        place = base.position[base.local]
+        pixels = float(self.cameras.focal[0]) * place[:, :2] / place[:, 2:] * size + size / 2
+        column, row = pixels.astype(int).clip(0, size - 1).T
+        out = torch.zeros(1, 1, size, size)
+        out[0, 0, row, column] = 1
+        return functional.max_pool2d(out, 3, 1, 1).to(self.rgb.device) > 0
+
     def matrices(self) -> np.ndarray:
         """The cameras [V, 4, 4], metres, from the photo camera's space."""
         matrices = self.cameras.world_to_camera.cpu().numpy().astype(np.float64)
@@ -319,6 +329,7 @@ class LatentReconstructor:
             face=_faces_near(position, splats.view.cpu().numpy(), splats.face.cpu().numpy(), surface, orbit.matrices()),
             surface=surface,
             seen=_array(splats.view == 0),
+            local=np.zeros(len(position), bool),
         )
 
     def _viewed(self, orbit: Orbit, given: LatentInput, maps: SplatMaps) -> ViewedPerson:

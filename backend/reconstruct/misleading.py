@@ -1,0 +1,205 @@
+"""What a photo shows and yet says nothing of what it does not show: skin before hair or clothes, and prints.
+
+It must not lend its colours to the other side of the body: an arm before a shirt would lie on the back, a badge too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from .regions import ARM_CLASS, FACE_CLASS, HAIR_CLASS, HAND_CLASS, MIN_HAIR, SEAT_CLASS, TRUNK_CLASS
+
+_BALD = 0.15
+"""Difference of the colours where hair grows, or clothes are, and of the face below which both are skin."""
+_CLOTHED = 0.7
+"""Share of a trunk's places without skin from which it is clothed, and of a patch's with it from which it is bare."""
+_GREY = 0.02
+"""Difference of hues that counts for nothing: grey photos have none."""
+_RUDDY = 0.3
+"""Share of the redness of the face that other skin has at least; in the sun it is paler."""
+_PATCH = 0.06
+"""Metres across which places count together."""
+_SIDE = 0.12
+"""Share of what is seen of a trunk across that is its left side, and its right one: there the unseen begins."""
+_BESIDE = (0.012, 0.05)
+"""Metres up and down in which sides are compared with what lies between them: stripes go on at their own height."""
+_FEWEST = 5
+"""Places at the sides without which nothing is concluded there."""
+_COMPARED = 80
+"""At most so many are compared with a place."""
+_SHADES = (0.6, 1.6)
+"""By how much light and shadow may change a colour of one cloth."""
+_SKIN_SHADES = (0.3, 1.3)
+"""Likewise, of skin, from that of the face."""
+_DARK = 0.35
+"""Share of skin's brightness below which no cloth is like skin in shadow."""
+_UNLIKE = 0.12
+"""Difference of colours beyond that of two cloths."""
+_RARER = 0.5
+"""How much rarer than between the sides a colour is at them that does not go on there. Shadows are at any edge, and a
+stripe may be missing."""
+_NEAR, _RIM = 0.4, 0.008
+"""Share of a place's neighbours that must be like that too; metres around those that count as their rim."""
+_MOST = 0.6
+"""Share of a trunk's places that may differ from its sides: more are its cloth, and the sides something else."""
+_NEIGHBOURS = 16
+
+
+def misleading(
+    rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray, source: np.ndarray, beside: np.ndarray
+) -> np.ndarray:
+    """Which sources [n] say nothing of what the photo does not show: :func:`misplaced_skin`, :func:`on_front_alone`.
+
+    Arguments as of :func:`skin_on_clothes`.
+    """
+    out = misplaced_skin(rest, kind, rgb, source, beside)
+    return out | on_front_alone(rest, kind, rgb, source & ~out)
+
+
+def misplaced_skin(
+    rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray, source: np.ndarray, beside: np.ndarray | None = None
+) -> np.ndarray:
+    """Which sources [n] show skin where something else must be: hair or clothes. See :func:`skin_on_clothes`."""
+    beside = np.zeros(len(kind), bool) if beside is None else beside
+    return skin_among_hair(kind, rgb, source) | skin_on_clothes(rest, kind, rgb, source, beside)
+
+
+def skin_among_hair(kind: np.ndarray, rgb: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """Which sources [n] lie where hair grows but show skin: a high forehead, a hand."""
+    face, hair = source & (kind == FACE_CLASS), source & (kind == HAIR_CLASS)
+    if min(face.sum(), hair.sum()) < MIN_HAIR:
+        return np.zeros(len(kind), bool)
+    skin, strand = np.median(rgb[face], 0), np.median(rgb[hair], 0)
+    if np.linalg.norm(skin - strand) < _BALD:
+        return np.zeros(len(kind), bool)
+    return hair & (np.linalg.norm(rgb - skin, axis=1) < np.linalg.norm(rgb - strand, axis=1))
+
+
+def skin_on_clothes(
+    rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray, source: np.ndarray, beside: np.ndarray
+) -> np.ndarray:
+    """Which sources [n] lie on trunk or seat but show skin, of an arm or a thigh before them say.
+
+    Of a seat some clothes must show, of a trunk mostly clothes: then there are clothes behind too. On a trunk skin
+    shows in patches, or beside arms that are not fitted to the pixel; what alternates with other colours is a pattern
+    of clothes.
+
+    Args:
+        rest: [n, 3] in the rest pose, metres.
+        kind, rgb: [n] and [n, 3].
+        source: bool [n].
+        beside: bool [n], what the photo shows beside an arm.
+    """
+    out = np.zeros(len(kind), bool)
+    skin = _skin(kind, rgb, source)
+    if skin is None:
+        return out
+    from_skin = np.linalg.norm(rgb - skin, axis=1)
+    for part, least in ((SEAT_CLASS, 0.0), (TRUNK_CLASS, _CLOTHED)):
+        mine = source & (kind == part)
+        clothed = mine & (from_skin > _BALD)
+        if clothed.sum() < max(MIN_HAIR, least * mine.sum()):
+            continue
+        like = mine & _is_skin(rgb, skin, np.median(rgb[clothed], 0))
+        if part == TRUNK_CLASS:
+            found = np.nonzero(mine)[0]
+            cell = np.unique(np.floor(rest[found] / _PATCH).astype(int), axis=0, return_inverse=True)[1].ravel()
+            like[found] &= ((np.bincount(cell, like[found]) / np.bincount(cell))[cell] > _CLOTHED) | beside[found]
+        out |= like
+    return out
+
+
+def on_front_alone(rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """Which sources [n] show what a trunk has between its sides alone: a print, a tie, the shirt in an open jacket.
+
+    What goes on around a trunk is as frequent at its sides. So a place whose colour, be it lighter or darker, is much
+    rarer at the sides at its height than between them is of no use for the back. Arguments as of
+    :func:`skin_on_clothes`.
+    """
+    out = np.zeros(len(kind), bool)
+    trunk = np.nonzero(source & (kind == TRUNK_CLASS))[0]
+    across, level = rest[trunk, 0], np.floor(rest[trunk, 1] / (2 * _BESIDE[0])).astype(int)
+    beside = np.zeros(len(trunk), bool)
+    for number in np.unique(level):
+        mine = level == number
+        low, high = np.quantile(across[mine], [_SIDE, 1 - _SIDE])
+        beside |= mine & ((across < low) | (across > high))
+    side, middle = trunk[beside], trunk[~beside]
+    if min(len(side), len(middle)) < MIN_HAIR:
+        return out
+    alone = np.ones(len(middle), bool)
+    for reach in _BESIDE:
+        at_side, known = _frequency(rest, rgb, side, middle, reach)
+        between, _ = _frequency(rest, rgb, middle, middle, reach)
+        alone &= known & (at_side < _RARER * between)
+    # Single places are stripes that miss their height by a little; what lies beside many is a print's rim.
+    _, near = cKDTree(rest[middle]).query(rest[middle], k=_NEIGHBOURS, workers=2)
+    alone = middle[alone[near.clip(max=len(middle) - 1)].mean(1) > _NEAR]
+    if not 0 < len(alone) < _MOST * len(trunk):
+        return out
+    out[trunk] = cKDTree(rest[alone]).query(rest[trunk], workers=2)[0] < _RIM
+    return out
+
+
+def _frequency(
+    rest: np.ndarray, rgb: np.ndarray, among: np.ndarray, of: np.ndarray, reach: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """How large a share [n] of the places ``among`` others within ``reach`` up and down is like each place ``of``.
+
+    And bool [n]: there are enough of them.
+    """
+    among = among[np.argsort(rest[among, 1], kind="stable")]
+    first, last = (np.searchsorted(rest[among, 1], rest[of, 1] + limit) for limit in (-reach, reach))
+    chosen = first[:, None] + ((last - first)[:, None] * (np.arange(_COMPARED) + 0.5) / _COMPARED).astype(int)
+    others, mine = rgb[among][chosen.clip(0, len(among) - 1)], rgb[of][:, None]
+    return (_from_shades(mine, others, _SHADES) < _UNLIKE).mean(1), last - first >= _FEWEST
+
+
+def bare_arms(kind: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+    """Which sources [n] are arms without sleeves beside a clothed trunk: they say nothing of its colour."""
+    source = np.ones(len(kind), bool)
+    skin, trunk = _skin(kind, rgb, source), kind == TRUNK_CLASS
+    if skin is None or trunk.sum() < MIN_HAIR:
+        return ~source
+    cloth = np.median(rgb[trunk], 0)
+    if np.linalg.norm(cloth - skin) < _BALD:
+        return ~source
+    return (kind == ARM_CLASS) & _is_skin(rgb, skin, cloth)
+
+
+def _skin(kind: np.ndarray, rgb: np.ndarray, source: np.ndarray) -> np.ndarray | None:
+    """The colour [3] of face or hands, None where neither is seen."""
+    bare = next((b for c in (FACE_CLASS, HAND_CLASS) if (b := source & (kind == c)).sum() >= MIN_HAIR), None)
+    return None if bare is None else np.median(rgb[bare], 0)
+
+
+def _is_skin(rgb: np.ndarray, skin: np.ndarray, cloth: np.ndarray) -> np.ndarray:
+    """Which colours [n, 3] are rather ``skin`` than ``cloth``; skin in shadow too, where the two cannot be confused."""
+    ruddy = _is_ruddy(rgb, skin)
+    apart = not _is_ruddy(cloth[None], skin)[0] or cloth.max() < _DARK * skin.max()
+    if not apart:
+        return ruddy & (np.linalg.norm(rgb - skin, axis=1) < np.linalg.norm(rgb - cloth, axis=1))
+    return ruddy & (_from_shades(rgb, skin, _SKIN_SHADES) < _from_shades(rgb, cloth, _SHADES))
+
+
+def _is_ruddy(rgb: np.ndarray, skin: np.ndarray) -> np.ndarray:
+    """Which colours [n, 3] are about as red as ``skin``: white cloth may be as bright, but it is not."""
+    red, hue = _hue(skin) - 1 / 3, _hue(rgb) - 1 / 3
+    strength = float(np.linalg.norm(red))
+    if strength < _GREY:
+        return np.linalg.norm(hue - red, axis=1) < _GREY
+    along = hue @ red / strength
+    across = np.linalg.norm(hue - along[:, None] * red / strength, axis=1)
+    return (along > _RUDDY * strength) & (across < max(0.5 * strength, _GREY))
+
+
+def _from_shades(rgb: np.ndarray, of: np.ndarray, shades: tuple[float, float]) -> np.ndarray:
+    """How far colours [..., 3] are from ``of`` [..., 3] between these many times as bright."""
+    factor = (rgb * of).sum(-1, keepdims=True) / np.maximum(np.square(of).sum(-1, keepdims=True), 1e-6)
+    return np.linalg.norm(rgb - factor.clip(*shades) * of, axis=-1)
+
+
+def _hue(rgb: np.ndarray) -> np.ndarray:
+    """Shares of red, green and blue [..., 3], which light and shadow leave as they are."""
+    return rgb / np.maximum(rgb.sum(-1, keepdims=True), 1e-3)
