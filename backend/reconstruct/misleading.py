@@ -33,7 +33,9 @@ _SHADES = (0.6, 1.6)
 _SKIN_SHADES = (0.3, 1.3)
 """Likewise, of skin, from that of the face."""
 _DARK = 0.35
-"""Share of skin's brightness below which no cloth is like skin in shadow."""
+"""Share of skin's brightness below which cloth is black: nothing as red is cloth then."""
+_BRIGHT = 0.6
+"""Share of skin's brightness that skin has at least, where brown cloth is to be told from it."""
 _UNLIKE = 0.12
 """Difference of colours beyond that of two cloths."""
 _RARER = 0.5
@@ -175,23 +177,17 @@ def _skin(kind: np.ndarray, rgb: np.ndarray, source: np.ndarray) -> np.ndarray |
 
 
 def _is_skin(rgb: np.ndarray, skin: np.ndarray, cloth: np.ndarray) -> np.ndarray:
-    """Which colours [n, 3] are rather ``skin`` than ``cloth``; skin in shadow too, where the two cannot be confused."""
-    ruddy = _is_ruddy(rgb, skin)
-    apart = not _is_ruddy(cloth[None], skin)[0] or cloth.max() < _DARK * skin.max()
-    if not apart:
-        return ruddy & (np.linalg.norm(rgb - skin, axis=1) < np.linalg.norm(rgb - cloth, axis=1))
-    return ruddy & (_from_shades(rgb, skin, _SKIN_SHADES) < _from_shades(rgb, cloth, _SHADES))
-
-
-def _is_ruddy(rgb: np.ndarray, skin: np.ndarray) -> np.ndarray:
-    """Which colours [n, 3] are about as red as ``skin``: white cloth may be as bright, but it is not."""
+    """Which colours [n, 3] are rather ``skin`` than ``cloth``; in sun and shadow too, where the cloth is black."""
     red, hue = _hue(skin) - 1 / 3, _hue(rgb) - 1 / 3
     strength = float(np.linalg.norm(red))
-    if strength < _GREY:
-        return np.linalg.norm(hue - red, axis=1) < _GREY
-    along = hue @ red / strength
-    across = np.linalg.norm(hue - along[:, None] * red / strength, axis=1)
-    return (along > _RUDDY * strength) & (across < max(0.5 * strength, _GREY))
+    limit = max(0.5 * strength, _GREY)
+    if cloth.max() < _DARK * skin.max() and strength > _GREY:
+        along = hue @ red / strength
+        ruddy = (along > _RUDDY * strength) & (np.linalg.norm(hue - along[:, None] * red / strength, axis=1) < limit)
+        return ruddy & (_from_shades(rgb, skin, _SKIN_SHADES) < _from_shades(rgb, cloth, _SHADES))
+    # White cloth may be as bright as skin, but it is not as red; brown cloth as red, but not as bright.
+    ruddy = (np.linalg.norm(hue - red, axis=1) < limit) & (rgb.max(1) > _BRIGHT * skin.max())
+    return ruddy & (np.linalg.norm(rgb - skin, axis=1) < np.linalg.norm(rgb - cloth, axis=1))
 
 
 def _from_shades(rgb: np.ndarray, of: np.ndarray, shades: tuple[float, float]) -> np.ndarray:

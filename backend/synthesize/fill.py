@@ -14,7 +14,7 @@ from ..reconstruct.clothed import joint_of_vertex
 from ..reconstruct.colours import fill_unseen
 from ..reconstruct.latent.views import BodyMaps, ViewCameras
 from ..reconstruct.misleading import misplaced_skin
-from ..reconstruct.regions import FACE_CLASS, HAIR_CLASS, HAND_CLASS, MIN_HAIR, SEAT_CLASS, vertex_classes
+from ..reconstruct.regions import FACE_CLASS, HAIR_CLASS, HAND_CLASS, MIN_HAIR, SEAT_CLASS, TRUNK_CLASS, vertex_classes
 
 _SOURCES = 3000
 """At most so many vertices that the photo sees lend their colours: on maps of 128 pixels more make no difference."""
@@ -115,7 +115,9 @@ def vertex_colours(
     source = np.where(fill.kind == HAIR_CLASS, hair.cpu().numpy(), other.cpu().numpy())
     source &= ~misplaced_skin(fill.rest, fill.kind, rgb, source)
     if local is not None:
-        source &= look(local.to(photo))[:, 0].cpu().numpy() == 0
+        # Pixels are coarse: hair beside a forehead, or a sleeve beside a print, must not be lost with them.
+        clothes = np.isin(fill.kind, (TRUNK_CLASS, SEAT_CLASS))
+        source &= ~clothes | (look(local.to(photo))[:, 0].cpu().numpy() == 0)
     kind = fill.kind
     if (kind[source] == HAIR_CLASS).sum() < MIN_HAIR:
         # No hair in sight: any part of the head must do.

@@ -55,6 +55,10 @@ def test_skin_in_sun_and_shadow_is_skin_where_clothes_are_black() -> None:
     rgb = np.concatenate([np.tile(SKIN, (len(x), 1)), np.where(thigh[:, None], light * SKIN, black)])
     found = misplaced_skin(rest, kind, rgb, np.ones(len(rest), bool))
     assert not found[: len(x)].any() and np.array_equal(found[len(x) :], thigh)
+    # Brown trousers below a white shirt are no skin in shadow.
+    brown = np.where((y > 0.08)[:, None], 0.9, light * [0.36, 0.32, 0.25])
+    rgb = np.concatenate([np.tile(SKIN, (len(x), 1)), brown])
+    assert not misplaced_skin(rest, kind, rgb, np.ones(len(rest), bool)).any()
 
 
 def test_skin_beside_an_arm_is_the_arms() -> None:
