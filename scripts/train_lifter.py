@@ -5,7 +5,8 @@
     .venvs/backend/bin/python scripts/train_lifter.py --people-folder out/people --out out/lifter
 
 Asks the landmark network about every person once (0.4 s each and core, kept in the folder), then trains for some
-minutes. Writes lifter.safetensors in fp16 and log.json: errors on people whom training does not see, before and after.
+time: on people whose limbs change places, since many more poses are needed than were rendered. Writes
+lifter.safetensors in fp16 and log.json: errors on people whom training does not see, before and after.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from backend.prepare.blazepose import BlazePose
 from backend.prepare.lift import LiftNetwork, Observation, observe, turned
 from backend.training.latent_pool import read_person, unpack
 from backend.training.lift_data import LiftExamples, join, lift_examples
+from backend.training.lift_mix import MixedPeople
 from backend.training.loop import falling_rate, set_rate
 
 HELD_OUT = 10
@@ -81,10 +83,6 @@ def tensors(examples: LiftExamples) -> tuple[Observation, torch.Tensor]:
     return seen, turned(torch.as_tensor(examples.truth), seen.turn)
 
 
-def chosen(seen: Observation, rows: torch.Tensor) -> Observation:
-    return Observation(*(value[rows] for value in vars(seen).values()))
-
-
 def error(found: torch.Tensor, truth: torch.Tensor) -> float:
     """Mean distance of body landmarks in mm, after the best scale."""
     scale = (found * truth).sum((1, 2), keepdim=True) / found.square().sum((1, 2), keepdim=True)
@@ -95,11 +93,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people-folder", type=Path, required=True, help="of scripts/make_people.py")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--width", type=int, default=768)
+    parser.add_argument("--steps", type=int, default=70_000)
+    parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--noise", type=float, default=0.05, help="added to the inputs, in their deviations")
+    parser.add_argument("--mixed", type=float, default=0.4, help="share of limbs that are somebody else's")
+    parser.add_argument("--turn", type=float, default=0.1, help="radians, deviation of turns of the whole person")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     if len(list(arguments.people_folder.glob("*.person"))) < 2:
@@ -109,20 +110,22 @@ def main() -> int:
     others = join(people[::HELD_OUT])
     held_out = tensors(others)
     front = torch.as_tensor(~others.spoilt & (others.azimuth == 0))
-    seen, truth = tensors(join([p for k, p in enumerate(people) if k % HELD_OUT]))
-    torch.manual_seed(0)
+    taught = [p for k, p in enumerate(people) if k % HELD_OUT]
+    seen, truth = tensors(join(taught))
+    person = torch.repeat_interleave(torch.arange(len(taught)), torch.tensor([len(p.truth) for p in taught]))
+    mixed = MixedPeople.of(join(taught), person, _BODY)
+    torch.manual_seed(arguments.seed)
     network = LiftNetwork(arguments.width)
     network.mean.copy_(seen.vector.mean(0))
     network.deviation.copy_(seen.vector.std(0) + 5e-3)
     optimiser = torch.optim.AdamW(network.parameters(), lr=arguments.rate, weight_decay=0.05)
-    steps = max(1, arguments.epochs * len(truth) // arguments.batch)
     started = time.monotonic()
     network.train()
-    for step in range(steps):
+    for step in range(arguments.steps):
         rows = torch.randint(len(truth), (arguments.batch,))
-        set_rate(optimiser, arguments.rate * falling_rate(step, steps, 200))
-        found = network(chosen(seen, rows), arguments.noise)
-        loss = (_WEIGHTS[:, None] * (found - truth[rows]).abs()).mean()
+        set_rate(optimiser, arguments.rate * falling_rate(step, arguments.steps, 200))
+        looked, true = mixed.draw(rows, arguments.mixed, arguments.turn)
+        loss = (_WEIGHTS[:, None] * (network(looked, arguments.noise) - true).abs()).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -132,7 +135,7 @@ def main() -> int:
     figures = {
         "people": len(people),
         "examples": len(truth),
-        "steps": steps,
+        "steps": arguments.steps,
         "seconds": round(time.monotonic() - started),
         "error_of_hints_mm": error(held_out[0].hints, held_out[1]),
         "error_mm": error(found, held_out[1]),

@@ -21,7 +21,8 @@ from backend.prepare import BlazePose
 from backend.prepare.lift import WEIGHTS, Lifter, LiftNetwork, observe
 from backend.prepare.weights import missing_weights
 from backend.training.latent_pool import SamplePool, pack, write_person
-from backend.training.lift_data import lift_examples
+from backend.training.lift_data import LiftExamples, lift_examples
+from backend.training.lift_mix import MixedPeople
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_networks = pytest.mark.skipif(bool(missing_weights()), reason="the pose networks have not been unpacked")
@@ -137,6 +138,61 @@ def test_examples_pair_what_is_seen_with_the_truth(networks: BlazePose, tmp_path
     assert np.allclose(plain, swapped, atol=1e-6)
 
 
+def crowd(count: int = 12) -> MixedPeople:
+    """People whose truth is what the network says of them, as the camera sees them without perspective."""
+    rng = np.random.default_rng(5)
+    world = np.stack([someone(k)[2] for k in range(count)]) + 0.05 * rng.normal(size=(count, 33, 3))
+    world -= world[:, [23, 24]].mean(1, keepdims=True)
+    values = (300 * world[..., :2] + 40, rng.random((count, 33)), world, world[:, LANDMARK_INDICES])
+    examples = LiftExamples(*(v.astype(np.float32) for v in values), np.zeros(count), np.zeros(count, bool))
+    return MixedPeople.of(examples, torch.arange(count) // 2, list(range(5, 27)))
+
+
+def test_limbs_change_places_with_all_that_is_said_of_them() -> None:
+    people, rows = crowd(), torch.arange(12)
+    assert (people.alike // 2 != rows[:, None] // 2).all()  # nobody's limbs are their own
+    seen, truth = people.draw(rows, 0.0, 0.0)
+    alone = observe(people.image, people.visibility, people.world)
+    assert torch.equal(seen.vector, alone.vector)
+    torch.manual_seed(3)
+    seen, truth = people.draw(rows, 1.0, 0.0)
+    # What is said and what is true move together, so one still is the other, in the picture and in space.
+    assert torch.allclose(seen.hints, truth, atol=1e-5)
+    image = seen.vector[:, :66].unflatten(1, (33, 2))[:, LANDMARK_INDICES]
+    scale = (image * truth[..., :2]).sum((1, 2)) / image.square().sum((1, 2))
+    assert torch.allclose(scale[:, None, None] * image, truth[..., :2], atol=1e-4)
+    names = [name for _, name, _ in POSE_LANDMARKS]
+    length = torch.linalg.vector_norm
+    for trunk, limb, far in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")):
+        a, b, c = (names.index(f"left_{name}") for name in (trunk, limb, far))
+        other = (
+            length(people.truth[:, b] - people.truth[:, a], dim=1),
+            length(people.truth[:, c] - people.truth[:, b], dim=1),
+        )
+        mine = length(truth[:, b] - truth[:, a], dim=1), length(truth[:, c] - truth[:, b], dim=1)
+        # Both bones are those of one person, and of another than the trunk.
+        same = ((mine[0][:, None] - other[0]).abs() < 1e-5) & ((mine[1][:, None] - other[1]).abs() < 1e-5)
+        assert (same.sum(1) == 1).all() and not same.diagonal().any()
+    width = length(truth[:, names.index("left_hip")] - truth[:, names.index("right_hip")], dim=1)
+    assert torch.allclose(
+        width, length(people.truth[:, names.index("left_hip")] - people.truth[:, names.index("right_hip")], dim=1)
+    )
+
+
+def test_people_are_turned_as_a_whole() -> None:
+    people, rows = crowd(), torch.arange(12)
+    torch.manual_seed(3)
+    seen, truth = people.draw(rows, 0.0, 0.3)
+    apart = []
+    for value in (truth, people.truth):
+        apart.append(torch.linalg.vector_norm(value[:, :, None] - value[:, None], dim=-1))
+    assert torch.allclose(*apart, atol=1e-4)
+    assert torch.allclose(seen.hints, truth, atol=1e-5) and (truth - people.truth).abs().max() > 0.05
+    image = seen.vector[:, :66].unflatten(1, (33, 2))[:, LANDMARK_INDICES]
+    scale = (image * truth[..., :2]).sum((1, 2)) / image.square().sum((1, 2))
+    assert torch.allclose(scale[:, None, None] * image, truth[..., :2], atol=1e-4)
+
+
 @needs_networks
 def test_training_writes_weights_that_load(tmp_path: Path) -> None:
     people = tmp_path / "people"
@@ -144,7 +200,7 @@ def test_training_writes_weights_that_load(tmp_path: Path) -> None:
     for seed in (10_000, 10_001):
         write_person(pack(SamplePool(256, 0, 1, None, "cpu").make(seed)), people / f"{seed}.person")
     command = [sys.executable, str(ROOT / "scripts" / "train_lifter.py"), "--people-folder", str(people), "--out"]
-    command += [str(tmp_path / "lifter"), "--epochs", "200", "--width", "64", "--batch", "4", "--jobs", "1"]
+    command += [str(tmp_path / "lifter"), "--steps", "400", "--width", "64", "--batch", "4", "--jobs", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "lifter" / "log.json").read_text())
