@@ -9,11 +9,9 @@ from ...backend.avatar.package import Camera
 from . import convert
 
 # A ray crosses many soft splats; each counts as a transparent bounce, and light beyond the limit is lost. Blender's
-# default of 8 loses a quarter of the brightness, 128 none that can be seen.
+# default of 8 loses a quarter of the brightness, 128 none that can be seen. As many are followed for certain: where
+# Cycles gives up a ray by chance (its default), single pixels show the background through the avatar, bright as specks.
 TRANSPARENT_BOUNCES = 256
-# Up to here Cycles follows every ray to the splats behind instead of giving up by chance (its default): a third of the
-# noise for twice the time a sample, so the same picture takes a quarter of the time.
-CERTAIN_BOUNCES = 64
 
 
 def scene_setup(scene: bpy.types.Scene) -> list[str]:
@@ -37,12 +35,12 @@ def scene_setup(scene: bpy.types.Scene) -> list[str]:
             "so that rays pass through all splats."
         )
         cycles.transparent_max_bounces = TRANSPARENT_BOUNCES
-    if cycles is not None and cycles.min_transparent_bounces < CERTAIN_BOUNCES:
+    if cycles is not None and cycles.min_transparent_bounces < TRANSPARENT_BOUNCES:
         changes.append(
-            f"Cycles minimum transparent bounces: {cycles.min_transparent_bounces} to {CERTAIN_BOUNCES}, "
-            "so that pictures have less noise."
+            f"Cycles minimum transparent bounces: {cycles.min_transparent_bounces} to {TRANSPARENT_BOUNCES}, "
+            "so that no specks of the background shine through."
         )
-        cycles.min_transparent_bounces = CERTAIN_BOUNCES
+        cycles.min_transparent_bounces = TRANSPARENT_BOUNCES
     return changes
 
 
