@@ -25,6 +25,9 @@ from ..types import Reconstruction, SurfaceMesh
 
 _TRUST = 0.8
 """How far imagined colours count against what the surface alone would guess: the mean of two guesses beats either."""
+_TRUST_HEAD = 0.4
+"""Likewise of head and neck: in figures it makes no difference there, and hair keeps the photo's colour and length."""
+_HEAD = (JOINT_INDEX["head"], JOINT_INDEX["neck"])
 _ANY = 0.2
 """How far the photo must show a splat for its colour to stay: else the photo's own view would suffer."""
 _BEHIND = 0.02
@@ -68,7 +71,8 @@ def anchor(base: Reconstruction, viewed: ViewedPerson) -> Reconstruction:
         total += weight
         mixed += weight[:, None] * found[:, :3]
     said = mixed / np.maximum(total, 1e-6)[:, None] + _pattern(base)
-    share = ((1 - base.seen / _ANY).clip(0, 1) * _TRUST * (total / _ENOUGH).clip(0, 1))[:, None]
+    trust = np.where(np.isin(_joint(base), _HEAD), _TRUST_HEAD, _TRUST)
+    share = ((1 - base.seen / _ANY).clip(0, 1) * trust * (total / _ENOUGH).clip(0, 1))[:, None]
     return replace(base, rgb=((1 - share) * base.rgb + share * said).clip(0, 1))
 
 
@@ -98,11 +102,16 @@ def _ramp(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     return ((values - limits[0]) / (limits[1] - limits[0])).clip(0, 1)
 
 
+def _joint(splats: Reconstruction) -> np.ndarray:
+    """The joint [n] that moves each splat."""
+    return joint_of_vertex(splats.surface.weights)[splats.surface.faces[splats.face, 0]]
+
+
 def _pattern(splats: Reconstruction) -> np.ndarray:
     """The detail [n, 3] of the guessed colours, as far as it is the pattern of a part of the body; none on heads."""
     detail = splats.rgb - _smoothed(splats.position, splats.rotation[:, :, 2], splats.rgb)
     strength = np.linalg.norm(detail, axis=1)
-    joint = joint_of_vertex(splats.surface.weights)[splats.surface.faces[splats.face, 0]]
+    joint = _joint(splats)
     limit = np.zeros(len(strength))
     for number in np.unique(joint):
         mine = joint == number
