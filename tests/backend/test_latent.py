@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -562,6 +563,20 @@ def test_a_cut_photo_is_completed_from_the_view() -> None:
     assert torch.equal(rgb[..., :30, :], torch.full((1, 3, 30, size), 0.3))
     assert torch.allclose(rgb[..., 32:, :], wanted[..., 32:, :], atol=1e-6)
     assert torch.allclose(matte[0, 0, 32:], coverage[0, 32:], atol=1e-6)
+
+
+def test_local_splats_are_marked_where_the_photo_shows_them() -> None:
+    cameras, size = orbit_cameras(), 64
+    depth = np.array([2.0, 3.0, 2.5])
+    pixel = np.array([[10.4, 20.6], [50.2, 5.5], [33.0, 40.0]])
+    across = (pixel - size / 2) / (float(cameras.focal[0]) * size) * depth[:, None]
+    base = SimpleNamespace(position=np.column_stack([across, depth]), local=np.array([True, True, False]))
+    blank = torch.zeros(1, 3, size, size)
+    marked = Orbit(base, None, cameras, torch.zeros(1, 3), np.zeros(3), 1.0, blank, blank[:, :1], None, size).local()
+    expected = torch.zeros(size, size, dtype=torch.bool)
+    for x, y in ((10, 20), (50, 5)):
+        expected[y - 1 : y + 2, x - 1 : x + 2] = True
+    assert marked.shape == (1, 1, size, size) and torch.equal(marked[0, 0], expected)
 
 
 def test_painted_views_are_shown_with_sharp_outlines() -> None:
