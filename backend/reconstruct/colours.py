@@ -54,20 +54,8 @@ def fill_unseen(
         sources = (source_rest, source_class, source_rgb, source_sure)
         for target, source in ((trunk, ~bare), (~trunk, np.ones_like(bare))):
             chosen = (values[source] for values in sources)
-            out[target] = _fill(*chosen, target_rest[target], target_class[target])
+            out[target] = fill_unseen(*chosen, target_rest[target], target_class[target])
         return out
-    return _fill(source_rest, source_class, source_rgb, source_sure, target_rest, target_class)
-
-
-def _fill(
-    source_rest: np.ndarray,
-    source_class: np.ndarray,
-    source_rgb: np.ndarray,
-    source_sure: np.ndarray,
-    target_rest: np.ndarray,
-    target_class: np.ndarray,
-) -> np.ndarray:
-    """See :func:`fill_unseen`; all sources for all targets."""
 
     def features(rest: np.ndarray, kind: np.ndarray, mirrored: bool, doubt: np.ndarray) -> np.ndarray:
         scaled = rest * np.array([-1.0 if mirrored else 1.0, 1.0, _DEPTH_WEIGHT])

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from ..body.landmarks import LANDMARK_INDICES, LANDMARK_NAMES
+from ..body.model import rotation_matrices
 from ..prepare.lift import Observation, observe, turned
 from .lift_data import LiftExamples
 
@@ -97,7 +98,7 @@ class MixedPeople:
                 base = [_ROW_OF[m] for m in root]
                 truth[mine, true] = _hung(self.truth[other], truth[mine[:, 0]], true, base)
         if turn:
-            rotation = _turns(turn * torch.randn(count, 3) * torch.tensor(_TURNS)).transpose(1, 2)
+            rotation = rotation_matrices(turn * torch.randn(count, 3) * torch.tensor(_TURNS)).transpose(1, 2)
             further = world @ rotation
             moved = (further - world)[..., :2].clone()
             moved[:, LANDMARK_INDICES] = (truth @ rotation - truth)[..., :2]
@@ -117,12 +118,11 @@ def _hung(limb: torch.Tensor, trunk: torch.Tensor, moved: torch.Tensor, root: li
 def _alike(truth: torch.Tensor, person: torch.Tensor) -> torch.Tensor:
     """int64 [N, K], the examples of other people whose hips and shoulders point most alike."""
 
-    def between(first: str, second: str) -> torch.Tensor:
-        a, b = (truth[:, LANDMARK_NAMES.index(f"{side}_{name}")] for side, name in (first.split(), second.split()))
-        return a - b
+    def point(name: str) -> torch.Tensor:
+        return truth[:, LANDMARK_NAMES.index(name)]
 
-    shoulders = [truth[:, LANDMARK_NAMES.index(f"{side}_shoulder")] for side in ("left", "right")]
-    axes = (between("left hip", "right hip"), between("left shoulder", "right shoulder"), sum(shoulders) / 2)
+    left, right = point("left_shoulder"), point("right_shoulder")
+    axes = (point("left_hip") - point("right_hip"), left - right, (left + right) / 2)
     weights = (1.0, 1.0, _TRUNK_WEIGHT)
     frame = torch.cat([weight * functional.normalize(axis, dim=-1) for weight, axis in zip(weights, axes)], 1)
     count = min(_NEIGHBOURS, len(frame) - int(torch.bincount(person).max()))
@@ -132,11 +132,3 @@ def _alike(truth: torch.Tensor, person: torch.Tensor) -> torch.Tensor:
         distance[whose[:, None] == person[None]] = torch.inf
         out.append(distance.topk(count, largest=False).indices)
     return torch.cat(out)
-
-
-def _turns(vector: torch.Tensor) -> torch.Tensor:
-    """Rotations [B, 3, 3] about vectors [B, 3] by their lengths in radians."""
-    x, y, z = vector.unbind(-1)
-    zero = torch.zeros_like(x)
-    rows = [torch.stack(row, -1) for row in ((zero, -z, y), (z, zero, -x), (-y, x, zero))]
-    return torch.matrix_exp(torch.stack(rows, -2))
