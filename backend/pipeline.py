@@ -26,9 +26,11 @@ from .options import PRESETS, WEIGHTS_FOLDER, ReconstructOptions
 from .prepare import BlazePose, PreparedPhoto, load_photo, prepare
 from .progress import CancelCheck, ProgressCallback, Reporter
 from .reconstruct import Reconstruction, SurfaceReconstructor
+from .reconstruct.depth import DepthEstimator
 from .reconstruct.latent.config import CONFIGS
 from .reconstruct.latent.stage import AllViews, LatentReconstructor, Orbit, Step, drawn_views
 from .reconstruct.latent.views import SideViews
+from .reconstruct.surface import MAP_SIZE
 from .rendering import render_splats
 from .synthesize import CONFIGS as SYNTHESIZERS
 from .synthesize import Synthesizer
@@ -37,7 +39,8 @@ PREVIEW_SIZE = 512
 _MIN_FREE_BYTES = 64 * 1024 * 1024
 _STAGES = {"prepare": 1.0, "body": 1.5, "reconstruct": 4.0, "bind": 0.3, "save": 2.0}
 _LATENT_STAGES = {
-    "prepare": 1.0, "body": 1.5, "surface": 4.0, "synthesize": 4.0, "reconstruct": 2.0, "bind": 0.5, "save": 2.0
+    "prepare": 1.0, "body": 1.5, "depth": 1.0, "surface": 4.0, "synthesize": 4.0, "reconstruct": 2.0, "bind": 0.5,
+    "save": 2.0
 }  # fmt: skip
 _GIVEN_STAGES = {
     "prepare": 1.0, "body": 1.5, "surface": 4.0, "synthesize": 1.0, "refit": 4.0, "reconstruct": 2.0, "bind": 0.5,
@@ -73,10 +76,11 @@ def choose_device(name: str = "auto") -> torch.device:
 
 @dataclass(frozen=True)
 class _Chosen:
-    """The networks of a preset; both are None for ``surface``. What an avatar says of their weights; warnings."""
+    """The networks of a preset; all are None for ``surface``. What an avatar says of their weights; warnings."""
 
     networks: LatentReconstructor | None
     views: AllViews | None
+    depth: DepthEstimator | None
     described: list[dict[str, str]]
     warnings: tuple[str, ...]
 
@@ -86,11 +90,11 @@ class _Clothed:
     """The last photo as far as no seed matters, kept for another guess at what it does not show.
 
     Attributes:
-        key: the file's digest, the person and the body that were asked for.
+        key: the file's digest, the person and the body that were asked for, and whether depths were estimated.
         photo, fit, reconstruction: of the stages so far.
     """
 
-    key: tuple[str, int | None, str]
+    key: tuple[str, int | None, str, bool]
     photo: PreparedPhoto
     fit: BodyFit
     reconstruction: Reconstruction
@@ -109,6 +113,7 @@ class Pipeline:
         self._bodies: dict[str, tuple[BodyModel, BodyFitter, SurfaceReconstructor]] = {}
         self._latent: dict[tuple[str, str], LatentReconstructor] = {}
         self._synthesizers: dict[tuple[str, str], Synthesizer] = {}
+        self._depth: dict[tuple[str, str], DepthEstimator] = {}
         self._clothed: _Clothed | None = None
 
     def load(self, body: str = "neutral") -> None:
@@ -137,6 +142,11 @@ class Pipeline:
         self.load(body)
         return self._bodies[body][1]
 
+    def body(self, name: str = "neutral") -> BodyModel:
+        """One body, loaded on first use."""
+        self.load(name)
+        return self._bodies[name][0]
+
     def latent(self, preset: str, body: str = "neutral") -> LatentReconstructor:
         """The trained networks of a preset for one body, loaded on first use.
 
@@ -163,21 +173,39 @@ class Pipeline:
             )
         return self._synthesizers[preset, body]
 
+    def depth(self, preset: str, body: str = "neutral") -> DepthEstimator:
+        """The network that says how deep front and back lie, loaded on first use.
+
+        Raises:
+            BackendError: kinds ``weights_missing``, ``weights_damaged``.
+        """
+        if (preset, body) not in self._depth:
+            self.load(body)
+            self._depth[preset, body] = DepthEstimator(WEIGHTS_FOLDER / preset, self._bodies[body][0], self.device)
+        return self._depth[preset, body]
+
     def _chosen(self, options: ReconstructOptions, views: AllViews | None) -> _Chosen:
         """What the preset works with; where something cannot be had, what takes its place and a sentence why."""
         if options.preset == "surface":
-            return _Chosen(None, None, [], ())
+            return _Chosen(None, None, None, [], ())
         try:
             networks = self.latent(options.preset, options.body)
         except BackendError as error:
-            return _Chosen(None, None, [], (f"{error.message} The preset surface was used instead.",))
+            return _Chosen(None, None, None, [], (f"{error.message} The preset surface was used instead.",))
         if views is not None:
-            return _Chosen(networks, views, networks.described, ())
+            return _Chosen(networks, views, None, networks.described, ())
+        depth, described, warnings = None, list(networks.described), []
+        try:
+            depth = self.depth(options.preset, options.body)
+            described += depth.described
+        except BackendError as error:
+            warnings.append(f"{error.message} Depths are those of the fitted body instead.")
         try:
             synthesizer = self.synthesizer(options.preset, options.body)
+            described += synthesizer.described
         except BackendError as error:
-            said = f"{error.message} The other sides are drawn from the preset surface instead."
-            return _Chosen(networks, drawn_views, networks.described, (said,))
+            warnings.append(f"{error.message} The other sides are drawn from the preset surface instead.")
+            return _Chosen(networks, drawn_views, depth, described, tuple(warnings))
 
         def imagined(orbit: Orbit, step: Step) -> SideViews:
             rgb, alpha = orbit.small_photo()
@@ -186,7 +214,7 @@ class Pipeline:
                 seed=options.seed, step=step, local=orbit.local(),
             )  # fmt: skip
 
-        return _Chosen(networks, imagined, [*networks.described, *synthesizer.described], ())
+        return _Chosen(networks, imagined, depth, described, tuple(warnings))
 
     def reconstruct(
         self,
@@ -227,7 +255,7 @@ class Pipeline:
         check_output(output)
         with timed("prepare", "Reading the photo"):
             photo_file = load_photo(image)
-            key = (photo_file.sha256, options.person, options.body)
+            key = (photo_file.sha256, options.person, options.body, chosen.depth is not None)
             last = self._clothed if self._clothed is not None and self._clothed.key == key else None
             report.step("prepare", 0.2, "Loading the networks")
             self.load(options.body)
@@ -240,10 +268,15 @@ class Pipeline:
         body, fitter, preset = self._bodies[options.body]
         with timed("body", "Fitting the body"):
             fit = fitter.fit(photo, report.check) if last is None else last.fit
+        depths = None
+        if chosen.depth is not None:
+            with timed("depth", "Estimating depth"):
+                if last is None:
+                    fit, depths = chosen.depth.mend(fitter, fit, photo, MAP_SIZE, report.check)
         first = "reconstruct" if networks is None else "surface"
         with timed(first, "Clothing the body"):
             if last is None:
-                made = preset.reconstruct(fit, photo, lambda fraction, text: report.step(first, fraction, text))
+                made = preset.reconstruct(fit, photo, lambda fraction, text: report.step(first, fraction, text), depths)
                 last = self._clothed = _Clothed(key, photo, fit, made)
             reconstruction = last.reconstruction
         if networks is not None:

@@ -4,7 +4,8 @@
     .venvs/backend/bin/python scripts/publish_weights.py --codec out/codec --reconstruction out/lite \
         --synthesizer out/synthesizer --painter out/painter --scores out/evaluation/scores.json
 
-Every figure of the card is read from the runs' logs and from what `scripts/evaluate.py --json` printed.
+Every figure of the card is read from the runs' logs and from what `scripts/evaluate.py --json` printed. Weights and
+sections of networks that are not named stay as they are.
 """
 
 from __future__ import annotations
@@ -41,6 +42,12 @@ _MEASURES = {
         "held_out_psnr": "PSNR of people held out, sides, dB",
         "held_out_decoded_psnr": "the same of what the latents decode to, dB",
         "held_out_iou": "their outlines, IoU",
+    },
+    "depth": {
+        "body_front": "error of the fitted body's front in depth, people held out, mm",
+        "both_ways_front": "of what the network says of it, mm",
+        "body_back": "error of the fitted body's back, mm",
+        "both_ways_back": "of what the network says of it, mm",
     },
 }
 _HEAD = """# Weights of the preset `lite`
@@ -97,6 +104,14 @@ def describe(name: str, runs: list[Path], published: Path) -> str:
     return "\n".join(lines)
 
 
+def sections(card: Path) -> dict[str, str]:
+    """The sections of a card by their titles; none where there is no card."""
+    if not card.is_file():
+        return {}
+    parts = card.read_text("utf-8").split("\n## ")[1:]
+    return {part.split("\n", 1)[0].strip("`"): f"## {part}" for part in parts}
+
+
 def scores(path: Path) -> str:
     """The evaluation's means as a table."""
     found = json.loads(path.read_text())
@@ -135,12 +150,14 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, default=WEIGHTS_FOLDER / "lite")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
+    found = sections(arguments.output / "README.md")
     card = [_HEAD]
     for name in _MEASURES:
         runs = getattr(arguments, name)
-        if runs is None:
-            continue
         target = arguments.output / f"{name}.safetensors"
+        if runs is None:
+            card += [found[target.name]] if target.name in found else []
+            continue
         values = weights_of(runs[-1])
         if name in arguments.mean:
             before = weights_of(runs[-2])
@@ -151,11 +168,14 @@ def main() -> int:
             card.append("The mean of the weights after the last two trainings ships.\n")
     if arguments.scores:
         card.append(scores(arguments.scores))
+    elif "Scores" in found:
+        card.append(found["Scores"])
     total = sum(path.stat().st_size for path in arguments.output.glob("*.safetensors"))
     if total > MOST_BYTES:
         print(f"The weights take {total / 2**20:.0f} MiB; at most {MOST_BYTES // 2**20} may ship.", file=sys.stderr)
         return 1
-    (arguments.output / "README.md").write_text("\n".join(card), "utf-8")
+    text = "\n".join(part.rstrip("\n") + "\n" for part in card)
+    (arguments.output / "README.md").write_text(text, "utf-8")
     print(f"{arguments.output}: {total / 2**20:.1f} MiB")
     return 0
 

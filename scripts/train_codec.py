@@ -20,8 +20,8 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from backend.networks import read_network
 from backend.reconstruct.latent.codec import LatentCodec
-from backend.reconstruct.latent.stage import read_network
 from backend.training.latent_pool import SamplePool
 from backend.training.loop import Average, Run, falling_rate, set_rate
 from backend.training.samples import split_seeds

@@ -20,9 +20,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from backend.networks import read_network
 from backend.reconstruct.latent import CONFIGS, LatentTransformer
 from backend.reconstruct.latent.codec import LatentCodec
-from backend.reconstruct.latent.stage import read_network
 from backend.training.first_looks import KeptLook, look, read_look, write_look
 from backend.training.latent_losses import depth_error
 from backend.training.latent_pool import SamplePool

@@ -22,9 +22,9 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from backend.networks import read_frozen, read_network
 from backend.reconstruct.latent.codec import LatentCodec
 from backend.reconstruct.latent.inputs import shown
-from backend.reconstruct.latent.stage import read_frozen, read_network
 from backend.reconstruct.latent.views import SideViews
 from backend.synthesize import CONFIGS, ViewUNet
 from backend.synthesize.painter import Painter

@@ -23,9 +23,9 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from backend.networks import read_frozen, read_network
 from backend.reconstruct.latent import CONFIGS, BodyMaps, LatentConfig, LatentInput, LatentTransformer
 from backend.reconstruct.latent.codec import DiffusersCodec, LatentCodec
-from backend.reconstruct.latent.stage import read_frozen, read_network
 from backend.reconstruct.latent.views import SideViews
 from backend.synthesize import CONFIGS as SYNTHESIZERS
 from backend.synthesize import ViewUNet

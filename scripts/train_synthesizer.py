@@ -29,8 +29,8 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.errors import BackendError
+from backend.networks import read_network
 from backend.reconstruct.latent.codec import LatentCodec
-from backend.reconstruct.latent.stage import read_network
 from backend.synthesize import CONFIGS, FullConfig, SynthesizerConfig, ViewUNet
 from backend.synthesize.schedule import draw_sigmas, karras_sigmas, sample_euler, scalings, velocity
 from backend.training.latent_data import ORBIT

@@ -122,6 +122,7 @@ class BodyFitter:
         self.keypoints = Points.linear(self.skeleton, body, rows, offsets)
         count = len(POSE_LANDMARKS)
         self.lifted = Points.linear(self.skeleton, body, rows[:count], torch.zeros_like(offsets[:count]))
+        self.regressor = rows[:count].numpy()
         self.joints = Points.joints(self.skeleton)
         chosen = np.sort(np.random.default_rng(0).permutation(len(body.template))[: self._SILHOUETTE_VERTICES])
         self.vertices = Points.vertices(self.skeleton, body, chosen)
@@ -149,6 +150,21 @@ class BodyFitter:
         """
         with _one_thread():
             return _Problem(self, photo, views, check).refine(fit)
+
+    def meet(
+        self, fit: BodyFit, photo: PreparedPhoto, vertices: np.ndarray, check: Callable[[], None] | None = None
+    ) -> BodyFit:
+        """Mend the fit to ``photo`` by where its surface lies in space.
+
+        Args:
+            fit: of :meth:`fit`.
+            photo: the same.
+            vertices: [V, 3] metres, camera space: where the body's vertices should be, or the clothes around them, for
+                landmarks lie within and are means of what is around them.
+            check: as in :meth:`fit`.
+        """
+        with _one_thread():
+            return _Problem(self, photo, (), check).meet(fit, self.regressor @ vertices)
 
 
 @contextmanager
@@ -323,10 +339,19 @@ class _Problem:
         unknowns, _ = self._minimise(2, unknowns, free, third)
         return self._found(unknowns)
 
+    def meet(self, fit: BodyFit, landmarks: np.ndarray) -> BodyFit:
+        """From ``fit`` on, with ``landmarks`` [27, 3] in place of the hints."""
+        self.hints = landmarks - landmarks[self.hips].mean(0)
+        self.weights_3d = self.f.known[: len(landmarks)] * [weight for _, _, weight in POSE_LANDMARKS]
+        return self._go_on(fit)
+
     def refine(self, fit: BodyFit) -> BodyFit:
         """From ``fit`` on, by all pictures."""
         for look in self.looks[1:]:
             look.believe_as_far_as(self.photo, fit.translation[2])
+        return self._go_on(fit)
+
+    def _go_on(self, fit: BodyFit) -> BodyFit:
         unknowns = np.zeros(UNKNOWNS)
         unknowns[POSE], unknowns[BETAS], unknowns[TRANSLATION] = fit.pose.reshape(-1), fit.betas, fit.translation
         free = np.ones(UNKNOWNS, bool)

@@ -12,7 +12,8 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import splu
 
 from ..body.model import JOINT_INDEX
-from ..rendering.mesh import vertex_normals
+from ..rendering.mesh import rasterize_mesh, vertex_normals
+from .types import SideDepths
 
 _LIMITS_OUT = {"head": 0.12, "neck": 0.06, "hand": 0.02, "wrist": 0.025, "foot": 0.035, "ankle": 0.05, "knee": 0.10}
 """Metres that a part's surface may be pushed out; clothes on the trunk and thighs take the default."""
@@ -182,6 +183,39 @@ def carve(
     wanted[~outside] = 0
     trust = np.where(outside, 3.0, np.where(inside, 0.1, 0.0))
     return np.column_stack([smooth_over_mesh(faces, wanted, trust, stiffness=3.0, rest=0.01), np.zeros(len(vertices))])
+
+
+_MOST_MOVED = 0.25
+"""Metres that a vertex is moved along its ray; where depths ask for more, the ray meets another limb."""
+_FORETOLD = 0.04
+"""Metres by which depths are foretold to err from which they count less."""
+_DEPTH_STIFFNESS = 1.0
+
+
+def meet_depths(vertices: np.ndarray, faces: np.ndarray, focal: float, depths: SideDepths) -> np.ndarray:
+    """Displacements [V, 3] along the rays that bring the mesh's front and back to the depths; smooth elsewhere.
+
+    Args:
+        vertices, faces, focal: as for :func:`outline_displacement`.
+        depths: at the maps' resolution.
+    """
+    size = depths.front.shape
+    wanted, trust = np.zeros(len(vertices)), np.zeros(len(vertices))
+    sides = ((depths.front, depths.front_spread, False), (depths.back, depths.back_spread, True))
+    for depth, spread, farthest in sides:
+        hits = rasterize_mesh(vertices, faces, focal, size, farthest=farthest)
+        row, column = np.nonzero((hits.face >= 0) & depths.known)
+        moved = depth[row, column] - hits.depth[row, column]
+        near = np.abs(moved) < _MOST_MOVED
+        row, column, moved = row[near], column[near], moved[near]
+        corner = faces[hits.face[row, column]]
+        share = hits.barycentric[row, column] / (1 + (spread[row, column] / _FORETOLD) ** 2)[:, None]
+        for k in range(3):
+            wanted += np.bincount(corner[:, k], share[:, k] * moved, len(vertices))
+            trust += np.bincount(corner[:, k], share[:, k], len(vertices))
+    target = wanted / np.maximum(trust, 1e-9)
+    moved = smooth_over_mesh(faces, target, np.minimum(trust, 2.0), _DEPTH_STIFFNESS, rest=0.01)
+    return vertices * (moved / vertices[:, 2])[:, None]
 
 
 def smooth_over_mesh(

@@ -14,6 +14,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from .types import SideDepths
+
 _CELL = 6
 """Pixels between grid nodes."""
 _MIN_RADIUS = 4.0
@@ -87,6 +89,7 @@ def build_layers(
     weights: np.ndarray,
     leg: np.ndarray,
     focal: float,
+    depths: SideDepths | None = None,
 ) -> tuple[Layers, Sheet]:
     """Front and back depths over the whole matte, and the sheet mesh for wide gaps.
 
@@ -97,6 +100,7 @@ def build_layers(
         vertices, weights: posed clothed body [V, 3] and [V, 24], source of the diffused weights.
         leg: bool [F], which faces of the body are legs; the sheet's faces are numbered from F in ``Layers.face``.
         focal: pixels at this resolution.
+        depths: of front and back where a network knows them.
     """
     covered = front_face >= 0
     gap = matte & ~covered
@@ -129,6 +133,10 @@ def build_layers(
 
     wide = gap & (radius >= _MIN_RADIUS) & (together > 0.5)
     middle = np.where(wide, smooth, middle)
+    if depths is not None:
+        foretold = gap & depths.known
+        middle = np.where(foretold, (depths.front + depths.back) / 2, middle)
+        half_gap = np.where(foretold, (depths.back - depths.front) / 2, half_gap)
     sheet, cell_face = _grid(wide, middle, vertices, weights, focal)
     if len(sheet.faces):
         hung = wide & (cell_face >= 0)

@@ -24,7 +24,7 @@ from ..body.model import JOINT_INDEX, BodyModel, rotation_matrices
 from ..prepare import PreparedPhoto, extend_colours
 from ..rendering import CameraTensors, Contributions, GaussianTensors, contributions
 from ..rendering.mesh import rasterize_mesh, vertex_normals
-from .clothed import CHAIN_OF_JOINT, LEG_CHAINS, carve, joint_of_vertex, outline_displacement
+from .clothed import CHAIN_OF_JOINT, LEG_CHAINS, carve, joint_of_vertex, meet_depths, outline_displacement
 from .colours import fill_unseen
 from .misleading import misleading
 from .regions import (
@@ -42,7 +42,7 @@ from .regions import (
 )
 from .sampling import poisson_disk_samples
 from .sheets import Layers, Sheet, build_layers
-from .types import Reconstruction, SurfaceMesh
+from .types import Reconstruction, SideDepths, SurfaceMesh
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ class SurfaceConfig:
     correction_size: int = 768
 
 
-_MAP_SIZE = 512
+MAP_SIZE = 512
+"""Pixels a side of all maps."""
 _DENSITY = {"head": 2.0, "hand": 2.0, "wrist": 1.5, "foot": 1.5}
 """How much denser than elsewhere splats lie on fine parts."""
 _PURE = 3.0
@@ -152,17 +153,22 @@ class SurfaceReconstructor:
         )
 
     def reconstruct(
-        self, fit: BodyFit, photo: PreparedPhoto, step: Callable[[float, str], None] = lambda fraction, text: None
+        self,
+        fit: BodyFit,
+        photo: PreparedPhoto,
+        step: Callable[[float, str], None] = lambda fraction, text: None,
+        depths: SideDepths | None = None,
     ) -> Reconstruction:
         """Splats of the person in the photo's pose.
 
         Args:
             fit, photo: from the stages before.
             step: receives the stage's fraction and what is being done; may raise to stop.
+            depths: of front and back, :data:`MAP_SIZE` pixels a side, where a network knows them.
         """
         config = self.config
         step(0.0, "Shaping the clothes")
-        mesh, layers, focal = clothe(self, fit, photo)
+        mesh, layers, focal = clothe(self, fit, photo, depths)
         step(0.3, "Placing splats")
         front, pixels = _front(layers, photo, focal, config)
         back = _sheet_back(front, pixels, layers, focal)
@@ -190,11 +196,13 @@ class SurfaceReconstructor:
         )
 
 
-def clothe(preset: SurfaceReconstructor, fit: BodyFit, photo: PreparedPhoto) -> tuple[SurfaceMesh, Layers, float]:
+def clothe(
+    preset: SurfaceReconstructor, fit: BodyFit, photo: PreparedPhoto, depths: SideDepths | None = None
+) -> tuple[SurfaceMesh, Layers, float]:
     """The clothed surface mesh, its depth layers over the matte, and the focal length at the maps' resolution."""
-    factor = _MAP_SIZE / photo.rgb.shape[0]
+    factor = MAP_SIZE / photo.rgb.shape[0]
     focal = fit.focal * factor
-    size = (_MAP_SIZE, _MAP_SIZE)
+    size = (MAP_SIZE, MAP_SIZE)
     matte = cv2.resize(photo.alpha, size, interpolation=cv2.INTER_AREA) > 0.5
     known = cv2.resize(photo.inside.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
     body, faces, weights = preset.body, preset.faces, preset.weights
@@ -212,6 +220,8 @@ def clothe(preset: SurfaceReconstructor, fit: BodyFit, photo: PreparedPhoto) -> 
         posed = posed + outline_displacement(posed, faces, weights, matte, known, hits.face, focal, pinned, stiffness)
     for _ in range(3):
         posed = posed + carve(posed, faces, matte, known, focal, _MAX_CLOTHES)
+    if depths is not None:
+        posed = posed + meet_depths(posed, faces, focal, depths)
     clothed = _unskin(posed, weights, transforms) - rest
     # Where the blend of a sharply bent joint is near singular, the way back to the rest pose leads anywhere.
     clothed *= np.minimum(1, _MAX_CLOTHES / np.maximum(np.linalg.norm(clothed, axis=1, keepdims=True), 1e-9))
@@ -220,7 +230,7 @@ def clothe(preset: SurfaceReconstructor, fit: BodyFit, photo: PreparedPhoto) -> 
     first = rasterize_mesh(posed, faces, focal, size)
     last = rasterize_mesh(posed, faces, focal, size, farthest=True)
     leg = np.isin(CHAIN_OF_JOINT, LEG_CHAINS)[joint_of_vertex(weights)[faces[:, 0]]]
-    layers, sheet = build_layers(matte, first.depth, last.depth, first.face, posed, weights, leg, focal)
+    layers, sheet = build_layers(matte, first.depth, last.depth, first.face, posed, weights, leg, focal, depths)
     sheet_rest = _unskin(sheet.posed, sheet.weights, transforms)
     layers = _hang_on_body(layers, _torn(sheet_rest, sheet), first.face, len(faces))
     mesh = SurfaceMesh(
@@ -298,14 +308,14 @@ def _bilinear(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 def _front(layers: Layers, photo: PreparedPhoto, focal: float, config: SurfaceConfig) -> tuple[_Splats, np.ndarray]:
     """Splats on a hexagonal grid over the matte, and their pixels [n, 2] at the maps' resolution."""
     alpha = photo.alpha
-    factor = _MAP_SIZE / alpha.shape[0]
+    factor = MAP_SIZE / alpha.shape[0]
     area = float(alpha.sum()) * factor**2
     spacing = np.sqrt(area / config.front_count)
-    rows = np.arange(0.5 * spacing, _MAP_SIZE, spacing * np.sqrt(3) / 2)
+    rows = np.arange(0.5 * spacing, MAP_SIZE, spacing * np.sqrt(3) / 2)
     spacing_x = spacing * 2 / np.sqrt(3)
     grid = []
     for k, y in enumerate(rows):
-        x = np.arange((0.25 + 0.5 * (k % 2)) * spacing_x, _MAP_SIZE, spacing_x)
+        x = np.arange((0.25 + 0.5 * (k % 2)) * spacing_x, MAP_SIZE, spacing_x)
         grid.append(np.column_stack([x, np.full(len(x), y)]))
     pixels = np.vstack(grid)
     opacity = _bilinear(alpha[..., None], pixels / factor).ravel()
@@ -314,7 +324,7 @@ def _front(layers: Layers, photo: PreparedPhoto, focal: float, config: SurfaceCo
     # Cells at the matte's rim may fall outside the thresholded map: take the layers of the nearest pixel inside it.
     inside = layers.face >= 0
     to_inside = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
-    column, row = np.floor(pixels).astype(int).clip(0, _MAP_SIZE - 1).T
+    column, row = np.floor(pixels).astype(int).clip(0, MAP_SIZE - 1).T
     row, column = to_inside[0][row, column], to_inside[1][row, column]
     depth, face = layers.front[row, column], layers.face[row, column]
     position = _unproject(pixels, depth, focal)
@@ -343,7 +353,7 @@ def _layer_normals(layers: Layers, focal: float) -> np.ndarray:
 
 
 def _unproject(pixels: np.ndarray, depth: np.ndarray, focal: float) -> np.ndarray:
-    return np.column_stack([(pixels - _MAP_SIZE / 2) * depth[:, None] / focal, depth])
+    return np.column_stack([(pixels - MAP_SIZE / 2) * depth[:, None] / focal, depth])
 
 
 def _rest_of_body(
@@ -356,9 +366,9 @@ def _rest_of_body(
     normals = vertex_normals(mesh.posed[: mesh.body_vertices], faces)
     normal = (normals[faces[face]] * bary[..., None]).sum(1)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-    pixels = position[:, :2] / position[:, 2:] * focal + _MAP_SIZE / 2
-    in_frame = ((pixels >= 0) & (pixels < _MAP_SIZE)).all(1)
-    size = (_MAP_SIZE, _MAP_SIZE)
+    pixels = position[:, :2] / position[:, 2:] * focal + MAP_SIZE / 2
+    in_frame = ((pixels >= 0) & (pixels < MAP_SIZE)).all(1)
+    size = (MAP_SIZE, MAP_SIZE)
     known = cv2.resize(photo.inside.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
     in_picture = in_frame & sample_map(known, pixels)
     # The front's splats draw the outline; what lies behind them stays a little inside it, or layers would add up.
@@ -551,8 +561,8 @@ def _colour(
     class_of_region(kind_of_vertex[: mesh.body_vertices], regions)
     kind = kind_of_vertex[corner[:, 0]]
     facing = -(splats.normal * splats.position).sum(1) / np.linalg.norm(splats.position, axis=1)
-    pixels = splats.position[:, :2] / splats.position[:, 2:] * focal + _MAP_SIZE / 2
-    photo_rgb = _bilinear(pure, pixels * pure.shape[0] / _MAP_SIZE).astype(float)
+    pixels = splats.position[:, :2] / splats.position[:, 2:] * focal + MAP_SIZE / 2
+    photo_rgb = _bilinear(pure, pixels * pure.shape[0] / MAP_SIZE).astype(float)
     # How far from the outline, in pixels of the maps; 0 where something else is in front.
     depth_in = sample_map(ndimage.distance_transform_edt(layers.face >= 0), pixels)
     seen = splats.position[:, 2] < sample_map(layers.front, pixels) + 0.012
@@ -592,7 +602,7 @@ def _colour(
     rgb = trust * photo_rgb + (1 - trust) * rgb
     # In the photo's own view the rim must match with all that the photo mixes into it; from the side it must not.
     level = level[:front_count]
-    exact = _bilinear(image, pixels[:front_count] * image.shape[0] / _MAP_SIZE)
+    exact = _bilinear(image, pixels[:front_count] * image.shape[0] / MAP_SIZE)
     rgb[:front_count] = level * exact + (1 - level) * rgb[:front_count]
     return rgb, trust[:, 0], local
 

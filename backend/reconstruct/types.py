@@ -28,6 +28,28 @@ class SurfaceMesh:
 
 
 @dataclass(frozen=True)
+class SideDepths:
+    """Where the photo's rays enter and leave the person, as the network says.
+
+    Attributes:
+        front, back: float [S, S] metres along the camera's axis.
+        front_spread, back_spread: [S, S] metres by which they err, about.
+        known: bool [S, S], the matte inside the photo: elsewhere the others mean nothing.
+    """
+
+    front: np.ndarray
+    back: np.ndarray
+    front_spread: np.ndarray
+    back_spread: np.ndarray
+    known: np.ndarray
+
+    def scaled(self, factor: float) -> SideDepths:
+        """Of the same person ``factor`` times as far away and as large."""
+        lengths = (self.front, self.back, self.front_spread, self.back_spread)
+        return SideDepths(*(factor * length for length in lengths), self.known)
+
+
+@dataclass(frozen=True)
 class Reconstruction:
     """Splats in the photo's pose, in camera space (OpenCV axes, metres), and where they sit on the surface.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from ..body.model import BodyModel
-from ..reconstruct.latent.stage import read_frozen
+from ..networks import describe, read_frozen
 from ..reconstruct.latent.views import SideViews, ViewCameras
 from .conditions import azimuths_of, conditions, label_body
 from .config import MAX_STEPS, SynthesizerConfig
@@ -42,14 +41,7 @@ class Synthesizer:
         self.network = read_frozen(ViewUNet(config), weights / WEIGHTS, self.device)
         self.painter = read_frozen(Painter(), weights / PAINTER, self.device)
         self.labels = label_body(body, self.device)
-        self.described = [
-            {
-                "name": f"{weights.name}/{name}",
-                "sha256": hashlib.sha256((weights / name).read_bytes()).hexdigest(),
-                "licence": "GPL-3.0-or-later",
-            }
-            for name in (WEIGHTS, PAINTER)
-        ]
+        self.described = describe(weights, WEIGHTS, PAINTER)
         """What an avatar package says of the weights."""
 
     @torch.no_grad()

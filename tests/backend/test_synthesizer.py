@@ -20,8 +20,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from backend.body.model import load_body
 from backend.errors import BackendError
+from backend.networks import read_network
 from backend.reconstruct.latent.codec import LatentCodec
-from backend.reconstruct.latent.stage import orbit_views, read_network
+from backend.reconstruct.latent.stage import orbit_views
 from backend.reconstruct.latent.views import ViewCameras, draw_body, without_white
 from backend.reconstruct.regions import FACE_CLASS, HAIR_CLASS, HAND_CLASS
 from backend.rendering.triangles import vertex_normals

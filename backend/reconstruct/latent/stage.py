@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from scipy.spatial import cKDTree
-from torch import nn
 from torch.nn import functional
 
 from ...avatar.quaternion import from_matrix, to_matrix
 from ...body.fit import BodyFit
 from ...body.look import View
 from ...body.model import BodyModel
-from ...errors import BackendError
+from ...networks import describe, read_network
 from ...prepare import BlazePose, PreparedPhoto
 from ...prepare.sides import look_from_sides
 from ...rendering import render_gaussians
@@ -113,44 +110,6 @@ def drawn_views(orbit: Orbit, step: Step) -> SideViews:
     return SideViews(latents, imagined=True)
 
 
-def read_network(network: nn.Module, path: Path) -> nn.Module:
-    """Load fp16 safetensors into ``network``.
-
-    Raises:
-        BackendError: kind ``weights_missing`` or ``weights_damaged``.
-    """
-    if not path.is_file():
-        raise BackendError(
-            "weights_missing",
-            f"The weights {path.name} are not installed.",
-            "Choose the preset surface, or train them.",
-        )
-    try:
-        values = load_file(str(path))
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in values.items()})
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise BackendError(
-            "weights_damaged",
-            f"The weights {path.name} cannot be read: they are damaged or of another version.",
-            "Install HumanSplat again, or choose the preset surface.",
-        ) from error
-    except Exception as error:  # safetensors raises a class of its own that is no ValueError
-        if type(error).__module__.startswith("safetensors"):
-            raise BackendError(
-                "weights_damaged",
-                f"The weights {path.name} cannot be read: the file is damaged.",
-                "Install HumanSplat again, or choose the preset surface.",
-            ) from error
-        raise
-    return network
-
-
-def read_frozen(network: nn.Module, path: Path, device: torch.device | str) -> nn.Module:
-    """:func:`read_network` for what is used, not trained: on ``device``, laid out as convolutions like it."""
-    network = read_network(network, path).to(device, memory_format=torch.channels_last)
-    return network.requires_grad_(False).eval()
-
-
 def orbit_views(pelvis: np.ndarray, focal: float, azimuths: tuple[float, ...] = AZIMUTHS) -> ViewCameras:
     """Cameras around a person in a world with the pelvis at its origin, where the photo's picture is two units wide.
 
@@ -228,14 +187,7 @@ class LatentReconstructor:
         self.codec = read_network(LatentCodec(), weights / "codec.safetensors").to(device).eval()
         self.network = read_network(LatentTransformer(config), weights / "reconstruction.safetensors").to(device).eval()
         self.tokens = spread_points(body.template, config.body_tokens).to(device)
-        self.described = [
-            {
-                "name": f"{weights.name}/{name}",
-                "sha256": hashlib.sha256((weights / name).read_bytes()).hexdigest(),
-                "licence": "GPL-3.0-or-later",
-            }
-            for name in ("codec.safetensors", "reconstruction.safetensors")
-        ]
+        self.described = describe(weights, "codec.safetensors", "reconstruction.safetensors")
         """What an avatar package says of the weights."""
 
     @torch.no_grad()

@@ -1,0 +1,263 @@
+"""Where the person's front and back are in depth: a network that looks at the photo and at the fitted body.
+
+A photo and the body fitted to it leave open how far clothes and hair stand off, and where limbs and trunk are along the
+rays. For every pixel of the matte the network says how far the first and the last surface on its ray lie from the
+body's, and how far that may be wrong. Moving along rays leaves the photo's own view as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import nn
+from torch.nn import functional
+
+from ..body.fit import BodyFit, BodyFitter
+from ..body.model import BodyModel
+from ..networks import describe, read_frozen
+from ..prepare import PreparedPhoto
+from ..rendering.triangles import Hits, rasterize, vertex_normals
+from .clothed import meet_depths
+from .latent.layers import Residual
+from .types import SideDepths
+
+PHOTO_SIZE, MAP_SIZE = 256, 128
+"""Pixels a side of the photo that the network sees, and of all maps."""
+UNIT = 0.1
+"""Metres to one of the network's numbers."""
+MOST = 0.6
+"""Metres by which a surface may lie before or behind the body."""
+_LEAST_SPREAD = 0.02
+_TALL = 1.7
+"""Metres."""
+WEIGHTS = "depth.safetensors"
+
+
+def both_sides(
+    vertices: torch.Tensor, faces: torch.Tensor, focal: float, size: int
+) -> tuple[torch.Tensor, torch.Tensor, tuple[Hits, Hits]]:
+    """First and last depth [S, S] of a mesh, infinite beside it, and the hits of both (the last ones' depths inverse).
+
+    Args:
+        vertices: float32 [V, 3] metres, camera space (OpenCV axes, principal point at the picture's middle).
+        faces: int64 [F, 3].
+        focal: in picture widths.
+        size: pixels a side.
+    """
+    z = vertices[:, 2:]
+    pixels = vertices[:, :2] / z * (focal * size) + size / 2
+    first = rasterize(torch.cat([pixels, z], 1)[None], faces, (size, size))
+    # Over the picture the inverse of depth is linear: the smallest is the last surface.
+    last = rasterize(torch.cat([pixels, 1 / z], 1)[None], faces, (size, size), perspective=False)
+    return first.spread(first.depth, torch.inf)[0], last.spread(1 / last.depth, torch.inf)[0], (first, last)
+
+
+BODY_CHANNELS = 2 * (1 + 1 + 3 + 3)
+
+
+def body_maps(
+    vertices: torch.Tensor, rest: torch.Tensor, faces: torch.Tensor, focal: float, pelvis: torch.Tensor
+) -> torch.Tensor:
+    """What the network sees of a body: [16, M, M], eight maps of its front and eight of its back.
+
+    Coverage, depth less the pelvis' (in tenths of a metre, extended to the pixels beside it), normal, and the place in
+    the rest pose (metres), which tells the parts apart.
+
+    Args:
+        vertices: float32 [V, 3] posed, camera space.
+        rest: float32 [V, 3], see :func:`rest_places`.
+        faces: int64 [F, 3].
+        focal: in picture widths.
+        pelvis: [3] joint, camera space.
+    """
+    *depths, hits = both_sides(vertices, faces, focal, MAP_SIZE)
+    normals = vertex_normals(vertices, faces)
+    nearest = nearest_inside(depths[0].isfinite())
+    maps = []
+    for depth, hit in zip(depths, hits):
+        corners = faces[hit.face]
+        values = torch.cat([normals, rest], 1)[corners]
+        values = hit.spread((values * hit.barycentric[..., None]).sum(1))[0]
+        covered = depth.isfinite()
+        shifted = ((depth - pelvis[2]) / UNIT)[nearest].nan_to_num(0, 0, 0)
+        maps += [covered.float()[None], shifted[None], values.permute(2, 0, 1)]
+    return torch.cat(maps)
+
+
+def rest_places(body: BodyModel) -> torch.Tensor:
+    """Vertices [V, 3] of the mean body in the rest pose, all bodies made equally tall."""
+    height = body.template[:, 1].max() - body.template[:, 1].min()
+    return (body.template * (_TALL / height)).float()
+
+
+def nearest_inside(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row and column of the nearest pixel of ``mask`` [H, W] for every pixel."""
+    if not bool(mask.any()):
+        mask = torch.ones_like(mask)
+    found = ndimage.distance_transform_edt(~mask.cpu().numpy(), return_distances=False, return_indices=True)
+    return tuple(torch.as_tensor(index).long().to(mask.device) for index in found)
+
+
+@dataclass(frozen=True)
+class DepthConfig:
+    """Sizes of the network.
+
+    Attributes:
+        widths: channels at 128, 64, 32, 16 and 8 pixels a side.
+        blocks: residual blocks at each on the way down, and on the way up.
+    """
+
+    widths: tuple[int, ...] = (32, 64, 128, 192, 256)
+    blocks: tuple[int, ...] = (1, 2, 2, 2, 3)
+
+
+class DepthNetwork(nn.Module):
+    """A U-Net over the photo at 256 pixels and the body's maps at 128.
+
+    Args:
+        config: sizes.
+    """
+
+    def __init__(self, config: DepthConfig | None = None) -> None:
+        super().__init__()
+        config = config or DepthConfig()
+        first, *others = config.widths
+        self.see_photo = nn.Sequential(
+            nn.Conv2d(4, first // 2, 3, padding=1), nn.SiLU(), nn.Conv2d(first // 2, first, 4, stride=2, padding=1)
+        )
+        self.see_body = nn.Conv2d(BODY_CHANNELS, first, 3, padding=1)
+        self.down = nn.ModuleList(
+            nn.Sequential(*(Residual(w) for _ in range(n))) for w, n in zip(config.widths, config.blocks)
+        )
+        self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(config.widths, others))
+        self.grow = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in zip(config.widths, others))
+        self.up = nn.ModuleList(
+            nn.Sequential(*(Residual(w) for _ in range(n))) for w, n in zip(config.widths[:-1], config.blocks)
+        )
+        self.leave = nn.Sequential(nn.GroupNorm(4, first), nn.SiLU(), nn.Conv2d(first, 4, 3, padding=1))
+        nn.init.zeros_(self.leave[-1].weight)
+        nn.init.zeros_(self.leave[-1].bias)
+
+    def forward(self, photo: torch.Tensor, body: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """How far front and back lie behind the body's, and how far that may be wrong.
+
+        Args:
+            photo: [B, 4, 256, 256], colours of 0..1 times the matte, and the matte.
+            body: [B, 16, 128, 128], see :func:`body_maps`.
+
+        Returns:
+            (offsets [B, 2, 128, 128], spreads [B, 2, 128, 128] above zero), both in tenths of a metre.
+        """
+        x = self.see_photo(photo) + self.see_body(body)
+        kept = []
+        for number, blocks in enumerate(self.down):
+            x = blocks(x)
+            if number < len(self.shrink):
+                kept.append(x)
+                x = self.shrink[number](x)
+        for grow, blocks, skip in zip(reversed(self.grow), reversed(self.up), reversed(kept)):
+            x = blocks(functional.pixel_shuffle(grow(x), 2) + skip)
+        offset, spread = self.leave(x).chunk(2, 1)
+        return offset, functional.softplus(spread) + _LEAST_SPREAD
+
+
+def see(rgb: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+    """The photo as the network sees it: [4, S, S] of colours [S, S, 3] and matte [S, S] in 0..1."""
+    return torch.cat([rgb * alpha[..., None], alpha[..., None]], -1).permute(2, 0, 1)
+
+
+class DepthEstimator:
+    """The trained network for one body.
+
+    Args:
+        weights: folder with ``depth.safetensors``.
+        body: that fits are of.
+        device: where to compute.
+
+    Raises:
+        BackendError: kinds ``weights_missing``, ``weights_damaged``.
+    """
+
+    def __init__(self, weights: Path, body: BodyModel, device: torch.device) -> None:
+        self.body, self.device = body, device
+        self.network = read_frozen(DepthNetwork(), weights / WEIGHTS, device)
+        self.described = describe(weights, WEIGHTS)
+        """What an avatar package says of the weights."""
+        self.rest = rest_places(body)
+
+    @torch.no_grad()
+    def estimate(self, fit: BodyFit, photo: PreparedPhoto, size: int) -> SideDepths:
+        """Depths of the person in ``photo``, maps of ``size`` pixels a side, in the fit's camera space."""
+        focal = fit.focal / photo.rgb.shape[0]
+        vertices, joints = (points.float() for points in self._posed(fit))
+        maps = body_maps(vertices, self.rest, self.body.faces, focal, joints[0])
+        small = (PHOTO_SIZE, PHOTO_SIZE)
+        rgb, alpha = (
+            torch.as_tensor(cv2.resize(layer.astype(np.float32), small, interpolation=cv2.INTER_AREA))
+            for layer in (photo.rgb, photo.alpha)
+        )
+        offset, spread = self._both_ways(see(rgb / 255, alpha)[None].to(self.device), maps[None].to(self.device))
+        first, last, _ = both_sides(vertices, self.body.faces, focal, size)
+        nearest = nearest_inside(first.isfinite())
+        offset, spread = (
+            functional.interpolate(v.float().cpu(), size=(size, size), mode="bilinear")[0] * UNIT
+            for v in (offset, spread)
+        )
+        depth = torch.stack([first, last])[:, nearest[0], nearest[1]] + offset
+        matte = cv2.resize(photo.alpha, (size, size), interpolation=cv2.INTER_AREA) > 0.5
+        inside = cv2.resize(photo.inside.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA) > 0.99
+        front, back = depth.double().numpy()
+        return SideDepths(front, np.maximum(back, front), *spread.double().numpy(), matte & inside)
+
+    def mend(
+        self,
+        fitter: BodyFitter,
+        fit: BodyFit,
+        photo: PreparedPhoto,
+        size: int,
+        check: Callable[[], None] = lambda: None,
+    ) -> tuple[BodyFit, SideDepths]:
+        """The fit moved to where the depths say that the person is, and the depths in the mended fit's camera space.
+
+        Args:
+            fitter: of the body.
+            fit, photo, size: as for :meth:`estimate`.
+            check: called between the steps; may raise to stop.
+        """
+        depths = self.estimate(fit, photo, size)
+        check()
+        vertices = self._posed(fit)[0].numpy()
+        focal = fit.focal * size / photo.rgb.shape[0]
+        moved = vertices + meet_depths(vertices, self.body.faces.numpy(), focal, depths)
+        mended = fitter.meet(fit, photo, moved, check)
+        # Which of two sizes at two distances it is, no photo tells: the mended fit has chosen anew.
+        pelvis = (self.body.joint_regressor[0].numpy() @ moved)[2]
+        return mended, depths.scaled(float(self._posed(mended)[1][0, 2]) / pelvis)
+
+    def _posed(self, fit: BodyFit) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vertices [V, 3] and joints [24, 3] in the photo camera's space."""
+        found = self.body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas))
+        return tuple(points + torch.as_tensor(fit.translation) for points in found)
+
+    def _both_ways(self, photo: torch.Tensor, body: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean of what the network says of the photo and of its mirror image."""
+        answers = [self.network(photo, body), self.network(photo.flip(-1), mirrored_maps(body))]
+        offsets, spreads = zip(*answers)
+        return tuple((a + b.flip(-1)) / 2 for a, b in (offsets, spreads))
+
+
+_ACROSS = (2, 5, 10, 13)
+"""Maps of the body whose numbers point across: x of normals and of places in the rest pose."""
+
+
+def mirrored_maps(body: torch.Tensor) -> torch.Tensor:
+    """Maps [B, 16, M, M] of the same bodies in the mirror."""
+    body = body.flip(-1)
+    body[:, list(_ACROSS)] *= -1
+    return body

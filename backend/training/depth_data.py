@@ -1,0 +1,185 @@
+"""Photos of the factory's people as the product meets them, with the true depth of both their sides: what the depth
+network learns from.
+
+Everything lies in the space of the camera that the product assumes for its crop of the photo (OpenCV axes, metres,
+principal point at the middle), the truth at the size at which the fitted pelvis is as far away as the true one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from ..body.fit import BodyFit
+from ..body.model import rotation_matrices
+from ..errors import BackendError
+from ..evaluation.alignment import CropCamera, Similarity, into_true_camera, rigid
+from ..pipeline import Pipeline
+from ..prepare import PreparedPhoto, prepare
+from ..prepare.image import Photo
+from ..reconstruct.depth import MAP_SIZE, PHOTO_SIZE, both_sides
+from .cameras import frame_figure
+from .estimate import neutral_betas, rotation_vectors
+from .figure import TrueBody
+from .loop import save_at_once
+from .person import build_person
+from .samples import Scene, cut_rows, facing, make_scene
+from .views import render_views
+
+PHOTOS = 3
+"""Of a person: the seed's own, one more or less from the front, one from anywhere."""
+_PIXELS = 512
+_AHEAD = 75.0
+"""Degrees from the front of the second photo, at most."""
+_CUT = 0.12
+"""Share of the photos but the seed's own that the frame cuts at knees, waist or chest."""
+_STREAM = 0xDE
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class DepthExample:
+    """One photo; S = 256 pixels a side of pictures, M = 128 of maps.
+
+    Attributes:
+        rgb: uint8 [S, S, 3] crop.
+        alpha: uint8 [S, S] matte, 255 is person.
+        inside: bool [M, M], where the crop lies inside the photo.
+        front, back: float16 [M, M] first and last true depth less the fitted pelvis' depth, infinite beside the person.
+        focal: in crop widths.
+        pose, betas, translation: float32 [24, 3], [10], [3] of the fitted body.
+        true_pose, true_betas, true_translation: of the neutral body that comes nearest to the true one.
+    """
+
+    rgb: torch.Tensor
+    alpha: torch.Tensor
+    inside: torch.Tensor
+    front: torch.Tensor
+    back: torch.Tensor
+    focal: float
+    pose: torch.Tensor
+    betas: torch.Tensor
+    translation: torch.Tensor
+    true_pose: torch.Tensor
+    true_betas: torch.Tensor
+    true_translation: torch.Tensor
+
+
+def make_examples(seed: int, pipeline: Pipeline, photos: int = PHOTOS) -> list[DepthExample]:
+    """The photos of one person in which the product finds somebody."""
+    scene = make_scene(seed, figure=build_person(seed).figure())
+    rng = np.random.default_rng([seed, _STREAM])
+    ahead = facing(scene.figure)
+    examples = []
+    for number in range(photos):
+        shot = scene
+        if number:
+            spread = _AHEAD if number == 1 else 180.0
+            azimuth = ahead + float(rng.uniform(-spread, spread))
+            elevation = float(np.clip(rng.normal(3.0, 7.0), -15.0, 30.0))
+            target, distance = frame_figure(scene.figure, azimuth, elevation)
+            shot = replace(scene, azimuth=azimuth, elevation=elevation, target=target, distance=distance)
+        example = _example(shot, rng, pipeline, cut=bool(number) and rng.random() < _CUT)
+        if example is not None:
+            examples.append(example)
+    return examples
+
+
+def _example(scene: Scene, rng: np.random.Generator, pipeline: Pipeline, cut: bool) -> DepthExample | None:
+    camera = scene.camera(size=_PIXELS)
+    wall = torch.as_tensor(rng.uniform(0.2, 0.95, 3), dtype=torch.float32)
+    views = render_views([scene.figure], [scene.light], [camera], _PIXELS, 1, wall, [scene.baked])
+    rgb = (views.rgb[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    alpha = views.alpha[0].numpy()
+    if cut:
+        row = int(np.clip(rng.choice(cut_rows(scene, camera)), _PIXELS // 4, _PIXELS))
+        rgb, alpha = rgb[:row], alpha[:row]
+    try:
+        photo = prepare(Photo(rgb, alpha, "factory", ""), pipeline.networks())
+        fit = pipeline.fitter().fit(photo)
+    except BackendError:
+        return None
+    return example_of(photo, fit, scene, pipeline)
+
+
+def example_of(photo: PreparedPhoto, fit: BodyFit, scene: Scene, pipeline: Pipeline) -> DepthExample:
+    """The example of a prepared photo, the body fitted to it, and the scene that it shows at 512 pixels."""
+    side = photo.rgb.shape[0]
+    camera = scene.camera(size=_PIXELS)
+    left, top, width = photo.crop
+    crop = CropCamera(left, top, width, photo.focal * width / side)
+    pelvis = float(fit.translation[2] + _pelvis(pipeline, fit.betas)[2])
+    turned = into_true_camera(crop, float(camera.focal[0]), camera.centre[0].double().numpy(), pelvis)
+    to_camera = rigid(camera.world_to_camera[0].double().numpy())
+    body = scene.figure.body
+    assert body is not None
+    # No photo tells a small person from one far away: the truth's pelvis is brought to the fit's distance.
+    true_pelvis = to_camera.points(body.joints.numpy()[:1])[0, 2]
+    to_true = turned.scaled(float(true_pelvis / turned.points(np.array([[0.0, 0.0, pelvis]]))[0, 2]))
+    vertices = _inverse(to_true, to_camera.points(scene.figure.vertices.double().numpy()))
+    front, back, _ = both_sides(
+        torch.as_tensor(vertices, dtype=torch.float32), scene.figure.faces, photo.focal / side, MAP_SIZE
+    )
+    pose, betas, translation = _true_body(body, to_camera, to_true, pipeline)
+    size = (PHOTO_SIZE, PHOTO_SIZE)
+    inside = cv2.resize(photo.inside.astype(np.float32), (MAP_SIZE, MAP_SIZE), interpolation=cv2.INTER_AREA) > 0.99
+    return DepthExample(
+        rgb=torch.as_tensor(cv2.resize(photo.rgb, size, interpolation=cv2.INTER_AREA)),
+        alpha=torch.as_tensor((cv2.resize(photo.alpha, size, interpolation=cv2.INTER_AREA) * 255).round()).byte(),
+        inside=torch.as_tensor(inside),
+        front=(front - pelvis).half(),
+        back=(back - pelvis).half(),
+        focal=photo.focal / side,
+        pose=torch.as_tensor(fit.pose).float(),
+        betas=torch.as_tensor(fit.betas).float(),
+        translation=torch.as_tensor(fit.translation).float(),
+        true_pose=pose.float(),
+        true_betas=betas.float(),
+        true_translation=translation.float(),
+    )
+
+
+def _pelvis(pipeline: Pipeline, betas: np.ndarray | torch.Tensor) -> np.ndarray:
+    """The pelvis [3] of a body in the rest pose."""
+    return pipeline.body().shaped(torch.as_tensor(betas))[1][0].numpy()
+
+
+def _inverse(similarity: Similarity, points: np.ndarray) -> np.ndarray:
+    return (points - similarity.translation) @ similarity.rotation / similarity.scale
+
+
+def _true_body(
+    body: TrueBody, to_camera: Similarity, to_true: Similarity, pipeline: Pipeline
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pose, shape and translation of the neutral body that is nearest to the true one, in the crop camera's space.
+
+    Its size stays that of the shape: it lies as far along the ray as makes it look as large as the true one.
+    """
+    betas = neutral_betas(body)
+    pose = body.pose.double().clone()
+    turn = torch.as_tensor(to_true.rotation.T @ to_camera.rotation)
+    pose[0] = rotation_vectors(turn @ rotation_matrices(pose[:1])[0])
+    pelvis = _inverse(to_true, to_camera.points(body.joints.numpy()[:1]))[0] * to_true.scale
+    return pose, betas, torch.as_tensor(pelvis - _pelvis(pipeline, betas))
+
+
+def write_examples(examples: list[DepthExample], path: Path) -> None:
+    """Keep the photos of one person; a stopped write leaves no file under its name."""
+    kept = [{f.name: getattr(example, f.name) for f in fields(example)} for example in examples]
+    save_at_once({"format": _FORMAT, "examples": kept}, path)
+
+
+def read_examples(path: Path) -> list[DepthExample]:
+    """What :func:`write_examples` kept.
+
+    Raises:
+        ValueError: a file of another version.
+    """
+    kept = torch.load(path, map_location="cpu", weights_only=True)
+    if kept.get("format") != _FORMAT:
+        raise ValueError(f"{path} is of another version: make the folder again with scripts/make_depths.py")
+    return [DepthExample(**example) for example in kept["examples"]]

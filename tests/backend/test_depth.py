@@ -1,0 +1,259 @@
+"""Depths of front and back: against closed forms, the factory's truth, and a network that is told what to say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from backend.body.model import BodyModel, load_body
+from backend.errors import BackendError
+from backend.evaluation.mannequins import make_mannequin
+from backend.pipeline import Pipeline
+from backend.prepare import PreparedPhoto, prepare
+from backend.prepare.image import Photo
+from backend.reconstruct.clothed import meet_depths
+from backend.reconstruct.depth import (
+    MAP_SIZE,
+    PHOTO_SIZE,
+    UNIT,
+    DepthEstimator,
+    DepthNetwork,
+    body_maps,
+    both_sides,
+    mirrored_maps,
+    rest_places,
+)
+from backend.reconstruct.types import SideDepths
+from backend.rendering.mesh import rasterize_mesh
+from backend.training.depth_batches import DepthPool, mirrored
+from backend.training.depth_data import make_examples, read_examples, write_examples
+from backend.training.loop import save_weights
+from backend.training.person import build_person
+from backend.training.samples import make_scene
+from backend.training.views import render_views
+
+ROOT = Path(__file__).resolve().parents[2]
+FOCAL, SIZE = 1.4, 128
+
+
+def sphere(radius: float = 0.5, distance: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices [V, 3] and outward faces [F, 3] of a sphere before the camera."""
+    rows, columns = 48, 96
+    polar, around = np.meshgrid(np.linspace(1e-3, np.pi - 1e-3, rows), 2 * np.pi * np.arange(columns) / columns)
+    polar, around = polar.T, around.T
+    points = np.stack([np.sin(polar) * np.cos(around), np.cos(polar), np.sin(polar) * np.sin(around)], -1)
+    i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns), indexing="ij")
+    a, b = i * columns + j, i * columns + (j + 1) % columns
+    faces = np.concatenate([np.stack([a, b, b + columns], -1), np.stack([a, b + columns, a + columns], -1)])
+    return radius * points.reshape(-1, 3) + [0, 0, distance], faces.reshape(-1, 3)
+
+
+def ball_depths(radius: float, distance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where rays through pixel centres enter and leave a ball, [S, S] each; NaN beside it. Closed form."""
+    at = (np.arange(SIZE) + 0.5 - SIZE / 2) / (FOCAL * SIZE)
+    x, y = np.meshgrid(at, at)
+    a, b, c = x**2 + y**2 + 1, -2 * distance, distance**2 - radius**2
+    with np.errstate(invalid="ignore"):
+        root = np.sqrt(b**2 - 4 * a * c)
+    return (-b - root) / (2 * a), (-b + root) / (2 * a)
+
+
+def test_both_sides_of_a_ball() -> None:
+    vertices, faces = sphere()
+    front, back, hits = both_sides(torch.as_tensor(vertices).float(), torch.as_tensor(faces), FOCAL, SIZE)
+    near, far = ball_depths(0.5, 3.0)
+    solid = np.isfinite(near) & np.isfinite(front.numpy())
+    assert solid.sum() > 0.97 * np.isfinite(near).sum()
+    # Where the ball faces the camera: a flat triangle lies up to 1 mm under the sphere.
+    inner = solid & (far - near > 0.4)
+    assert np.abs(front.numpy() - near)[inner].max() < 3e-3
+    assert np.abs(back.numpy() - far)[inner].max() < 3e-3
+    assert len(hits[0].face) == len(hits[1].face) and set(hits[0].face.tolist()).isdisjoint(hits[1].face.tolist())
+
+
+def test_a_ball_meets_the_depths_of_a_thicker_one() -> None:
+    vertices, faces = sphere()
+    near, far = ball_depths(0.5, 3.0)
+    known = np.isfinite(near) & (far - near > 0.3)
+    none = np.zeros((SIZE, SIZE))
+    wanted = SideDepths(np.nan_to_num(near) - 0.06, np.nan_to_num(far) + 0.1, none, none, known)
+    moved = vertices + meet_depths(vertices, faces, FOCAL * SIZE, wanted)
+    # Along the rays: the photo's view stays as it is.
+    assert np.abs(moved[:, :2] / moved[:, 2:] - vertices[:, :2] / vertices[:, 2:]).max() < 1e-12
+    shift = moved[:, 2] - vertices[:, 2]
+    middle = np.hypot(*vertices[:, :2].T) < 0.2
+    in_front = vertices[:, 2] < 3
+    assert shift[middle & in_front] == pytest.approx(-0.06, abs=0.01)
+    assert shift[middle & ~in_front] == pytest.approx(0.1, abs=0.01)
+    # Depths that are foretold to be wrong are not followed.
+    unsure = replace(wanted, front_spread=none + 9, back_spread=none + 9)
+    assert np.abs(meet_depths(vertices, faces, FOCAL * SIZE, unsure)[middle]).max() < 0.02
+    # Another limb's say nothing: the front goes with the back, as a limb does.
+    other = meet_depths(vertices, faces, FOCAL * SIZE, replace(wanted, front=np.nan_to_num(near) - 1))
+    assert other[middle & in_front, 2] == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def body() -> BodyModel:
+    return load_body("neutral")
+
+
+def test_maps_of_a_mirrored_body_are_mirrored(body: BodyModel) -> None:
+    vertices = body.template.float() @ torch.diag(torch.tensor([1.0, -1.0, -1.0])) + torch.tensor([0.2, 0.1, 3.0])
+    pelvis = torch.tensor([0.2, 0.1, 3.0])
+    rest = rest_places(body)
+    maps = body_maps(vertices, rest, body.faces, FOCAL, pelvis)
+    assert maps.shape == (16, MAP_SIZE, MAP_SIZE)
+    across = torch.tensor([-1.0, 1.0, 1.0])
+    turned = body_maps(vertices * across, rest * across, body.faces.flip(1), FOCAL, pelvis * across)
+    difference = (mirrored_maps(maps[None])[0] - turned).abs()
+    covered = maps[0].flip(-1) > 0
+    assert float((difference.amax(0) > 0.02)[covered].float().mean()) < 0.01
+    # The front's places are the nearer ones.
+    covered = maps[0] > 0
+    assert float(maps[1][covered].mean()) < float(maps[9][covered].mean())
+    assert float(maps[4][covered].mean()) < -0.3  # normals of the front look to the camera
+    left = maps[5][:, : MAP_SIZE // 2][covered[:, : MAP_SIZE // 2]]
+    assert float(left.mean()) < 0  # the person's right arm, x below zero, is on the picture's left
+
+
+def test_the_network_says_nothing_before_it_has_learnt() -> None:
+    network = DepthNetwork()
+    photo, maps = torch.rand(2, 4, PHOTO_SIZE, PHOTO_SIZE), torch.rand(2, 16, MAP_SIZE, MAP_SIZE)
+    with torch.no_grad():
+        offset, spread = network(photo, maps)
+    assert offset.shape == spread.shape == (2, 2, MAP_SIZE, MAP_SIZE)
+    assert float(offset.abs().max()) == 0 and float(spread.min()) > 0
+
+
+class Told(nn.Module):
+    """A network that says that what is higher in the photo is nearer: the person leans towards the camera."""
+
+    def __init__(self, lean: float) -> None:
+        super().__init__()
+        self.lean = lean
+
+    def forward(self, photo: torch.Tensor, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        height = torch.linspace(1, 0, MAP_SIZE)[:, None].expand(MAP_SIZE, MAP_SIZE)
+        offset = (-self.lean * height / UNIT).expand(len(photo), 2, MAP_SIZE, MAP_SIZE)
+        return offset, torch.full_like(offset, 0.02)
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    return Pipeline("cpu")
+
+
+@pytest.fixture(scope="module")
+def photo(pipeline: Pipeline) -> PreparedPhoto:
+    rgb = make_mannequin(load_body("neutral"), "relaxed", yaw=5.0, seed=7).rgb
+    return prepare(Photo(rgb, None, "person", ""), pipeline.networks())
+
+
+def told(body: BodyModel, lean: float, tmp_path: Path) -> DepthEstimator:
+    save_weights(DepthNetwork().state_dict(), tmp_path / "depth.safetensors")
+    estimator = DepthEstimator(tmp_path, body, torch.device("cpu"))
+    estimator.network = Told(lean)
+    return estimator
+
+
+def test_estimate_is_the_body_and_what_the_network_adds(
+    body: BodyModel, pipeline: Pipeline, photo: PreparedPhoto, tmp_path: Path
+) -> None:
+    fit = pipeline.fitter().fit(photo)
+    depths = told(body, 0.0, tmp_path).estimate(fit, photo, 512)
+    vertices = body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas))[0].numpy() + fit.translation
+    focal = fit.focal * 512 / photo.rgb.shape[0]
+    # An independent rasteriser sees the same two sides.
+    for farthest, ours in ((False, depths.front), (True, depths.back)):
+        hits = rasterize_mesh(vertices, body.faces.numpy(), focal, (512, 512), farthest=farthest)
+        both = np.isfinite(hits.depth) & depths.known
+        assert np.median(np.abs(ours - hits.depth)[both]) < 1e-4
+    assert depths.front_spread[depths.known] == pytest.approx(0.02 * UNIT)
+
+
+def test_a_mended_fit_leans_as_far_as_the_depths_say(
+    body: BodyModel, pipeline: Pipeline, photo: PreparedPhoto, tmp_path: Path
+) -> None:
+    fitter = pipeline.fitter()
+    fit = fitter.fit(photo)
+
+    def place(found: object, name: int) -> np.ndarray:
+        joints = body.pose(torch.as_tensor(found.pose), torch.as_tensor(found.betas))[1].numpy() + found.translation
+        return joints[name] - joints[0]
+
+    for lean in (0.0, 0.25):
+        mended, depths = told(body, lean, tmp_path).mend(fitter, fit, photo, 512)
+        # Head and ankles are 1.4 m apart, four fifths of the picture: so much of the lean lies between them.
+        before, after = (place(found, 15)[2] - place(found, 7)[2] for found in (fit, mended))
+        assert after - before == pytest.approx(-0.78 * lean, abs=0.05)
+        assert mended.landmark_error < 1.3 * fit.landmark_error + 1
+        at = np.median(depths.front[depths.known])
+        assert at == pytest.approx(mended.translation[2], abs=0.35)
+
+
+def test_missing_weights_are_said(body: BodyModel, tmp_path: Path) -> None:
+    with pytest.raises(BackendError) as caught:
+        DepthEstimator(tmp_path, body, torch.device("cpu"))
+    assert caught.value.kind == "weights_missing"
+
+
+def test_examples_hold_the_true_depth(pipeline: Pipeline, body: BodyModel, tmp_path: Path) -> None:
+    seed = 1003
+    examples = make_examples(seed, pipeline, photos=2)
+    write_examples(examples, tmp_path / f"{seed}.depths")
+    kept = read_examples(tmp_path / f"{seed}.depths")
+    assert len(kept) == 2
+    for ours, theirs in zip(examples, kept):
+        assert all(
+            torch.equal(v, w) if isinstance(v, torch.Tensor) else v == w
+            for v, w in zip(vars(ours).values(), vars(theirs).values())
+        )
+    # The factory's own depth map of the photo is the same picture, but for size and crop.
+    example = kept[0]
+    scene = make_scene(seed, figure=build_person(seed).figure())
+    views = render_views([scene.figure], [scene.light], [scene.camera(size=256)], 256, 2, baked=[scene.baked])
+    pelvis = float(example.translation[2] + body.shaped(example.betas.double())[1][0, 2])
+    ours, theirs = example.front.float() + pelvis, views.depth[0]
+    assert float(ours.isfinite().sum()) * 4 == pytest.approx(float(theirs.isfinite().sum()), rel=0.08)
+    spans = [d[d.isfinite()].quantile(torch.tensor([0.02, 0.5, 0.98])) for d in (ours, theirs)]
+    spans = [span / span[1] for span in spans]
+    assert spans[0] == pytest.approx(spans[1], abs=0.01)
+    # A batch tells how to get from the fitted body to the truth, mirrored or not.
+    pool = DepthPool(tmp_path, body)
+    batch = pool.clean()[0]
+    assert batch.photo.shape == (1, 4, PHOTO_SIZE, PHOTO_SIZE) and batch.known.any()
+    depth = batch.body[:, [1, 9]] * UNIT + batch.truth * UNIT
+    true = torch.stack([example.front, example.back]).float()
+    known = batch.known.expand_as(depth)
+    error = (depth[0] - true)[known[0]]
+    assert float((error - error.median()).abs().quantile(0.9)) < 0.02
+    twin = mirrored(batch)
+    assert torch.equal(twin.truth.flip(-1), batch.truth) and torch.equal(twin.body[:, 13], -batch.body[:, 13].flip(-1))
+    drawn = pool.batch(3, np.random.default_rng(0))
+    assert len(drawn.photo) == 3 and float(drawn.truth.abs().max()) <= 6 + 1e-5
+
+
+def test_smoke_training_stops_and_goes_on(pipeline: Pipeline, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    write_examples(make_examples(1001, pipeline, photos=1), photos / "1001.depths")
+    script = str(ROOT / "scripts/train_depth.py")
+    command = [sys.executable, script, "--photos", str(photos), "--held-out", str(photos), "--smoke"]
+    for steps in (2, 2):
+        run = subprocess.run([*command, "--out", str(tmp_path / "run")], capture_output=True, text=True, timeout=300)
+        assert run.returncode == 0, run.stderr
+        assert f"step {steps}" in run.stdout
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
+    empty = subprocess.run(
+        [sys.executable, script, "--photos", str(tmp_path), "--held-out", str(photos), "--out", str(tmp_path / "no")],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert empty.returncode == 1 and "make_depths.py" in empty.stderr
