@@ -24,8 +24,8 @@ from backend.reconstruct.depth import UNIT, DepthConfig, DepthNetwork
 from backend.training.depth_batches import DepthBatch, DepthPool, mirrored
 from backend.training.loop import Average, Run, averaged, falling_rate, set_rate
 
-SMOKE = DepthConfig(widths=(8, 8, 8), blocks=(1, 1, 1))
-_EDGE = 0.3
+SMOKE = DepthConfig(widths=(8, 8, 8), blocks=(1, 1, 1), heads=2)
+_EDGE = 0.5
 """Tenths of a metre between neighbouring pixels from which a surface has an edge there."""
 
 
@@ -67,7 +67,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=60.0, help="of this sitting")
     parser.add_argument("--steps", type=int, default=6000, help="in all; the learning rate falls to zero there")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--smoke", action="store_true", help="two steps of a tiny network")

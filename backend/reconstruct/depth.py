@@ -24,10 +24,10 @@ from ..networks import describe, read_frozen
 from ..prepare import PreparedPhoto
 from ..rendering.triangles import Hits, rasterize, vertex_normals
 from .clothed import meet_depths
-from .latent.layers import Residual
+from .latent.layers import Block, Residual
 from .types import SideDepths
 
-PHOTO_SIZE, MAP_SIZE = 256, 128
+PHOTO_SIZE, MAP_SIZE = 256, 64
 """Pixels a side of the photo that the network sees, and of all maps."""
 UNIT = 0.1
 """Metres to one of the network's numbers."""
@@ -104,21 +104,53 @@ def nearest_inside(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return tuple(torch.as_tensor(index).long().to(mask.device) for index in found)
 
 
+_ALIKE = 0.05
+"""Metres of depth over which neighbouring pixels lend each other less."""
+
+
+def enlarged(values: torch.Tensor, depth: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
+    """``values`` [C, M, M] at the pixels of ``fine``, mixed from the nearest four whose body is as deep there.
+
+    Args:
+        values: of pixels whose body lies at ``depth``.
+        depth: [C, M, M] metres.
+        fine: [C, S, S] metres, S a multiple of M.
+
+    Returns:
+        [C, S, S].
+    """
+    size, coarse = fine.shape[-1], depth.shape[-1]
+    at = ((torch.arange(size) + 0.5) * coarse / size - 0.5).clamp(0, coarse - 1)
+    low = at.floor().long().clamp(max=coarse - 2)
+    part = at - low
+    total, weight = torch.zeros_like(fine), torch.full_like(fine, 1e-12)
+    for row in (0, 1):
+        for column in (0, 1):
+            place = (slice(None), (low + row)[:, None], (low + column)[None])
+            near = (part if row else 1 - part)[:, None] * (part if column else 1 - part)[None]
+            share = near * torch.exp(-(((fine - depth[place]) / _ALIKE) ** 2)) + 1e-9 * near
+            total += share * values[place]
+            weight += share
+    return total / weight
+
+
 @dataclass(frozen=True)
 class DepthConfig:
     """Sizes of the network.
 
     Attributes:
-        widths: channels at 128, 64, 32, 16 and 8 pixels a side.
+        widths: channels at 64, 32, 16 and 8 pixels a side.
         blocks: residual blocks at each on the way down, and on the way up.
+        heads: of the attention at the smallest size.
     """
 
-    widths: tuple[int, ...] = (32, 64, 128, 192, 256)
-    blocks: tuple[int, ...] = (1, 2, 2, 2, 3)
+    widths: tuple[int, ...] = (48, 96, 192, 256)
+    blocks: tuple[int, ...] = (1, 2, 2, 2)
+    heads: int = 4
 
 
 class DepthNetwork(nn.Module):
-    """A U-Net over the photo at 256 pixels and the body's maps at 128.
+    """A U-Net over the photo at 256 pixels and the body's maps at 64, with attention over all of the person.
 
     Args:
         config: sizes.
@@ -127,15 +159,18 @@ class DepthNetwork(nn.Module):
     def __init__(self, config: DepthConfig | None = None) -> None:
         super().__init__()
         config = config or DepthConfig()
-        first, *others = config.widths
+        (first, *others), last = config.widths, config.widths[-1]
         self.see_photo = nn.Sequential(
-            nn.Conv2d(4, first // 2, 3, padding=1), nn.SiLU(), nn.Conv2d(first // 2, first, 4, stride=2, padding=1)
+            nn.Conv2d(4, first, 4, stride=4), nn.SiLU(), nn.Conv2d(first, first, 3, padding=1)
         )
         self.see_body = nn.Conv2d(BODY_CHANNELS, first, 3, padding=1)
         self.down = nn.ModuleList(
             nn.Sequential(*(Residual(w) for _ in range(n))) for w, n in zip(config.widths, config.blocks)
         )
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(config.widths, others))
+        cells = MAP_SIZE // 2 ** len(others)
+        self.place = nn.Parameter(0.02 * torch.randn(1, cells * cells, last))
+        self.attend = nn.ModuleList(Block(last, config.heads, 2) for _ in range(2))
         self.grow = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in zip(config.widths, others))
         self.up = nn.ModuleList(
             nn.Sequential(*(Residual(w) for _ in range(n))) for w, n in zip(config.widths[:-1], config.blocks)
@@ -149,10 +184,10 @@ class DepthNetwork(nn.Module):
 
         Args:
             photo: [B, 4, 256, 256], colours of 0..1 times the matte, and the matte.
-            body: [B, 16, 128, 128], see :func:`body_maps`.
+            body: [B, 16, 64, 64], see :func:`body_maps`.
 
         Returns:
-            (offsets [B, 2, 128, 128], spreads [B, 2, 128, 128] above zero), both in tenths of a metre.
+            (offsets [B, 2, 64, 64], spreads [B, 2, 64, 64] above zero), both in tenths of a metre.
         """
         x = self.see_photo(photo) + self.see_body(body)
         kept = []
@@ -161,6 +196,10 @@ class DepthNetwork(nn.Module):
             if number < len(self.shrink):
                 kept.append(x)
                 x = self.shrink[number](x)
+        tokens = x.flatten(2).transpose(1, 2) + self.place
+        for block in self.attend:
+            tokens = block(tokens)
+        x = tokens.transpose(1, 2).reshape(x.shape)
         for grow, blocks, skip in zip(reversed(self.grow), reversed(self.up), reversed(kept)):
             x = blocks(functional.pixel_shuffle(grow(x), 2) + skip)
         offset, spread = self.leave(x).chunk(2, 1)
@@ -205,11 +244,12 @@ class DepthEstimator:
         offset, spread = self._both_ways(see(rgb / 255, alpha)[None].to(self.device), maps[None].to(self.device))
         first, last, _ = both_sides(vertices, self.body.faces, focal, size)
         nearest = nearest_inside(first.isfinite())
+        first, last = (depth[nearest] for depth in (first, last))
         offset, spread = (
-            functional.interpolate(v.float().cpu(), size=(size, size), mode="bilinear")[0] * UNIT
+            UNIT * enlarged(v.float().cpu()[0], maps[[1, 9]] * UNIT + joints[0, 2], torch.stack([first, last]))
             for v in (offset, spread)
         )
-        depth = torch.stack([first, last])[:, nearest[0], nearest[1]] + offset
+        depth = torch.stack([first, last]) + offset
         matte = cv2.resize(photo.alpha, (size, size), interpolation=cv2.INTER_AREA) > 0.5
         inside = cv2.resize(photo.inside.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA) > 0.99
         front, back = depth.double().numpy()

@@ -134,7 +134,8 @@ def build_layers(
     wide = gap & (radius >= _MIN_RADIUS) & (together > 0.5)
     middle = np.where(wide, smooth, middle)
     if depths is not None:
-        foretold = gap & depths.known
+        # Rims of limbs go on with their limb; only what stands off is the network's own.
+        foretold = gap & depths.known & (radius >= _MIN_RADIUS)
         middle = np.where(foretold, (depths.front + depths.back) / 2, middle)
         half_gap = np.where(foretold, (depths.back - depths.front) / 2, half_gap)
     sheet, cell_face = _grid(wide, middle, vertices, weights, focal)

@@ -26,9 +26,9 @@ class DepthBatch:
 
     Attributes:
         photo: [B, 4, 256, 256], as in ``DepthNetwork.forward``.
-        body: [B, 16, 128, 128], likewise.
-        truth: [B, 2, 128, 128] how far front and back lie behind the body's, tenths of a metre.
-        known: bool [B, 1, 128, 128], where that is known.
+        body: [B, 16, 64, 64], likewise.
+        truth: [B, 2, 64, 64] how far front and back lie behind the body's, tenths of a metre.
+        known: bool [B, 1, 64, 64], where that is known.
     """
 
     photo: torch.Tensor
@@ -94,9 +94,10 @@ class DepthPool:
         # The truth was measured from the fitted pelvis; this body's may be elsewhere.
         at = float(example.translation[2] + self.body.shaped(example.betas.double())[1][0, 2])
         matte = functional.avg_pool2d(alpha[None, None], alpha.shape[-1] // MAP_SIZE)[0, 0]
-        depth = torch.stack([example.front, example.back]).float() + at
+        depth = torch.stack([_smaller(example.front.float()), -_smaller(-example.back.float())]) + at
         ours = maps[[1, 9]] * UNIT + pelvis[2]
-        known = depth.isfinite().all(0) & (matte > 0.5) & example.inside
+        inside = functional.avg_pool2d(example.inside.float()[None], len(example.inside) // MAP_SIZE)[0] == 1
+        known = depth.isfinite().all(0) & (matte > 0.5) & inside
         truth = torch.zeros_like(ours)
         covered = known & (maps[0] > 0)
         if bool(covered.any()):
@@ -104,6 +105,20 @@ class DepthPool:
             scale = (ours[0] / depth[0])[covered].median()
             truth = torch.where(known, scale * depth - ours, 0.0).clamp(-MOST, MOST) / UNIT
         return DepthBatch(see(rgb, alpha)[None], maps[None], truth[None], known[None, None])
+
+
+_STEP = 0.05
+"""Metres behind the nearest of a pixel's samples from where they belong to something else."""
+
+
+def _smaller(depth: torch.Tensor) -> torch.Tensor:
+    """``depth`` [T, T] at the maps' size: the mean of what lies in front in each pixel, infinite where nothing does."""
+    part = len(depth) // MAP_SIZE
+    samples = depth.reshape(MAP_SIZE, part, MAP_SIZE, part).transpose(1, 2).flatten(2)
+    # Beside the back's last samples minus infinity stands for nothing.
+    nearest = torch.where(samples.isfinite(), samples, torch.inf).amin(-1, keepdim=True)
+    used = samples.isfinite() & (samples <= nearest + _STEP)
+    return torch.where(used.any(-1), (samples.nan_to_num(0, 0, 0) * used).sum(-1) / used.sum(-1), torch.inf)
 
 
 def _join(batches: list[DepthBatch]) -> DepthBatch:

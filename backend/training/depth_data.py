@@ -21,7 +21,7 @@ from ..evaluation.alignment import CropCamera, Similarity, into_true_camera, rig
 from ..pipeline import Pipeline
 from ..prepare import PreparedPhoto, prepare
 from ..prepare.image import Photo
-from ..reconstruct.depth import MAP_SIZE, PHOTO_SIZE, both_sides
+from ..reconstruct.depth import PHOTO_SIZE, both_sides
 from .cameras import frame_figure
 from .estimate import neutral_betas, rotation_vectors
 from .figure import TrueBody
@@ -33,6 +33,8 @@ from .views import render_views
 PHOTOS = 3
 """Of a person: the seed's own, one more or less from the front, one from anywhere."""
 _PIXELS = 512
+TRUTH_SIZE = 128
+"""Pixels a side of maps of the truth."""
 _AHEAD = 75.0
 """Degrees from the front of the second photo, at most."""
 _CUT = 0.12
@@ -43,13 +45,13 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class DepthExample:
-    """One photo; S = 256 pixels a side of pictures, M = 128 of maps.
+    """One photo; S = 256 pixels a side of pictures, T = 128 of maps.
 
     Attributes:
         rgb: uint8 [S, S, 3] crop.
         alpha: uint8 [S, S] matte, 255 is person.
-        inside: bool [M, M], where the crop lies inside the photo.
-        front, back: float16 [M, M] first and last true depth less the fitted pelvis' depth, infinite beside the person.
+        inside: bool [T, T], where the crop lies inside the photo.
+        front, back: float16 [T, T] first and last true depth less the fitted pelvis' depth, infinite beside the person.
         focal: in crop widths.
         pose, betas, translation: float32 [24, 3], [10], [3] of the fitted body.
         true_pose, true_betas, true_translation: of the neutral body that comes nearest to the true one.
@@ -122,11 +124,11 @@ def example_of(photo: PreparedPhoto, fit: BodyFit, scene: Scene, pipeline: Pipel
     to_true = turned.scaled(float(true_pelvis / turned.points(np.array([[0.0, 0.0, pelvis]]))[0, 2]))
     vertices = _inverse(to_true, to_camera.points(scene.figure.vertices.double().numpy()))
     front, back, _ = both_sides(
-        torch.as_tensor(vertices, dtype=torch.float32), scene.figure.faces, photo.focal / side, MAP_SIZE
+        torch.as_tensor(vertices, dtype=torch.float32), scene.figure.faces, photo.focal / side, TRUTH_SIZE
     )
     pose, betas, translation = _true_body(body, to_camera, to_true, pipeline)
     size = (PHOTO_SIZE, PHOTO_SIZE)
-    inside = cv2.resize(photo.inside.astype(np.float32), (MAP_SIZE, MAP_SIZE), interpolation=cv2.INTER_AREA) > 0.99
+    inside = cv2.resize(photo.inside.astype(np.float32), (TRUTH_SIZE, TRUTH_SIZE), interpolation=cv2.INTER_AREA) > 0.99
     return DepthExample(
         rgb=torch.as_tensor(cv2.resize(photo.rgb, size, interpolation=cv2.INTER_AREA)),
         alpha=torch.as_tensor((cv2.resize(photo.alpha, size, interpolation=cv2.INTER_AREA) * 255).round()).byte(),

@@ -27,6 +27,7 @@ from backend.reconstruct.depth import (
     DepthNetwork,
     body_maps,
     both_sides,
+    enlarged,
     mirrored_maps,
     rest_places,
 )
@@ -122,6 +123,21 @@ def test_maps_of_a_mirrored_body_are_mirrored(body: BodyModel) -> None:
     assert float(maps[4][covered].mean()) < -0.3  # normals of the front look to the camera
     left = maps[5][:, : MAP_SIZE // 2][covered[:, : MAP_SIZE // 2]]
     assert float(left.mean()) < 0  # the person's right arm, x below zero, is on the picture's left
+
+
+def test_enlarged_maps_keep_to_their_limb() -> None:
+    # Left half of the picture: a limb 3 m away; right half: one 4 m away, their edge in the middle of a coarse pixel.
+    fine = torch.full((1, 32, 32), 3.0)
+    fine[..., 14:] = 4.0
+    coarse = fine[..., 2::4, 2::4]
+    values = torch.where(coarse < 3.5, 1.0, 5.0)
+    grown = enlarged(values, coarse, fine)
+    assert torch.allclose(grown, torch.where(fine < 3.5, 1.0, 5.0), atol=1e-4)
+    # On one slope they are mixed as bilinear interpolation mixes them.
+    flat, ramp = torch.full((1, 32, 32), 3.0), torch.arange(8.0).expand(1, 8, 8)
+    grown = enlarged(ramp, flat[..., ::4, ::4], flat)
+    wanted = torch.nn.functional.interpolate(ramp[None], scale_factor=4.0, mode="bilinear")[0]
+    assert torch.allclose(grown, wanted, atol=1e-4)
 
 
 def test_the_network_says_nothing_before_it_has_learnt() -> None:
@@ -231,10 +247,12 @@ def test_examples_hold_the_true_depth(pipeline: Pipeline, body: BodyModel, tmp_p
     batch = pool.clean()[0]
     assert batch.photo.shape == (1, 4, PHOTO_SIZE, PHOTO_SIZE) and batch.known.any()
     depth = batch.body[:, [1, 9]] * UNIT + batch.truth * UNIT
-    true = torch.stack([example.front, example.back]).float()
+    true = torch.stack([example.front, example.back]).float()[:, 1::2, 1::2]
     known = batch.known.expand_as(depth)
     error = (depth[0] - true)[known[0]]
-    assert float((error - error.median()).abs().quantile(0.9)) < 0.02
+    error = error[error.isfinite()]
+    # A map's pixel is 27 mm wide; the truth is sampled beside its middle.
+    assert float((error - error.median()).abs().quantile(0.8)) < 0.03
     twin = mirrored(batch)
     assert torch.equal(twin.truth.flip(-1), batch.truth) and torch.equal(twin.body[:, 13], -batch.body[:, 13].flip(-1))
     drawn = pool.batch(3, np.random.default_rng(0))

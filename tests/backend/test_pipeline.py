@@ -274,6 +274,7 @@ def test_lite_with_weights_makes_a_package(
     """With untrained weights: splats on the body that show the photo where it sees them."""
     import torch
 
+    from backend.reconstruct.depth import DepthNetwork
     from backend.reconstruct.latent import CONFIGS, LatentTransformer
     from backend.reconstruct.latent.codec import LatentCodec
     from backend.synthesize import CONFIGS as SYNTHESIZERS
@@ -287,18 +288,20 @@ def test_lite_with_weights_makes_a_package(
     monkeypatch.setattr(pipeline_module, "WEIGHTS_FOLDER", tmp_path)
     monkeypatch.setattr(pipeline, "_latent", {})
     monkeypatch.setattr(pipeline, "_synthesizers", {})
+    monkeypatch.setattr(pipeline, "_depth", {})
     torch.manual_seed(0)
     (tmp_path / "lite").mkdir()
     save_weights(LatentTransformer(config).state_dict(), tmp_path / "lite/reconstruction.safetensors")
     save_weights(LatentCodec().state_dict(), tmp_path / "lite/codec.safetensors")
-    stages = ["prepare", "body", "surface", "synthesize", "reconstruct", "bind", "save"]
+    stages = ["prepare", "body", "depth", "surface", "synthesize", "reconstruct", "bind", "save"]
     seen: list[str] = []
     options = ReconstructOptions(preset="lite")
     result = pipeline.reconstruct(photo, tmp_path / "a", options, progress=lambda p: seen.append(p.stage))
-    assert list(dict.fromkeys(seen)) == stages
-    assert len(result.warnings) == 1
-    assert "synthesizer.safetensors" in result.warnings[0]
-    assert "surface" in result.warnings[0]
+    assert list(dict.fromkeys(seen)) == [stage for stage in stages if stage != "depth"]
+    assert len(result.warnings) == 2
+    assert "depth.safetensors" in result.warnings[0] and "fitted body" in result.warnings[0]
+    assert "synthesizer.safetensors" in result.warnings[1] and "surface" in result.warnings[1]
+    save_weights(DepthNetwork().state_dict(), tmp_path / "lite/depth.safetensors")
     save_weights(ViewUNet(imagined).state_dict(), tmp_path / "lite/synthesizer.safetensors")
     save_weights(Painter().state_dict(), tmp_path / "lite/painter.safetensors")
     result = pipeline.reconstruct(photo, tmp_path / "a", options)
@@ -306,7 +309,7 @@ def test_lite_with_weights_makes_a_package(
     assert result.warnings == ()
     assert list(result.seconds) == stages
     assert avatar.generator["preset"] == "lite"
-    assert [len(w["sha256"]) for w in avatar.generator["weights"]] == [64, 64, 64, 64]
+    assert [len(w["sha256"]) for w in avatar.generator["weights"]] == [64] * 5
     # Whatever networks say, the photo's own view stays the photo's.
     with Image.open(result.package / "preview.png") as preview:
         pixels = np.asarray(preview.convert("RGB")).astype(float)
