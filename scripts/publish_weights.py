@@ -45,9 +45,9 @@ _MEASURES = {
     },
     "depth": {
         "body_front": "error of the fitted body's front in depth, people held out, mm",
-        "both_ways_front": "of what the network says of it, mm",
+        "both_ways_front": "of what the network says of the front, mm",
         "body_back": "error of the fitted body's back, mm",
-        "both_ways_back": "of what the network says of it, mm",
+        "both_ways_back": "of what the network says of the back, mm",
     },
 }
 _HEAD = """# Weights of the preset `lite`
