@@ -152,19 +152,19 @@ class BodyFitter:
             return _Problem(self, photo, views, check).refine(fit)
 
     def meet(
-        self, fit: BodyFit, photo: PreparedPhoto, vertices: np.ndarray, check: Callable[[], None] | None = None
+        self, fit: BodyFit, photo: PreparedPhoto, moved: np.ndarray, check: Callable[[], None] | None = None
     ) -> BodyFit:
-        """Mend the fit to ``photo`` by where its surface lies in space.
+        """Mend the fit to ``photo`` by how far its surface should move.
 
         Args:
             fit: of :meth:`fit`.
             photo: the same.
-            vertices: [V, 3] metres, camera space: where the body's vertices should be, or the clothes around them, for
-                landmarks lie within and are means of what is around them.
+            moved: [V, 3] metres, camera space, of the body's vertices or of the clothes around them: landmarks lie
+                within, and move as what is around them does.
             check: as in :meth:`fit`.
         """
         with _one_thread():
-            return _Problem(self, photo, (), check).meet(fit, self.regressor @ vertices)
+            return _Problem(self, photo, (), check).meet(fit, self.regressor @ moved)
 
 
 @contextmanager
@@ -339,10 +339,10 @@ class _Problem:
         unknowns, _ = self._minimise(2, unknowns, free, third)
         return self._found(unknowns)
 
-    def meet(self, fit: BodyFit, landmarks: np.ndarray) -> BodyFit:
-        """From ``fit`` on, with ``landmarks`` [27, 3] in place of the hints."""
-        self.hints = landmarks - landmarks[self.hips].mean(0)
-        self.weights_3d = self.f.known[: len(landmarks)] * [weight for _, _, weight in POSE_LANDMARKS]
+    def meet(self, fit: BodyFit, moved: np.ndarray) -> BodyFit:
+        """From ``fit`` on, with hints that lie ``moved`` [27, 3] elsewhere."""
+        # The hints themselves move, not the landmarks of the fit, which the outline has pulled away from them once.
+        self.hints = self.hints + moved - moved[self.hips].mean(0)
         return self._go_on(fit)
 
     def refine(self, fit: BodyFit) -> BodyFit:

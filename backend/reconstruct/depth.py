@@ -274,10 +274,10 @@ class DepthEstimator:
         check()
         vertices = self._posed(fit)[0].numpy()
         focal = fit.focal * size / photo.rgb.shape[0]
-        moved = vertices + meet_depths(vertices, self.body.faces.numpy(), focal, depths)
+        moved = meet_depths(vertices, self.body.faces.numpy(), focal, depths)
         mended = fitter.meet(fit, photo, moved, check)
         # Which of two sizes at two distances it is, no photo tells: the mended fit has chosen anew.
-        pelvis = (self.body.joint_regressor[0].numpy() @ moved)[2]
+        pelvis = (self.body.joint_regressor[0].numpy() @ (vertices + moved))[2]
         return mended, depths.scaled(float(self._posed(mended)[1][0, 2]) / pelvis)
 
     def _posed(self, fit: BodyFit) -> tuple[torch.Tensor, torch.Tensor]:
