@@ -14,19 +14,15 @@ takes the people of another folder and fits the product's body to their clean ph
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import sys
-import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.training.estimate import fitted_body
 from backend.training.latent_pool import SamplePool, pack, read_person, unpack, with_estimate, write_person
+from backend.training.loop import work_off
 from backend.training.samples import split_seeds
 
 
@@ -62,24 +58,13 @@ def main() -> int:
         first = split_seeds(arguments.split).start + arguments.skip
         wanted = {seed: arguments.out / f"{seed}.person" for seed in range(first, first + arguments.count)}
     todo = {seed: path for seed, path in wanted.items() if not path.exists()}
-    os.environ["OMP_NUM_THREADS"] = "1"
-    started, done, failed = time.monotonic(), 0, 0
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(arguments.jobs, context, torch.set_num_threads, (1,)) as pool:
-        futures = {
-            pool.submit(refit, arguments.refit / path.name, path)
-            if arguments.refit
-            else pool.submit(make, seed, path, arguments.size, arguments.others, arguments.estimate): seed
-            for seed, path in todo.items()
-        }
-        for future in as_completed(futures):
-            done += 1
-            if future.exception() is not None:
-                failed += 1
-                print(f"seed {futures[future]}: {future.exception()}", file=sys.stderr)
-            if done % 50 == 0 or done == len(todo):
-                print(f"{done} of {len(todo)}, {(time.monotonic() - started) / done:.2f} s a person", flush=True)
-    return 1 if failed else 0
+    calls = {
+        seed: (refit, (arguments.refit / path.name, path))
+        if arguments.refit
+        else (make, (seed, path, arguments.size, arguments.others, arguments.estimate))
+        for seed, path in todo.items()
+    }
+    return 1 if work_off(calls, arguments.jobs) else 0
 
 
 if __name__ == "__main__":

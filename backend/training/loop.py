@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,3 +146,26 @@ def start_accelerator() -> tuple[Any | None, str, int]:
     # Not every step uses every layer: views are compared only where they show one person.
     accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
     return accelerator, str(accelerator.device), accelerator.process_index
+
+
+def work_off(calls: Mapping[int, tuple[Callable[..., None], tuple[Any, ...]]], jobs: int) -> int:
+    """Carry out ``calls`` (a function and its arguments for each seed) in ``jobs`` processes of one thread each.
+
+    Tells of progress; an error is printed and leaves the others alone.
+
+    Returns:
+        How many failed.
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"
+    started, done, failed = time.monotonic(), 0, 0
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (1,)) as pool:
+        futures = {pool.submit(function, *arguments): seed for seed, (function, arguments) in calls.items()}
+        for future in as_completed(futures):
+            done += 1
+            if future.exception() is not None:
+                failed += 1
+                print(f"seed {futures[future]}: {future.exception()}", file=sys.stderr)
+            if done % 50 == 0 or done == len(calls):
+                print(f"{done} of {len(calls)}, {(time.monotonic() - started) / done:.2f} s a person", flush=True)
+    return failed
