@@ -20,8 +20,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.body.model import load_body
+from backend.networks import read_network
 from backend.reconstruct.depth import UNIT, DepthConfig, DepthNetwork
-from backend.training.depth_batches import DepthBatch, DepthPool, mirrored
+from backend.training.depth_batches import DepthBatch, DepthPool, DepthStream, mirrored
 from backend.training.loop import Average, Run, averaged, falling_rate, set_rate
 
 SMOKE = DepthConfig(widths=(8, 8, 8), blocks=(1, 1, 1), heads=2)
@@ -65,6 +66,7 @@ def main() -> int:
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--held-out", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--begin", type=Path, help="weights that a new run begins with, such as those that ship")
     parser.add_argument("--minutes", type=float, default=60.0, help="of this sitting")
     parser.add_argument("--steps", type=int, default=6000, help="in all; the learning rate falls to zero there")
     parser.add_argument("--batch", type=int, default=16)
@@ -84,13 +86,17 @@ def main() -> int:
     if arguments.smoke:
         arguments.steps, arguments.batch = 2, 2
     network = DepthNetwork(SMOKE if arguments.smoke else None).to(memory_format=torch.channels_last)
+    if arguments.begin:
+        read_network(network, arguments.begin)
     optimiser = torch.optim.AdamW(network.parameters(), lr=arguments.rate, betas=(0.9, 0.98), weight_decay=0.02)
     run = Run(arguments.out, network, optimiser, Average(network))
-    rng, start, last = np.random.default_rng(run.step), time.monotonic(), time.monotonic()
+    stream = DepthStream(pool, arguments.batch, run.step)
+    batches = iter(torch.utils.data.DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4))
+    start = last = time.monotonic()
     total = 0.0
     while run.step < arguments.steps and time.monotonic() - start < 60 * arguments.minutes:
         set_rate(optimiser, arguments.rate * falling_rate(run.step, arguments.steps, 200))
-        batch = pool.batch(arguments.batch, rng)
+        batch = next(batches)
         with torch.autocast("cpu", torch.bfloat16):
             loss = loss_of(network, batch)
         optimiser.zero_grad(set_to_none=True)

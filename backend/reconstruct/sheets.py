@@ -7,14 +7,18 @@ smoothly and never jumps from one leg to the other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, sparse
 from scipy.spatial import cKDTree
 
 from .types import SideDepths
+
+if TYPE_CHECKING:
+    from .hands import HandPixels
 
 _CELL = 6
 """Pixels between grid nodes."""
@@ -39,12 +43,14 @@ class Layers:
         front, back: float [H, W] metres along z; meaningful inside the matte.
         face: int [H, W], the mesh face to hang on (body or sheet), -1 outside the matte.
         gap: bool [H, W], inside the matte but not covered by the clothed body.
+        hands: those that were cut out of what is behind them.
     """
 
     front: np.ndarray
     back: np.ndarray
     face: np.ndarray
     gap: np.ndarray
+    hands: tuple[HandPixels, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,6 +151,41 @@ def build_layers(
     front_all = np.where(covered, finite_front, middle - half_gap)
     back_all = np.where(covered, finite_back, middle + half_gap)
     return Layers(front_all, back_all, np.where(matte, face, -1), gap), sheet
+
+
+_STEP = 0.03
+"""Metres of depth between neighbouring pixels from which they belong to different surfaces."""
+_ISLAND = 60
+"""Pixels below which a surface is none."""
+
+
+def without_islands(layers: Layers) -> Layers:
+    """``layers`` with scraps of the front that float before or behind all around them put to the nearest surface."""
+    inside = layers.face >= 0
+    number = np.full(inside.shape, -1)
+    number[inside] = np.arange(inside.sum())
+    pairs = []
+    for axis in (0, 1):
+        one, other = (slice(None),) * axis + (slice(1, None),), (slice(None),) * axis + (slice(-1),)
+        joined = inside[one] & inside[other] & (np.abs(np.diff(layers.front, axis=axis)) < _STEP)
+        pairs.append(np.stack([number[one][joined], number[other][joined]]))
+    first, second = np.concatenate(pairs, 1)
+    graph = sparse.coo_matrix((np.ones(len(first), bool), (first, second)), (inside.sum(),) * 2)
+    _, label = sparse.csgraph.connected_components(graph, directed=False)
+    large = np.bincount(label) >= _ISLAND
+    kept = np.zeros(inside.shape, bool)
+    kept[inside] = large[label]
+    if not kept.any():
+        return layers
+    nearest = tuple(ndimage.distance_transform_edt(~kept, return_distances=False, return_indices=True))
+    island = inside & ~kept
+    front = np.where(island, layers.front[nearest], layers.front)
+    return replace(
+        layers,
+        front=front,
+        back=np.maximum(layers.back, front),
+        face=np.where(island, layers.face[nearest], layers.face),
+    )
 
 
 def _grid(

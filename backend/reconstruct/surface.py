@@ -26,6 +26,7 @@ from ..rendering import CameraTensors, Contributions, GaussianTensors, contribut
 from ..rendering.mesh import rasterize_mesh, vertex_normals
 from .clothed import CHAIN_OF_JOINT, LEG_CHAINS, carve, joint_of_vertex, meet_depths, outline_displacement
 from .colours import fill_unseen
+from .hands import find_hands, with_shown, without_absent
 from .misleading import misleading
 from .regions import (
     ARM_CLASS,
@@ -41,7 +42,7 @@ from .regions import (
     class_of_region,
 )
 from .sampling import poisson_disk_samples
-from .sheets import Layers, Sheet, build_layers
+from .sheets import Layers, Sheet, build_layers, without_islands
 from .types import Reconstruction, SideDepths, SurfaceMesh
 
 
@@ -229,10 +230,13 @@ def clothe(
     posed = _skin(clothed, weights, transforms)
     first = rasterize_mesh(posed, faces, focal, size)
     last = rasterize_mesh(posed, faces, focal, size, farthest=True)
+    hands = find_hands(photo, matte, posed, faces, weights, first, focal)
+    first = without_absent(first, hands, posed, faces, focal)
     leg = np.isin(CHAIN_OF_JOINT, LEG_CHAINS)[joint_of_vertex(weights)[faces[:, 0]]]
     layers, sheet = build_layers(matte, first.depth, last.depth, first.face, posed, weights, leg, focal, depths)
     sheet_rest = _unskin(sheet.posed, sheet.weights, transforms)
     layers = _hang_on_body(layers, _torn(sheet_rest, sheet), first.face, len(faces))
+    layers = without_islands(with_shown(layers, hands, first))
     mesh = SurfaceMesh(
         rest=np.vstack([clothed, sheet_rest]),
         posed=np.vstack([posed, _skin(sheet_rest, sheet.weights, transforms)]),
@@ -386,6 +390,8 @@ def _rest_of_body(
     moved = _unproject(np.column_stack([column + 0.5, row + 0.5]), position[:, 2], focal)
     position = np.where((outside & (gap < _MAX_SNAP))[:, None], moved, position)
     keep = ~shown & ~(outside & (gap >= _MAX_SNAP))
+    for hand in layers.hands:
+        keep &= ~(hand.faces[face] & sample_map(hand.absent, pixels))
     far = outside & keep & (gap > 0.015)
     face = face.copy()
     face[far] = _nearest_face(mesh, position[far], face[far])
@@ -567,6 +573,11 @@ def _colour(
     depth_in = sample_map(ndimage.distance_transform_edt(layers.face >= 0), pixels)
     seen = splats.position[:, 2] < sample_map(layers.front, pixels) + 0.012
     depth_in = np.where(seen, depth_in, 0.0)
+    for hand in layers.hands:
+        # Clothes that lie behind a finger are not its colour.
+        inner = sample_map(ndimage.distance_transform_edt(hand.shown), pixels)
+        mine = (splats.face < mesh.body_faces) & hand.faces[splats.face.clip(0, mesh.body_faces - 1)]
+        depth_in[mine] = np.minimum(depth_in[mine], np.where(inner[mine] > 0, inner[mine] + _PURE - 1, 0))
 
     shown = np.where(layers.face >= 0, kind_of_vertex[mesh.faces[layers.face.clip(0), 0]], np.nan)
 

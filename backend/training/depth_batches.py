@@ -1,10 +1,12 @@
-"""Batches for the depth network: photos of :mod:`.depth_data`, spoilt, with bodies that err more or less, mirrored."""
+"""Batches for the depth network: photos of :mod:`.depth_data`, spoilt, rolled, mirrored, with more or less error."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch.nn import functional
@@ -18,6 +20,12 @@ _MIXED = 0.5
 """Share of the bodies that err otherwise than the fit."""
 _ERROR = (0.2, 1.3)
 """How many times as much."""
+_OWN = 0.3
+"""Share of the draws that take a person's first photo, which shows them as most photos do; the others take any."""
+_ROLLED = 0.5
+"""Share of the photos that are turned about the camera's axis."""
+_ROLL = 12.0
+"""Degrees, standard deviation."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class DepthBatch:
 
 
 class DepthPool:
-    """The photos of a folder.
+    """The photos of a folder; those that were drawn stay in memory, about 0.4 MB each.
 
     Args:
         folder: of scripts/make_depths.py; files that are added later are found by :meth:`refresh`.
@@ -51,6 +59,7 @@ class DepthPool:
     def __init__(self, folder: Path, body: BodyModel) -> None:
         self.folder, self.body = folder, body
         self.rest = rest_places(body)
+        self._read: dict[Path, list[DepthExample]] = {}
         self.refresh()
         if not self.files:
             raise FileNotFoundError(f"{folder} holds no photos: make some with scripts/make_depths.py")
@@ -63,9 +72,13 @@ class DepthPool:
         """Photos of as many people, spoilt."""
         found = []
         while len(found) < count:
-            examples = read_examples(self.files[rng.integers(len(self.files))])
+            path = self.files[rng.integers(len(self.files))]
+            if path not in self._read:
+                self._read[path] = read_examples(path)
+            examples = self._read[path]
             if examples:
-                found.append(self._spoilt(examples[rng.integers(len(examples))], rng))
+                number = 0 if rng.random() < _OWN else rng.integers(len(examples))
+                found.append(self._spoilt(examples[number], rng))
         return _join(found)
 
     def clean(self) -> list[DepthBatch]:
@@ -80,6 +93,9 @@ class DepthPool:
         body = (example.pose, example.betas, example.translation)
         if rng.random() < _MIXED:
             body = _erring(example, float(rng.uniform(*_ERROR)))
+        if rng.random() < _ROLLED:
+            angle = float(np.radians(rng.normal(0, _ROLL)))
+            example, body = rolled(example, angle), rolled_body(body, self.body, angle)
         alpha = _spoil_matte(example.alpha.float() / 255, rng)
         batch = self._seen(example, spoil_colours(example.rgb.float() / 255, rng), alpha, body)
         return mirrored(batch) if rng.random() < 0.5 else batch
@@ -107,6 +123,27 @@ class DepthPool:
         return DepthBatch(see(rgb, alpha)[None], maps[None], truth[None], known[None, None])
 
 
+class DepthStream(torch.utils.data.IterableDataset):
+    """Batches without end, for a process beside the training.
+
+    Args:
+        pool: where they are drawn.
+        count: photos in each.
+        seed: of the draw.
+    """
+
+    def __init__(self, pool: DepthPool, count: int, seed: int) -> None:
+        self.pool, self.count, self.seed = pool, count, seed
+
+    def __iter__(self) -> Iterator[DepthBatch]:
+        rng = np.random.default_rng(self.seed)
+        torch.manual_seed(self.seed)
+        while True:
+            self.pool.refresh()
+            for _ in range(50):
+                yield self.pool.batch(self.count, rng)
+
+
 _STEP = 0.05
 """Metres behind the nearest of a pixel's samples from where they belong to something else."""
 
@@ -128,6 +165,38 @@ def _join(batches: list[DepthBatch]) -> DepthBatch:
 def mirrored(batch: DepthBatch) -> DepthBatch:
     """The same people in the mirror."""
     return DepthBatch(batch.photo.flip(-1), mirrored_maps(batch.body), batch.truth.flip(-1), batch.known.flip(-1))
+
+
+def rolled(example: DepthExample, angle: float) -> DepthExample:
+    """``example`` with its maps turned by ``angle`` radians about the camera's axis, from x towards y."""
+
+    def turned(layer: torch.Tensor, how: int, beside: float) -> torch.Tensor:
+        centre = (layer.shape[0] - 1) / 2
+        matrix = cv2.getRotationMatrix2D((centre, centre), -float(np.degrees(angle)), 1.0)
+        size = (layer.shape[1], layer.shape[0])
+        return torch.as_tensor(cv2.warpAffine(layer.numpy(), matrix, size, flags=how, borderValue=beside))
+
+    near, mixed = cv2.INTER_NEAREST, cv2.INTER_LINEAR
+    return replace(
+        example,
+        rgb=turned(example.rgb, mixed, 0),
+        alpha=turned(example.alpha, mixed, 0),
+        inside=turned(example.inside.byte(), near, 0).bool(),
+        front=turned(example.front.float(), near, np.inf),
+        back=turned(example.back.float(), near, np.inf),
+    )
+
+
+def rolled_body(
+    body: tuple[torch.Tensor, ...], model: BodyModel, angle: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pose, shape and translation of ``body`` turned as :func:`rolled` turns its photo."""
+    pose, betas, translation = (value.double() for value in body)
+    turn = rotation_matrices(torch.tensor([[0.0, 0.0, angle]], dtype=torch.double))[0]
+    pelvis = model.shaped(betas)[1][0]
+    pose = pose.clone()
+    pose[0] = rotation_vectors(turn @ rotation_matrices(pose[:1])[0])
+    return pose, betas, turn @ (pelvis + translation) - pelvis
 
 
 def _erring(example: DepthExample, share: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -1,0 +1,218 @@
+"""Which of the photo's pixels show a hand that is held before the rest of the person.
+
+The body's hands are stiff, people's are not: where a fitted finger lies on the photo's sleeve, the sleeve would be
+painted on the finger, and where the photo's finger lies beside the fitted ones, it would be painted on the belly
+behind. Against the background the matte tells; before clothes a cut between the two colours does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from ..body.model import JOINT_INDEX
+from ..prepare import PreparedPhoto
+from ..rendering.mesh import MeshHits, rasterize_mesh
+from .clothed import joint_of_vertex
+from .sheets import Layers
+
+_FINGERS = ((0, 1, 2, 3, 4), (0, 5, 6, 7, 8), (5, 9, 10, 11, 12), (9, 13, 14, 15, 16), (13, 17, 18, 19, 20), (0, 17))
+"""Landmarks of a hand along its bones."""
+_LEAST = 240
+"""Pixels of the photo that a hand must cover to be cut out."""
+_REACH = 0.7
+"""How far around the fitted hand the photo's may reach, over the root of its area."""
+_BEFORE = 0.25
+"""Share of what is around a hand that must be person for the cut to matter."""
+_PLAUSIBLE = (0.3, 1.8)
+"""Area of the cut over that of the fitted hand."""
+_THICKNESS = 0.015
+"""Metres, of fingers where the body has none."""
+_SMOOTHING = 4.0
+"""Pixels of the maps over which depths blend beside the body's hand."""
+_CENTRES = 4
+"""Colours that stand for what is around a hand."""
+_LAB = np.float32([0.5, 1.0, 1.0])
+"""Weights of lightness and colour: a hand is light and dark."""
+_ALIKE = 10.0
+"""How near to skin they may not be, but for a share of what is around."""
+_MOST_ALIKE = 0.3
+_CUTS = 2
+"""Rounds of the cut."""
+
+
+@dataclass(frozen=True)
+class HandPixels:
+    """One hand in the photo; H x W pixels of the maps.
+
+    Attributes:
+        faces: bool [F], the body's faces that are this hand's.
+        shown: bool [H, W], where the photo shows it.
+        absent: bool [H, W], where the body's hand reaches in front and the photo shows something else.
+        alone: what rays meet of the hand's faces, numbered as the body's.
+    """
+
+    faces: np.ndarray
+    shown: np.ndarray
+    absent: np.ndarray
+    alone: MeshHits
+
+
+def find_hands(
+    photo: PreparedPhoto,
+    matte: np.ndarray,
+    posed: np.ndarray,
+    faces: np.ndarray,
+    weights: np.ndarray,
+    first: MeshHits,
+    focal: float,
+) -> list[HandPixels]:
+    """The hands that are held before the person and can be told from what is behind them.
+
+    Args:
+        photo: prepared.
+        matte: bool [H, W], the person.
+        posed, faces, weights: of the body, camera space.
+        first: what rays meet.
+        focal: pixels at the maps' resolution.
+    """
+    part = joint_of_vertex(weights)[faces[:, 0]]
+    size, side = matte.shape, photo.rgb.shape[0]
+    own = {
+        name: np.isin(part, [JOINT_INDEX[f"{name}_wrist"], JOINT_INDEX[f"{name}_hand"]]) for name in ("left", "right")
+    }
+    bare = np.any([*own.values(), part == JOINT_INDEX["head"]], axis=0)
+    found = []
+    for its, landmarks in zip(own.values(), (photo.left_hand, photo.right_hand)):
+        seen = (first.face >= 0) & its[first.face]
+        others = (first.face >= 0) & bare[first.face] & ~seen
+        bones = None if landmarks is None else _bones(landmarks, side)
+        shown = cut_out(photo.rgb, (photo.alpha > 0.5) & ~_enlarged(others, side), _enlarged(seen, side), bones)
+        if shown is None:
+            continue
+        shown = cv2.resize(shown.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA) > 0.5
+        number = np.nonzero(its)[0]
+        hits = rasterize_mesh(posed, faces[its], focal, size)
+        alone = replace(hits, face=np.where(hits.face >= 0, number[hits.face.clip(0)], -1))
+        # Fingers reach half a pixel beyond those that their middles cover.
+        before = ndimage.binary_dilation((alone.face >= 0) & (alone.depth < first.depth + _THICKNESS), iterations=2)
+        absent = before & ~ndimage.binary_dilation(shown)
+        found.append(HandPixels(its, shown & matte, absent, alone))
+    return found
+
+
+def _enlarged(mask: np.ndarray, size: int) -> np.ndarray:
+    return cv2.resize(mask.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST) > 0
+
+
+def _bones(landmarks: np.ndarray, size: int) -> np.ndarray:
+    """Where in ``size`` x ``size`` pixels the bones between the landmarks [21, 2] lie, one pixel wide."""
+    drawn = np.zeros((size, size), np.uint8)
+    for finger in _FINGERS:
+        points = np.round(landmarks[list(finger)] - 0.5).astype(np.int32)
+        cv2.polylines(drawn, [points[:, None]], False, 1, 1)
+    return drawn > 0
+
+
+def cut_out(rgb: np.ndarray, matte: np.ndarray, seen: np.ndarray, bones: np.ndarray | None) -> np.ndarray | None:
+    """Where the picture shows the hand [H, W], None where the matte tells it as well or no colour tells it apart.
+
+    Args:
+        rgb: uint8 [H, W, 3].
+        matte: bool [H, W], the person less what else has a hand's colour.
+        seen: bool [H, W], where the fitted hand is in front.
+        bones: bool [H, W], on which fingers surely lie, where they were found.
+    """
+    area = seen.sum()
+    if area < _LEAST:
+        return None
+    reach = _REACH * np.sqrt(area)
+    away = ndimage.distance_transform_edt(~seen)
+    around = (away < reach) & ~seen
+    if (around & matte).sum() < _BEFORE * around.sum():
+        return None
+    inner = ndimage.distance_transform_edt(seen)
+    core = (inner > 0.5 * inner.max()) if bones is None else bones & (away < reach)
+    core, beyond = core & matte, around & matte & (away > 0.4 * reach)
+    if min(core.sum(), beyond.sum()) < _CENTRES:
+        return None
+    lab = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) * _LAB
+    skin = np.median(lab[core], axis=0)
+    cv2.setRNGSeed(0)
+    stop = (cv2.TERM_CRITERIA_COUNT, 20, 0.0)
+    _, label, clothes = cv2.kmeans(lab[beyond], _CENTRES, None, stop, 1, cv2.KMEANS_PP_CENTERS)
+    # The photo's hand itself may reach there; where much is like it, colours tell nothing.
+    alike = np.linalg.norm(clothes - skin, axis=1) < _ALIKE
+    if alike[label].mean() > _MOST_ALIKE:
+        return None
+    clothes = clothes[~alike]
+    to_clothes = np.linalg.norm(lab[:, :, None] - clothes, axis=-1).min(-1)
+    like_skin = np.linalg.norm(lab - skin, axis=-1) < to_clothes
+
+    near = (away < reach) & matte
+    kind = np.where(like_skin, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
+    kind[like_skin & core] = cv2.GC_FGD
+    kind[~near] = cv2.GC_BGD
+    rows, columns = np.nonzero(near)
+    tile = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+    kind = np.ascontiguousarray(kind[tile].astype(np.uint8))
+    if not (kind == cv2.GC_FGD).any() or (kind & 1).all():
+        return None
+    # What lies outside the matte must not teach the cut what clothes look like.
+    picture = rgb.copy()
+    picture[~matte] = np.median(rgb[beyond], axis=0)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(np.ascontiguousarray(picture[tile]), kind, None, *models, _CUTS, cv2.GC_INIT_WITH_MASK)
+    shown = np.zeros(seen.shape, bool)
+    shown[tile] = (kind & 1).astype(bool)
+    shown &= near
+    labels, _ = ndimage.label(shown)
+    shown = np.isin(labels, np.unique(labels[core & shown])) & shown
+    return shown if _PLAUSIBLE[0] * area < shown.sum() < _PLAUSIBLE[1] * area else None
+
+
+def without_absent(
+    first: MeshHits, hands: list[HandPixels], posed: np.ndarray, faces: np.ndarray, focal: float
+) -> MeshHits:
+    """``first`` with what lies behind each hand where the photo does not show it."""
+    if not hands:
+        return first
+    others = ~np.any([hand.faces for hand in hands], axis=0)
+    absent = (first.face >= 0) & np.any([hand.faces[first.face] & ~hand.shown for hand in hands], axis=0)
+    number = np.nonzero(others)[0]
+    behind = rasterize_mesh(posed, faces[others], focal, first.face.shape)
+    if not (behind.face >= 0).any():
+        return first
+    # Beside the others' outlines the nearest of them goes on, never the hand in front.
+    nearest = ndimage.distance_transform_edt(behind.face < 0, return_distances=False, return_indices=True)
+    face, barycentric, depth = (v[tuple(nearest)] for v in (behind.face, behind.barycentric, behind.depth))
+    return MeshHits(
+        face=np.where(absent, number[face], first.face),
+        barycentric=np.where(absent[..., None], barycentric, first.barycentric),
+        depth=np.where(absent, depth, first.depth),
+    )
+
+
+def with_shown(layers: Layers, hands: list[HandPixels], first: MeshHits) -> Layers:
+    """``layers`` with each hand where the photo shows it and the body has it not, as a layer of its own."""
+    for hand in hands:
+        more = hand.shown & ~((first.face >= 0) & hand.faces[first.face])
+        if not more.any() or not (hand.alone.face >= 0).any():
+            continue
+        covered = hand.alone.face >= 0
+        nearest = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
+        depth, face = (values[tuple(nearest)] for values in (hand.alone.depth, hand.alone.face))
+        weight = cv2.GaussianBlur(covered.astype(np.float32), (0, 0), _SMOOTHING)
+        smooth = cv2.GaussianBlur(np.where(covered, depth, 0).astype(np.float32), (0, 0), _SMOOTHING)
+        depth = np.where(weight > 1e-3, smooth / np.maximum(weight, 1e-3), depth)
+        layers = replace(
+            layers,
+            front=np.where(more, depth, layers.front),
+            back=np.where(more, depth + _THICKNESS, layers.back),
+            face=np.where(more, face, layers.face),
+            gap=layers.gap | more,
+        )
+    return replace(layers, hands=tuple(hands))

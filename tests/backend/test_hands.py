@@ -1,0 +1,99 @@
+"""Hands that are held before clothes: found in the picture, and put where the photo shows them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from backend.reconstruct.hands import HandPixels, cut_out, with_shown, without_absent
+from backend.reconstruct.sheets import Layers, without_islands
+from backend.rendering.mesh import rasterize_mesh
+
+SIZE = 400
+SKIN = (196, 140, 110)
+
+
+def hand(shift: tuple[int, int], spread: float) -> np.ndarray:
+    """A palm with four fingers [S, S], ``spread`` radians between them."""
+    drawn = np.zeros((SIZE, SIZE), np.uint8)
+    palm = np.array([200, 200]) + shift
+    cv2.circle(drawn, tuple(int(v) for v in palm), 26, 1, -1)
+    for k in range(4):
+        angle = (k - 1.5) * spread
+        tip = palm + 70 * np.array([np.sin(angle), np.cos(angle)])
+        cv2.line(drawn, tuple(int(v) for v in palm), tuple(int(v) for v in tip), 1, 13)
+    return drawn > 0
+
+
+def picture(clothes: np.ndarray, true: np.ndarray) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    light = 0.8 + 0.4 * np.linspace(0, 1, SIZE)[:, None, None]
+    rgb = np.where(true[..., None], np.array(SKIN) * light, clothes)
+    return (rgb + rng.normal(0, 4, rgb.shape)).clip(0, 255).astype(np.uint8)
+
+
+def stripes() -> np.ndarray:
+    bands = (np.arange(SIZE) // 9 % 2)[None, :, None]
+    return np.broadcast_to(np.where(bands, [40, 60, 120], [225, 225, 230]), (SIZE, SIZE, 3)).astype(float)
+
+
+@pytest.mark.parametrize("landmarks", [True, False])
+def test_a_hand_is_cut_out_of_striped_clothes(landmarks: bool) -> None:
+    true, fitted = hand((0, 0), 0.25), hand((8, -5), 0.5)
+    person = np.ones((SIZE, SIZE), bool)
+    bones = cv2.erode(true.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0 if landmarks else None
+    found = cut_out(picture(stripes(), true), person, fitted, bones)
+    assert found is not None
+    assert (found & true).sum() / (found | true).sum() > 0.95
+    assert (fitted & true).sum() / (fitted | true).sum() < 0.75
+
+
+def test_no_cut_where_colours_or_matte_do_not_ask_for_one() -> None:
+    true, fitted = hand((0, 0), 0.25), hand((8, -5), 0.5)
+    person = np.ones((SIZE, SIZE), bool)
+    alike = np.broadcast_to(np.array(SKIN) * 0.97, (SIZE, SIZE, 3))
+    assert cut_out(picture(alike, true), person, fitted, None) is None
+    assert cut_out(picture(stripes(), true), true, fitted, None) is None
+    assert cut_out(picture(stripes(), true), person, np.zeros_like(fitted), None) is None
+
+
+def square(centre: tuple[float, float], half: float, depth: float) -> np.ndarray:
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half + centre
+    return np.column_stack([corners, np.full(4, depth)])
+
+
+def test_layers_follow_the_photo_and_not_the_fitted_hand() -> None:
+    size, focal = (64, 64), 64.0
+    posed = np.vstack([square((0, 0), 1.2, 3.0), square((-0.2, 0), 0.3, 2.0)])
+    faces = np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]])
+    first = rasterize_mesh(posed, faces, focal, size)
+    own = np.array([False, False, True, True])
+    seen = (first.face >= 0) & own[first.face]
+    shown = np.roll(seen, 6, axis=1)
+    alone = rasterize_mesh(posed, faces[own], focal, size)
+    alone = type(alone)(np.where(alone.face >= 0, alone.face + 2, -1), alone.barycentric, alone.depth)
+    hands = [HandPixels(own, shown, seen & ~shown, alone)]
+    behind = without_absent(first, hands, posed, faces, focal)
+    assert np.allclose(behind.depth[seen & ~shown], 3.0) and not own[behind.face[seen & ~shown]].any()
+    assert np.allclose(behind.depth[seen & shown], 2.0) and own[behind.face[seen & shown]].all()
+    layers = Layers(behind.depth, behind.depth + 0.1, behind.face, np.zeros(size, bool))
+    after = with_shown(layers, hands, behind)
+    assert np.allclose(after.front[shown], 2.0, atol=1e-5) and own[after.face[shown]].all()
+    assert np.array_equal(after.gap, shown & ~seen) and (after.back > after.front)[first.face >= 0].all()
+    elsewhere = ~shown & (first.face >= 0)
+    assert np.allclose(after.front[elsewhere], 3.0)
+
+
+def test_scraps_before_a_surface_are_put_on_it() -> None:
+    inside = np.zeros((64, 64), bool)
+    inside[4:60, 4:60] = True
+    front = np.full((64, 64), 2.0)
+    front[10:16, 10:16] = 1.7
+    front[30:50, 30:50] = 1.6
+    face = np.where(inside, (front < 1.65) * 7, -1)
+    face[10:16, 10:16] = 3
+    after = without_islands(Layers(front, front + 0.02, face, np.zeros_like(inside)))
+    assert (after.front[10:16, 10:16] == 2.0).all() and (after.face[10:16, 10:16] == 0).all()
+    assert (after.front[30:50, 30:50] == 1.6).all() and (after.face[30:50, 30:50] == 7).all()
+    assert (after.back >= after.front).all() and np.array_equal(after.face >= 0, inside)
