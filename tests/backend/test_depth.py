@@ -258,18 +258,19 @@ def test_examples_hold_the_true_depth(pipeline: Pipeline, body: BodyModel, tmp_p
     # Turned by a quarter about the camera's axis everything is, body included.
     quarter = np.pi / 2
     turned = rolled(example, quarter)
-    pose, betas, translation = rolled_body((example.pose, example.betas, example.translation), body, quarter)
+    found = rolled_body((example.pose, example.betas, example.translation), body, quarter)
+    pose, betas, translation = (value.float() for value in found)
     write_examples([replace(turned, pose=pose, betas=betas, translation=translation)], tmp_path / "turned.depths")
     pool.refresh()
     after = pool.clean()[-1]
-    assert float((after.photo - batch.photo.rot90(-1, (-2, -1))).abs().quantile(0.99)) < 0.01
+    assert float((after.photo - batch.photo.rot90(-1, (-2, -1))).abs().mean()) < 1e-3
     truth, were = (value.rot90(-1, (-2, -1)) for value in (batch.truth, batch.body))
     places = after.body
     both = (batch.known.rot90(-1, (-2, -1)) & after.known).expand_as(truth)
-    assert float((after.truth - truth)[both].abs().quantile(0.95)) < 0.05
-    assert float((places[:, 1] - were[:, 1]).abs().quantile(0.98)) < 0.05
-    assert float((places[:, 2] + were[:, 3]).abs().quantile(0.98)) < 0.05
-    assert float((places[:, 5:8] - were[:, 5:8]).abs().quantile(0.98)) < 0.05
+    assert float((after.truth - truth)[both].abs().quantile(0.9)) < 1e-3
+    assert float((places[:, 1] - were[:, 1]).abs().quantile(0.95)) < 1e-3
+    assert float((places[:, 2] + were[:, 3]).abs().quantile(0.95)) < 1e-3
+    assert float((places[:, 5:8] - were[:, 5:8]).abs().quantile(0.95)) < 1e-3
     drawn = pool.batch(3, np.random.default_rng(0))
     assert len(drawn.photo) == 3 and float(drawn.truth.abs().max()) <= 6 + 1e-5
 
