@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
-from .misleading import bare_arms
+from .misleading import bare_arms, bare_neckline
 from .regions import FACE_CLASS, MIN_HAIR, SEAT_CLASS, TRUNK_CLASS
 
 _DEPTH_WEIGHT = 0.35
@@ -48,7 +48,8 @@ def fill_unseen(
     """
     if not len(source_rest):
         return np.full((len(target_rest), 3), 0.5)
-    bare, trunk = bare_arms(source_class, source_rgb), target_class == TRUNK_CLASS
+    bare = bare_arms(source_class, source_rgb) | bare_neckline(source_rest, source_class, source_rgb)
+    trunk = target_class == TRUNK_CLASS
     if bare.any() and trunk.any():
         out = np.empty((len(target_rest), 3))
         sources = (source_rest, source_class, source_rgb, source_sure)

@@ -8,12 +8,16 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
-from .regions import ARM_CLASS, FACE_CLASS, HAIR_CLASS, HAND_CLASS, MIN_HAIR, SEAT_CLASS, TRUNK_CLASS
+from .regions import ARM_CLASS, FACE_CLASS, HAIR_CLASS, HAND_CLASS, MIN_HAIR, NAPE_CLASS, SEAT_CLASS, TRUNK_CLASS
 
 _BALD = 0.15
 """Difference of the colours where hair grows, or clothes are, and of the face below which both are skin."""
 _CLOTHED = 0.7
 """Share of a trunk's places without skin from which it is clothed, and of a patch's with it from which it is bare."""
+_NECKLINE = 0.15
+"""Metres below the neck down to which necklines reach."""
+_SKIN_ANGLE = 0.1
+"""Radians between colours of one skin at most, as seen from black."""
 _GREY = 0.02
 """Difference of hues that counts for nothing: grey photos have none."""
 _RUDDY = 0.3
@@ -168,6 +172,31 @@ def bare_arms(kind: np.ndarray, rgb: np.ndarray) -> np.ndarray:
     if np.linalg.norm(cloth - skin) < _BALD:
         return ~source
     return (kind == ARM_CLASS) & _is_skin(rgb, skin, cloth)
+
+
+def bare_neckline(rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+    """Which sources [n] are skin of the neck, or of what a neckline leaves open below it.
+
+    The backs of clothes reach up to the neck. Chests are lit otherwise than faces: only the colours' direction counts.
+    """
+    none = np.zeros(len(kind), bool)
+    skin, trunk, neck = _skin(kind, rgb, ~none), kind == TRUNK_CLASS, (kind >= NAPE_CLASS) & (kind < TRUNK_CLASS)
+    if skin is None or trunk.sum() < MIN_HAIR:
+        return none
+    limit = (rest[neck, 1].min() if neck.any() else rest[trunk, 1].max()) - _NECKLINE
+    lower = trunk & (rest[:, 1] < limit)
+    if lower.sum() < MIN_HAIR:
+        return none
+    like = _angle(rgb, skin) < min(0.5 * float(_angle(np.median(rgb[lower], 0), skin)), _SKIN_ANGLE)
+    if like[lower].mean() > 1 - _CLOTHED:
+        return none
+    return like & (neck | (trunk & (rest[:, 1] > limit)))
+
+
+def _angle(rgb: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """Angle between colours [..., 3] and ``of`` [3], radians: light and shadow leave it as it is."""
+    cosine = (rgb * of).sum(-1) / np.maximum(np.linalg.norm(rgb, axis=-1) * np.linalg.norm(of), 1e-6)
+    return np.arccos(cosine.clip(-1, 1))
 
 
 def _skin(kind: np.ndarray, rgb: np.ndarray, source: np.ndarray) -> np.ndarray | None:

@@ -13,7 +13,7 @@ from ..body.model import JOINT_NAMES, BodyModel
 from ..reconstruct.clothed import joint_of_vertex
 from ..reconstruct.colours import fill_unseen
 from ..reconstruct.latent.views import BodyMaps, ViewCameras
-from ..reconstruct.misleading import misplaced_skin
+from ..reconstruct.misleading import bare_neckline, misplaced_skin
 from ..reconstruct.regions import FACE_CLASS, HAIR_CLASS, HAND_CLASS, MIN_HAIR, SEAT_CLASS, TRUNK_CLASS, vertex_classes
 
 _SOURCES = 3000
@@ -131,9 +131,12 @@ def vertex_colours(
     out[hidden, 0] = fill_unseen(
         fill.rest[chosen], kind[chosen], rgb[chosen], cosine[chosen].clip(0, 1), fill.rest[hidden], kind[hidden]
     )
-    around = cKDTree(fill.ring[chosen]).query(fill.ring[hidden], k=min(_AROUND, len(chosen)), workers=2)[1]
-    around = rgb[chosen][around.reshape(int(hidden.sum()), -1)]
-    out[hidden, 1], out[hidden, 2] = np.median(around, 1), around.mean(1)
+    neckline = bare_neckline(fill.rest[chosen], kind[chosen], rgb[chosen])
+    for mine, lenders in ((kind == TRUNK_CLASS, chosen[~neckline]), (kind != TRUNK_CLASS, chosen)):
+        mine = mine & hidden
+        around = cKDTree(fill.ring[lenders]).query(fill.ring[mine], k=min(_AROUND, len(lenders)), workers=2)[1]
+        around = rgb[lenders][around.reshape(int(mine.sum()), -1)]
+        out[mine, 1], out[mine, 2] = np.median(around, 1), around.mean(1)
     strand = _hair(fill, photo, inner(1), maps, first, vertices + _HAIR_DEPTH * normals)
     out[:, 3] = (
         np.median(strand, 0) if len(strand) >= MIN_HAIR else _typical(rgb, (kind == HAIR_CLASS) & source, source)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from backend.reconstruct.misleading import misplaced_skin, on_front_alone, skin_on_clothes
-from backend.reconstruct.regions import FACE_CLASS, SEAT_CLASS, TRUNK_CLASS
+from backend.reconstruct.colours import fill_unseen
+from backend.reconstruct.misleading import bare_neckline, misplaced_skin, on_front_alone, skin_on_clothes
+from backend.reconstruct.regions import FACE_CLASS, NAPE_CLASS, SEAT_CLASS, TRUNK_CLASS
 
 SKIN = np.array([0.8, 0.6, 0.5])
 
@@ -109,3 +110,26 @@ def test_patterns_go_on_behind() -> None:
         if name == "lit":  # from one side
             rgb = rgb * (0.75 + 0.25 * x / 0.18)[:, None]
         assert rejected(rest, rgb).mean() < 0.05, name
+
+
+def test_the_back_of_a_shirt_reaches_up_to_the_neck() -> None:
+    x, y, trunk = chest()
+    neck = np.stack([0.3 * x, 0.4 + 0.2 * y, np.full_like(x, 0.05)], 1)
+    face = np.stack([0.4 * x, 0.6 + 0.4 * y, np.full_like(x, 0.1)], 1)
+    rest = np.concatenate([trunk, neck, face])
+    kind = np.repeat([TRUNK_CLASS, NAPE_CLASS + 0.1, FACE_CLASS], len(x))
+    open_ = y > 0.3 + np.abs(x)
+    cloth = np.where((np.floor(y / 0.03) % 2 > 0)[:, None], [0.9, 0.76, 0.58], [0.45, 0.36, 0.27])
+    lit = np.linspace(0.8, 1.2, len(x))[:, None] * SKIN
+    rgb = np.concatenate([np.where(open_[:, None], lit, cloth), lit, np.tile(SKIN, (len(x), 1))])
+    found = bare_neckline(rest, kind, rgb)
+    assert np.array_equal(found[: len(x)], open_) and found[len(x) : 2 * len(x)].all() and not found[2 * len(x) :].any()
+    back = trunk * [1, 1, -1]
+    filled = fill_unseen(rest, kind, rgb, np.ones(len(rest)), back, np.full(len(back), TRUNK_CLASS))
+    # Of red, skin has 0.75 as green, both colours of the cloth 0.8 or more.
+    assert (filled[open_, 1] > 0.79 * filled[open_, 0]).all()
+    neck_behind = fill_unseen(rest, kind, rgb, np.ones(len(rest)), neck * [1, 1, -1], kind[len(x) : 2 * len(x)])
+    assert np.abs(neck_behind - lit).mean() < 0.05
+    # Who wears nothing there keeps their skin, and so does who cannot be told from it.
+    for same in (lit, np.tile([0.5, 0.5, 0.5], (len(x), 1))):
+        assert not bare_neckline(rest, kind, np.tile(same, (3, 1))).any()
