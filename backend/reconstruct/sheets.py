@@ -141,7 +141,7 @@ def build_layers(
     middle = np.where(wide, smooth, middle)
     if depths is not None:
         # Rims of limbs go on with their limb; only what stands off is the network's own.
-        foretold = gap & depths.known & (radius >= _MIN_RADIUS)
+        foretold = wide & depths.known
         middle = np.where(foretold, (depths.front + depths.back) / 2, middle)
         half_gap = np.where(foretold, (depths.back - depths.front) / 2, half_gap)
     sheet, cell_face = _grid(wide, middle, vertices, weights, focal)
@@ -180,10 +180,11 @@ def without_islands(layers: Layers) -> Layers:
     nearest = tuple(ndimage.distance_transform_edt(~kept, return_distances=False, return_indices=True))
     island = inside & ~kept
     front = np.where(island, layers.front[nearest], layers.front)
+    thick = (layers.back - layers.front).clip(0, _STEP)
     return replace(
         layers,
         front=front,
-        back=np.maximum(layers.back, front),
+        back=np.where(island, front + thick, layers.back),
         face=np.where(island, layers.face[nearest], layers.face),
     )
 
