@@ -331,6 +331,9 @@ def test_rings_around_trunk_and_limbs_leave_out_badges_and_mix_stripes(
     shirt = torch.where((rest[:, 1:2] > 0.25).expand(-1, 3), red, grey)  # grey below, red above
     badge = (rest[:, :2] - torch.tensor([0.06, 0.33])).norm(dim=1) < 0.035
     painted = torch.where(badge[:, None], torch.ones(3), shirt)
+    # In the face's own colour, the shirt's red would be the skin of a neckline.
+    face = torch.as_tensor(labels.fill.kind == FACE_CLASS)
+    painted = torch.where(face[:, None], torch.tensor([0.8, 0.6, 0.5]), painted)
     normals = vertex_normals(vertices, faces)
     fine = draw_body(vertices, normals, faces, cameras, 256)
     photo = spread_out(draw_colours(painted, faces, fine)[:1], fine.mask[:1, None])
