@@ -94,14 +94,18 @@ def find_hands(
         if shown is None:
             continue
         shown = cv2.resize(shown.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA) > 0.5
-        number = np.nonzero(its)[0]
-        hits = rasterize_mesh(posed, faces[its], focal, size)
-        alone = replace(hits, face=np.where(hits.face >= 0, number[hits.face.clip(0)], -1))
+        alone = _hits_of(its, posed, faces, focal, size)
         # Fingers reach half a pixel beyond those that their middles cover.
         before = ndimage.binary_dilation((alone.face >= 0) & (alone.depth < first.depth + _THICKNESS), iterations=2)
         absent = before & ~ndimage.binary_dilation(shown)
         found.append(HandPixels(its, shown & matte, absent, alone))
     return found
+
+
+def _hits_of(chosen: np.ndarray, posed: np.ndarray, faces: np.ndarray, focal: float, size: tuple[int, int]) -> MeshHits:
+    """What rays meet of the ``chosen`` faces, bool [F], alone; faces keep their numbers."""
+    hits = rasterize_mesh(posed, faces[chosen], focal, size)
+    return replace(hits, face=np.where(hits.face >= 0, np.nonzero(chosen)[0][hits.face.clip(0)], -1))
 
 
 def _enlarged(mask: np.ndarray, size: int) -> np.ndarray:
@@ -182,15 +186,14 @@ def without_absent(
         return first
     others = ~np.any([hand.faces for hand in hands], axis=0)
     absent = (first.face >= 0) & np.any([hand.faces[first.face] & ~hand.shown for hand in hands], axis=0)
-    number = np.nonzero(others)[0]
-    behind = rasterize_mesh(posed, faces[others], focal, first.face.shape)
+    behind = _hits_of(others, posed, faces, focal, first.face.shape)
     if not (behind.face >= 0).any():
         return first
     # Beside the others' outlines the nearest of them goes on, never the hand in front.
     nearest = ndimage.distance_transform_edt(behind.face < 0, return_distances=False, return_indices=True)
     face, barycentric, depth = (v[tuple(nearest)] for v in (behind.face, behind.barycentric, behind.depth))
     return MeshHits(
-        face=np.where(absent, number[face], first.face),
+        face=np.where(absent, face, first.face),
         barycentric=np.where(absent[..., None], barycentric, first.barycentric),
         depth=np.where(absent, depth, first.depth),
     )

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from ..body.model import BodyModel, rotation_matrices
 from ..reconstruct.depth import MAP_SIZE, MOST, UNIT, body_maps, mirrored_maps, rest_places, see
-from .depth_data import DepthExample, read_examples
+from .depth_data import DepthExample, read_examples, rest_pelvis
 from .estimate import rotation_vectors
 
 _MIXED = 0.5
@@ -127,13 +127,6 @@ class DepthPool:
 
 def _is_real(value: object) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point()
-
-
-def rest_pelvis(model: BodyModel, betas: torch.Tensor) -> torch.Tensor:
-    """The pelvis [3] of a body in the rest pose."""
-    regressor = model.joint_regressor[0]
-    used = regressor != 0
-    return regressor[used] @ (model.template[used] + model.shape_directions[used] @ betas)
 
 
 class DepthStream(torch.utils.data.IterableDataset):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..body.fit import BodyFit
-from ..body.model import rotation_matrices
+from ..body.model import BodyModel, rotation_matrices
 from ..errors import BackendError
 from ..evaluation.alignment import CropCamera, Similarity, into_true_camera, rigid
 from ..pipeline import Pipeline
@@ -114,7 +114,7 @@ def example_of(photo: PreparedPhoto, fit: BodyFit, scene: Scene, pipeline: Pipel
     camera = scene.camera(size=_PIXELS)
     left, top, width = photo.crop
     crop = CropCamera(left, top, width, photo.focal * width / side)
-    pelvis = float(fit.translation[2] + _pelvis(pipeline, fit.betas)[2])
+    pelvis = float(fit.translation[2] + rest_pelvis(pipeline.body(), torch.as_tensor(fit.betas))[2])
     turned = into_true_camera(crop, float(camera.focal[0]), camera.centre[0].double().numpy(), pelvis)
     to_camera = rigid(camera.world_to_camera[0].double().numpy())
     body = scene.figure.body
@@ -145,9 +145,11 @@ def example_of(photo: PreparedPhoto, fit: BodyFit, scene: Scene, pipeline: Pipel
     )
 
 
-def _pelvis(pipeline: Pipeline, betas: np.ndarray | torch.Tensor) -> np.ndarray:
+def rest_pelvis(model: BodyModel, betas: torch.Tensor) -> torch.Tensor:
     """The pelvis [3] of a body in the rest pose."""
-    return pipeline.body().shaped(torch.as_tensor(betas))[1][0].numpy()
+    regressor = model.joint_regressor[0]
+    used = regressor != 0
+    return regressor[used] @ (model.template[used] + model.shape_directions[used] @ betas)
 
 
 def _inverse(similarity: Similarity, points: np.ndarray) -> np.ndarray:
@@ -166,7 +168,7 @@ def _true_body(
     turn = torch.as_tensor(to_true.rotation.T @ to_camera.rotation)
     pose[0] = rotation_vectors(turn @ rotation_matrices(pose[:1])[0])
     pelvis = _inverse(to_true, to_camera.points(body.joints.numpy()[:1]))[0] * to_true.scale
-    return pose, betas, torch.as_tensor(pelvis - _pelvis(pipeline, betas))
+    return pose, betas, torch.as_tensor(pelvis) - rest_pelvis(pipeline.body(), betas)
 
 
 def write_examples(examples: list[DepthExample], path: Path) -> None:
