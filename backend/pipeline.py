@@ -6,7 +6,7 @@ import errno
 import io
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from .reconstruct.depth import DepthEstimator
 from .reconstruct.latent.config import CONFIGS
 from .reconstruct.latent.stage import AllViews, LatentReconstructor, Orbit, Step, drawn_views
 from .reconstruct.latent.views import SideViews
+from .reconstruct.light import LightEstimator
 from .reconstruct.surface import MAP_SIZE
 from .rendering import render_splats
 from .synthesize import CONFIGS as SYNTHESIZERS
@@ -39,8 +40,8 @@ PREVIEW_SIZE = 512
 _MIN_FREE_BYTES = 64 * 1024 * 1024
 _STAGES = {"prepare": 1.0, "body": 1.5, "reconstruct": 4.0, "bind": 0.3, "save": 2.0}
 _LATENT_STAGES = {
-    "prepare": 1.0, "body": 1.5, "depth": 1.0, "surface": 4.0, "synthesize": 4.0, "reconstruct": 2.0, "bind": 0.5,
-    "save": 2.0
+    "prepare": 1.0, "body": 1.5, "depth": 1.0, "light": 0.2, "surface": 4.0, "synthesize": 4.0, "reconstruct": 2.0,
+    "bind": 0.5, "save": 2.0
 }  # fmt: skip
 _GIVEN_STAGES = {
     "prepare": 1.0, "body": 1.5, "surface": 4.0, "synthesize": 1.0, "refit": 4.0, "reconstruct": 2.0, "bind": 0.5,
@@ -78,11 +79,12 @@ def choose_device(name: str = "auto") -> torch.device:
 class _Chosen:
     """The networks of a preset; all are None for ``surface``. What an avatar says of their weights; warnings."""
 
-    networks: LatentReconstructor | None
-    views: AllViews | None
-    depth: DepthEstimator | None
-    described: list[dict[str, str]]
-    warnings: tuple[str, ...]
+    networks: LatentReconstructor | None = None
+    views: AllViews | None = None
+    depth: DepthEstimator | None = None
+    light: LightEstimator | None = None
+    described: Sequence[dict[str, str]] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,11 +92,11 @@ class _Clothed:
     """The last photo as far as no seed matters, kept for another guess at what it does not show.
 
     Attributes:
-        key: the file's digest, the person and the body that were asked for, and whether depths were estimated.
+        key: the file's digest, the person and the body that were asked for, whether depths and light were estimated.
         photo, fit, reconstruction: of the stages so far.
     """
 
-    key: tuple[str, int | None, str, bool]
+    key: tuple[str, int | None, str, bool, bool]
     photo: PreparedPhoto
     fit: BodyFit
     reconstruction: Reconstruction
@@ -114,6 +116,7 @@ class Pipeline:
         self._latent: dict[tuple[str, str], LatentReconstructor] = {}
         self._synthesizers: dict[tuple[str, str], Synthesizer] = {}
         self._depth: dict[tuple[str, str], DepthEstimator] = {}
+        self._light: dict[tuple[str, str], LightEstimator] = {}
         self._clothed: _Clothed | None = None
 
     def load(self, body: str = "neutral") -> None:
@@ -184,28 +187,44 @@ class Pipeline:
             self._depth[preset, body] = DepthEstimator(WEIGHTS_FOLDER / preset, self._bodies[body][0], self.device)
         return self._depth[preset, body]
 
+    def light(self, preset: str, body: str = "neutral") -> LightEstimator:
+        """The network that says what light is in the photo, loaded on first use.
+
+        Raises:
+            BackendError: kinds ``weights_missing``, ``weights_damaged``.
+        """
+        if (preset, body) not in self._light:
+            self.load(body)
+            self._light[preset, body] = LightEstimator(WEIGHTS_FOLDER / preset, self._bodies[body][0], self.device)
+        return self._light[preset, body]
+
     def _chosen(self, options: ReconstructOptions, views: AllViews | None) -> _Chosen:
         """What the preset works with; where something cannot be had, what takes its place and a sentence why."""
         if options.preset == "surface":
-            return _Chosen(None, None, None, [], ())
+            return _Chosen()
         try:
             networks = self.latent(options.preset, options.body)
         except BackendError as error:
-            return _Chosen(None, None, None, [], (f"{error.message} The preset surface was used instead.",))
+            return _Chosen(warnings=(f"{error.message} The preset surface was used instead.",))
         if views is not None:
-            return _Chosen(networks, views, None, networks.described, ())
-        depth, described, warnings = None, list(networks.described), []
+            return _Chosen(networks, views, described=networks.described)
+        depth, light, described, warnings = None, None, list(networks.described), []
         try:
             depth = self.depth(options.preset, options.body)
             described += depth.described
         except BackendError as error:
             warnings.append(f"{error.message} Depths are those of the fitted body instead.")
         try:
+            light = self.light(options.preset, options.body)
+            described += light.described
+        except BackendError as error:
+            warnings.append(f"{error.message} All sides are as bright as the photo's instead.")
+        try:
             synthesizer = self.synthesizer(options.preset, options.body)
             described += synthesizer.described
         except BackendError as error:
             warnings.append(f"{error.message} The other sides are drawn from the preset surface instead.")
-            return _Chosen(networks, drawn_views, depth, described, tuple(warnings))
+            return _Chosen(networks, drawn_views, depth, light, described, tuple(warnings))
 
         def imagined(orbit: Orbit, step: Step) -> SideViews:
             rgb, alpha = orbit.small_photo()
@@ -214,7 +233,7 @@ class Pipeline:
                 seed=options.seed, step=step, local=orbit.local(),
             )  # fmt: skip
 
-        return _Chosen(networks, imagined, depth, described, tuple(warnings))
+        return _Chosen(networks, imagined, depth, light, described, tuple(warnings))
 
     def reconstruct(
         self,
@@ -255,7 +274,7 @@ class Pipeline:
         check_output(output)
         with timed("prepare", "Reading the photo"):
             photo_file = load_photo(image)
-            key = (photo_file.sha256, options.person, options.body, chosen.depth is not None)
+            key = (photo_file.sha256, options.person, options.body, chosen.depth is not None, chosen.light is not None)
             last = self._clothed if self._clothed is not None and self._clothed.key == key else None
             report.step("prepare", 0.2, "Loading the networks")
             self.load(options.body)
@@ -268,15 +287,20 @@ class Pipeline:
         body, fitter, preset = self._bodies[options.body]
         with timed("body", "Fitting the body"):
             fit = fitter.fit(photo, report.check) if last is None else last.fit
-        depths = None
+        depths = light = None
         if chosen.depth is not None:
             with timed("depth", "Estimating depth"):
                 if last is None:
                     fit, depths = chosen.depth.mend(fitter, fit, photo, MAP_SIZE, report.check)
+        if chosen.light is not None:
+            with timed("light", "Estimating light"):
+                light = chosen.light.estimate(fit, photo) if last is None else None
         first = "reconstruct" if networks is None else "surface"
         with timed(first, "Clothing the body"):
             if last is None:
-                made = preset.reconstruct(fit, photo, lambda fraction, text: report.step(first, fraction, text), depths)
+                made = preset.reconstruct(
+                    fit, photo, lambda fraction, text: report.step(first, fraction, text), depths, light
+                )
                 last = self._clothed = _Clothed(key, photo, fit, made)
             reconstruction = last.reconstruction
         if networks is not None:
@@ -295,7 +319,7 @@ class Pipeline:
         with timed("bind", "Binding to the body"):
             used = options if networks is not None else replace(options, preset="surface")
             avatar = assemble_avatar(body, fit, photo, reconstruction, used)
-            generator = avatar.generator | {"weights": chosen.described}
+            generator = avatar.generator | {"weights": list(chosen.described)}
             avatar = replace(avatar, generator=generator, warnings=(*photo.warnings, *chosen.warnings))
         with timed("save", "Rendering the preview"):
             preview = _png(self._preview(avatar, photo))

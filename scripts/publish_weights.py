@@ -49,6 +49,10 @@ _MEASURES = {
         "body_back": "error of the fitted body's back, mm",
         "both_ways_back": "of what the network says of the back, mm",
     },
+    "light": {
+        "usual_behind": "error of the usual light on what faces away, people held out, logarithm",
+        "behind": "of what the network says of it",
+    },
 }
 _HEAD = """# Weights of the preset `lite`
 
@@ -76,18 +80,24 @@ def curve(log: list[dict[str, float]], measure: str) -> list[tuple[int, float]]:
     return [points[round(k * (len(points) - 1) / (_POINTS - 1))] for k in range(_POINTS)]
 
 
+def _time(seconds: float) -> str:
+    return f"{seconds / 3600:.2f} hours" if seconds > 300 else f"{seconds:.0f} seconds"
+
+
 def describe(name: str, runs: list[Path], published: Path) -> str:
     """One section of the card; each of ``runs`` began with the weights of the one before."""
     with safe_open(published, "pt") as file:
         count = sum(file.get_tensor(key).numel() for key in file.keys())
-    size = published.stat().st_size / 1e6
-    lines = [f"## `{published.name}`", "", f"{count / 1e6:.1f} million parameters, {size:.1f} MB.", ""]
+    size = published.stat().st_size
+    words = f"{count / 1e6:.1f} million" if count > 5e4 else f"{count:,}"
+    held = f"{size / 1e6:.1f} MB" if size > 5e4 else f"{size / 1e3:.0f} kB"
+    lines = [f"## `{published.name}`", "", f"{words} parameters, {held}.", ""]
     for run in runs:
         log = log_of(run)
         people = max((int(entry["people"]) for entry in log if "people" in entry), default=0)
         lines += [
             f"{'Trained further: ' if run != runs[0] else ''}{int(log[-1]['step'])} steps in "
-            f"{log[-1]['seconds'] / 3600:.2f} hours on {os.cpu_count()} processor cores ({platform.machine()}), "
+            f"{_time(log[-1]['seconds'])} on {os.cpu_count()} processor cores ({platform.machine()}), "
             f"other work beside it. {people} people of the train split, seeds from {split_seeds('train').start}.",
             "",
         ]

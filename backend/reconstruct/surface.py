@@ -42,6 +42,7 @@ from .regions import (
     class_of_region,
 )
 from .sampling import poisson_disk_samples
+from .shading import PhotoLight
 from .sheets import Layers, Sheet, build_layers, without_islands
 from .types import Reconstruction, SideDepths, SurfaceMesh
 
@@ -159,6 +160,7 @@ class SurfaceReconstructor:
         photo: PreparedPhoto,
         step: Callable[[float, str], None] = lambda fraction, text: None,
         depths: SideDepths | None = None,
+        light: PhotoLight | None = None,
     ) -> Reconstruction:
         """Splats of the person in the photo's pose.
 
@@ -166,6 +168,7 @@ class SurfaceReconstructor:
             fit, photo: from the stages before.
             step: receives the stage's fraction and what is being done; may raise to stop.
             depths: of front and back, :data:`MAP_SIZE` pixels a side, where a network knows them.
+            light: of the photo, where a network knows it.
         """
         config = self.config
         step(0.0, "Shaping the clothes")
@@ -178,7 +181,7 @@ class SurfaceReconstructor:
         step(0.4, "Colouring the unseen side")
         image = extend_colours(photo.rgb, photo.alpha).astype(np.float32) / 255
         pure = _pure_colours(photo, image)
-        rgb, seen, local = _colour(self.regions, mesh, joined, len(pixels), layers, image, pure, focal)
+        rgb, seen, local = _colour(self.regions, mesh, joined, len(pixels), layers, image, pure, focal, light)
         axes, scale = _frames(joined)
         scale[:, 2] *= config.thickness
         step(0.6, "Matching the photo")
@@ -194,6 +197,7 @@ class SurfaceReconstructor:
             surface=mesh,
             seen=np.maximum(seen, (shown / _SHOWN).clip(0, 1))[kept],
             local=local[kept],
+            light=light,
         )
 
 
@@ -547,6 +551,7 @@ def _colour(
     image: np.ndarray,
     pure: np.ndarray,
     focal: float,
+    light: PhotoLight | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What :class:`Reconstruction` says of colours: ``rgb`` [n, 3], ``seen`` [n] and ``local`` [n].
 
@@ -560,6 +565,7 @@ def _colour(
         layers: depths at the maps' resolution.
         image, pure: the photo's colours in 0..1 at any resolution, and the same free of background.
         focal: at the maps' resolution.
+        light: of the photo, where it is known.
     """
     corner = mesh.faces[splats.face]
     rest = _transfer(splats.position, mesh, corner)
@@ -605,8 +611,11 @@ def _colour(
     sure = np.minimum(depth_in / _SURE, 1) * facing.clip(0, 1)
     # Hands are seldom fitted to the pixel: what lies beside one may show its skin.
     sure[beside(HAND_CLASS) & (kind != HAND_CLASS)] = 0
-    rgb = photo_rgb.copy()
-    rgb[~front] = fill_unseen(rest[source], kind[source], rgb[source], sure[source], rest[~front], kind[~front])
+    # Cloth goes on behind, the light on it does not.
+    lit = np.ones((len(kind), 1)) if light is None else light.display(splats.normal)
+    rgb, cloth = photo_rgb.copy(), photo_rgb[source] / lit[source]
+    filled = fill_unseen(rest[source], kind[source], cloth, sure[source], rest[~front], kind[~front])
+    rgb[~front] = (filled * lit[~front]).clip(0, 1)
     # Where the body turns away from the camera the fill takes over from the photo little by little.
     level = ((facing - _TURNED[0]) / (_TURNED[1] - _TURNED[0])).clip(0, 1)[:, None]
     trust = np.where(front[:, None], 1.0, level * (depth_in > 0)[:, None])

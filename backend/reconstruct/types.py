@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .shading import PhotoLight
+
 
 @dataclass(frozen=True)
 class SurfaceMesh:
@@ -63,6 +65,7 @@ class Reconstruction:
         surface: the mesh.
         seen: [N] in 0..1, how far the photo shows the splat.
         local: bool [N], the photo shows there what does not go on elsewhere: a print, a tie, an arm before the shirt.
+        light: that the colours of what the photo does not show follow, where it is known.
     """
 
     position: np.ndarray
@@ -74,3 +77,4 @@ class Reconstruction:
     surface: SurfaceMesh
     seen: np.ndarray
     local: np.ndarray
+    light: PhotoLight | None = None

@@ -110,7 +110,7 @@ def sample_light(seed: int, device: torch.device | str = "cpu", facing: float = 
     )
 
 
-def _sphere(count: int) -> torch.Tensor:
+def sphere(count: int) -> torch.Tensor:
     """[count, 3] directions spread evenly (a Fibonacci lattice)."""
     index = torch.arange(count, dtype=torch.float64) + 0.5
     y = 1 - 2 * index / count
@@ -186,7 +186,7 @@ def bake_light(figure: Figure, light: Light) -> BakedLight:
     Ambient light is the cosine-weighted mean over directions of what is seen there: the sky's gradient above the
     horizon, the ground below it, darker where the figure stands on it.
     """
-    sky, ground = _sphere(2 * _SKY_DIRECTIONS)[:_SKY_DIRECTIONS], _sphere(2 * _GROUND_DIRECTIONS)[_GROUND_DIRECTIONS:]
+    sky, ground = sphere(2 * _SKY_DIRECTIONS)[:_SKY_DIRECTIONS], sphere(2 * _GROUND_DIRECTIONS)[_GROUND_DIRECTIONS:]
     around = torch.cat([sky, ground]).to(figure.vertices.device)
     weight = (around @ figure.normals.T).clamp(min=0)
     weight[_SKY_DIRECTIONS:] *= _SKY_DIRECTIONS / _GROUND_DIRECTIONS

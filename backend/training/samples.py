@@ -118,6 +118,15 @@ def facing(figure: Figure) -> float:
     return math.degrees(math.atan2(float(forward[0]), float(forward[2])))
 
 
+def photo_angles(seed: int) -> tuple[float, float]:
+    """Where a seed's photo is taken from, degrees: azimuth counted from where the figure faces, and elevation."""
+    rng = np.random.default_rng([seed, _INPUT])
+    turned = float(rng.normal() * 12.0)
+    aside = float(rng.choice([-1.0, 1.0]) * rng.uniform(25.0, 60.0))
+    elevation = float(np.clip(rng.normal(2.0, 4.0), -6.0, 14.0))
+    return aside if rng.random() < 0.2 else float(np.clip(turned, -25.0, 25.0)), elevation
+
+
 def make_scene(
     seed: int, source: Source | None = None, figure: Figure | None = None, device: torch.device | str = "cpu"
 ) -> Scene:
@@ -131,11 +140,8 @@ def make_scene(
     """
     if figure is None:
         figure = (source or factory_source(device))(seed)
-    rng = np.random.default_rng([seed, _INPUT])
-    turned = float(rng.normal() * 12.0)
-    aside = float(rng.choice([-1.0, 1.0]) * rng.uniform(25.0, 60.0))
-    elevation = float(np.clip(rng.normal(2.0, 4.0), -6.0, 14.0))
-    azimuth = facing(figure) + (aside if rng.random() < 0.2 else float(np.clip(turned, -25.0, 25.0)))
+    turned, elevation = photo_angles(seed)
+    azimuth = facing(figure) + turned
     target, distance = frame_figure(figure, azimuth, elevation)
     light = sample_light(seed, figure.vertices.device, azimuth)
     return Scene(seed, figure, light, bake_light(figure, light), azimuth, elevation, target, distance)

@@ -277,6 +277,7 @@ def test_lite_with_weights_makes_a_package(
     from backend.reconstruct.depth import DepthNetwork
     from backend.reconstruct.latent import CONFIGS, LatentTransformer
     from backend.reconstruct.latent.codec import LatentCodec
+    from backend.reconstruct.light import LightNetwork
     from backend.synthesize import CONFIGS as SYNTHESIZERS
     from backend.synthesize import ViewUNet
     from backend.synthesize.painter import Painter
@@ -289,19 +290,22 @@ def test_lite_with_weights_makes_a_package(
     monkeypatch.setattr(pipeline, "_latent", {})
     monkeypatch.setattr(pipeline, "_synthesizers", {})
     monkeypatch.setattr(pipeline, "_depth", {})
+    monkeypatch.setattr(pipeline, "_light", {})
     torch.manual_seed(0)
     (tmp_path / "lite").mkdir()
     save_weights(LatentTransformer(config).state_dict(), tmp_path / "lite/reconstruction.safetensors")
     save_weights(LatentCodec().state_dict(), tmp_path / "lite/codec.safetensors")
-    stages = ["prepare", "body", "depth", "surface", "synthesize", "reconstruct", "bind", "save"]
+    stages = ["prepare", "body", "depth", "light", "surface", "synthesize", "reconstruct", "bind", "save"]
     seen: list[str] = []
     options = ReconstructOptions(preset="lite")
     result = pipeline.reconstruct(photo, tmp_path / "a", options, progress=lambda p: seen.append(p.stage))
-    assert list(dict.fromkeys(seen)) == [stage for stage in stages if stage != "depth"]
-    assert len(result.warnings) == 2
+    assert list(dict.fromkeys(seen)) == [stage for stage in stages if stage not in ("depth", "light")]
+    assert len(result.warnings) == 3
     assert "depth.safetensors" in result.warnings[0] and "fitted body" in result.warnings[0]
-    assert "synthesizer.safetensors" in result.warnings[1] and "surface" in result.warnings[1]
+    assert "light.safetensors" in result.warnings[1] and "as bright" in result.warnings[1]
+    assert "synthesizer.safetensors" in result.warnings[2] and "surface" in result.warnings[2]
     save_weights(DepthNetwork().state_dict(), tmp_path / "lite/depth.safetensors")
+    save_weights(LightNetwork().state_dict(), tmp_path / "lite/light.safetensors")
     save_weights(ViewUNet(imagined).state_dict(), tmp_path / "lite/synthesizer.safetensors")
     save_weights(Painter().state_dict(), tmp_path / "lite/painter.safetensors")
     result = pipeline.reconstruct(photo, tmp_path / "a", options)
@@ -309,7 +313,7 @@ def test_lite_with_weights_makes_a_package(
     assert result.warnings == ()
     assert list(result.seconds) == stages
     assert avatar.generator["preset"] == "lite"
-    assert [len(w["sha256"]) for w in avatar.generator["weights"]] == [64] * 5
+    assert [len(w["sha256"]) for w in avatar.generator["weights"]] == [64] * 6
     # Whatever networks say, the photo's own view stays the photo's.
     with Image.open(result.package / "preview.png") as preview:
         pixels = np.asarray(preview.convert("RGB")).astype(float)

@@ -20,6 +20,7 @@ from scipy.spatial import cKDTree
 from ...body.model import JOINT_INDEX
 from ...rendering.mesh import rasterize_mesh
 from ..clothed import joint_of_vertex
+from ..shading import in_light_of
 from ..surface import sample_map
 from ..types import Reconstruction, SurfaceMesh
 
@@ -71,8 +72,11 @@ def anchor(base: Reconstruction, viewed: ViewedPerson) -> Reconstruction:
         total += weight
         mixed += weight[:, None] * found[:, :3]
     said = mixed / np.maximum(total, 1e-6)[:, None] + _pattern(base)
-    trust = np.where(np.isin(_joint(base), _HEAD), _TRUST_HEAD, _TRUST)
-    share = ((1 - base.seen / _ANY).clip(0, 1) * trust * (total / _ENOUGH).clip(0, 1))[:, None]
+    unseen = (1 - base.seen / _ANY).clip(0, 1) * (total / _ENOUGH).clip(0, 1)
+    if base.light is not None:
+        # Imagined views know what is where, the photo's light is better known from the photo.
+        said = in_light_of(said, base.rgb, normals, unseen)
+    share = (unseen * np.where(np.isin(_joint(base), _HEAD), _TRUST_HEAD, _TRUST))[:, None]
     return replace(base, rgb=((1 - share) * base.rgb + share * said).clip(0, 1))
 
 
