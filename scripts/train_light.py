@@ -56,8 +56,8 @@ def main() -> int:
     pool.files = pool.files[: arguments.people]
     network = LightNetwork()
     usual, precision = usual_lights(_LIGHTS)
-    shown = lit_photos(pool, usual, precision, spoilt=True)
-    held_out = lit_photos(others, usual, precision, spoilt=False)
+    shown = lit_photos(pool, usual, precision, varied=True)
+    held_out = lit_photos(others, usual, precision, varied=False)
     for name, value in (
         ("usual", usual), ("precision", precision), ("middle", shown.features.mean(0)),
         ("spread", shown.features.std(0) + 1e-3),

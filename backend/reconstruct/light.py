@@ -30,14 +30,16 @@ _TINT, _NEAR, _LIKE = 0.06, 0.12, 0.7
 """By how much the two may differ and count: in chromaticity, in metres in the rest pose, in the logarithm of light."""
 _COVERED, _CLIPPED, _DARKEST = 0.9, 0.75, 2e-3
 """Of matte and of linear luminance: what counts."""
-_NOISE, _SHARPNESS, _ROUNDS = 0.2, 2.0, 6
-"""Of the fit: logarithm of light from which a difference is the cloth's, the weight of the photo against what lights
-are like, and rounds of reweighting."""
+_FITS = ((0.2, 2.0), (0.08, 3.0), (0.4, 1.0))
+"""Of each fit: logarithm of light from which a difference is the cloth's, and the weight of the photo against what
+lights are like."""
+_ROUNDS = 6
+"""Of reweighting."""
 _LEAST = 80
 """Pixels below which a photo says nothing."""
 _BANDS = 8
 """Of equally many pixels, from the lowest to the highest in the rest pose."""
-FEATURES = COEFFICIENTS + 7 + 9 + 2 * _BANDS
+FEATURES = len(_FITS) * COEFFICIENTS + 7 + 9 + 2 * _BANDS
 _LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
 
 
@@ -110,8 +112,8 @@ def features(
 ) -> torch.Tensor | None:
     """What the network is told of a photo: [F]; None where hardly any of it counts.
 
-    The robust fit with the normal prior (mean ``usual`` [15], inverse covariance ``precision`` [15, 15]), what it left,
-    the mean colour, where normals point, and brightness and its spread from low to high.
+    Robust fits with the normal prior (mean ``usual`` [15], inverse covariance ``precision`` [15, 15]), what the first
+    left, the mean colour, where normals point, and brightness and its spread from low to high.
 
     Args:
         photo, body: as for :func:`differences`.
@@ -120,21 +122,23 @@ def features(
     light, functions, sure, seen = differences(photo, body)
     if len(seen) < _LEAST or not len(light):
         return None
-    found = usual
-    for _ in range(_ROUNDS):
-        weighted = functions * (sure / (1 + ((light - functions @ found) / _NOISE) ** 2))[:, None]
-        found = torch.linalg.solve(
-            _SHARPNESS * weighted.T @ functions + precision, _SHARPNESS * weighted.T @ light + precision @ usual
-        )
-    left = (light - functions @ found).abs()
+    fits = []
+    for noise, sharpness in _FITS:
+        found = usual
+        for _ in range(_ROUNDS):
+            weighted = functions * (sure / (1 + ((light - functions @ found) / noise) ** 2))[:, None]
+            known, wanted = sharpness * weighted.T @ functions, sharpness * weighted.T @ light
+            found = torch.linalg.solve(known + precision, wanted + precision @ usual)
+        fits.append(found)
+    left = (light - functions @ fits[0]).abs()
     colour, height = seen[:, :3], seen[:, 4]
     level = (colour @ _LUMINANCE).clamp(min=_DARKEST).log()
     turned = functions[:, :3]
-    moments = (turned * (sure / (1 + (left / _NOISE) ** 2))[:, None]).T @ turned / 1000
+    moments = (turned * (sure / (1 + (left / _FITS[0][0]) ** 2))[:, None]).T @ turned / 1000
     bands = [level[part] for part in height.argsort().chunk(_BANDS)]
     return torch.cat(
         [
-            found,
+            *fits,
             torch.stack([left.median(), left.mean(), level.exp().mean().log(), torch.tensor(len(seen) / 1000)]),
             colour.mean(0).clamp(min=1e-3).log(),
             moments.flatten(),

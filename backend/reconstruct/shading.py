@@ -12,8 +12,9 @@ import numpy as np
 
 _DISPLAY = 1 / 2.2
 """Power of linear light that display colours are, about (sRGB, IEC 61966-2-1)."""
-_MOST = 1.5
-"""Logarithm of how much brighter or darker than where it is seen anything is made."""
+_MOST = 0.9
+"""Logarithm of how much brighter or darker than what faces the camera anything is made. Film that is steeper than the
+factory's looks like light from ahead: backs of studio portraits would be black."""
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 _DARKEST = 0.03
 """Of display colours, below which ratios say nothing."""

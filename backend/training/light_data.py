@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from ..body.model import rotation_matrices
-from ..reconstruct.depth import body_maps, see
+from ..reconstruct.depth import body_maps, mirrored_maps, see
 from ..reconstruct.light import COEFFICIENTS, features
 from ..reconstruct.shading import harmonics
 from .depth_batches import DepthPool
@@ -75,13 +75,13 @@ class LitPhotos:
     levels: torch.Tensor
 
 
-def lit_photos(pool: DepthPool, usual: torch.Tensor, precision: torch.Tensor, spoilt: bool) -> LitPhotos:
-    """Each person's own photo, and once more in spoilt colours if asked; other photos are not lit as people light them.
+def lit_photos(pool: DepthPool, usual: torch.Tensor, precision: torch.Tensor, varied: bool) -> LitPhotos:
+    """Each person's own photo, if asked in the mirror and spoilt too; others are not lit as people light them.
 
     Args:
         pool: of people.
         usual, precision: see :func:`features`.
-        spoilt: whether to add spoilt ones.
+        varied: whether to add those.
     """
     told, levels = [], []
     for path in pool.files:
@@ -90,12 +90,12 @@ def lit_photos(pool: DepthPool, usual: torch.Tensor, precision: torch.Tensor, sp
         examples = read_examples(path)
         if not examples or not _own(examples[0], seed):
             continue
-        level = irradiance(sample_light(seed), photo_angles(seed)[1])
-        for photo, body in _pictures(pool, examples[0], rng, spoilt):
+        light, elevation = sample_light(seed), photo_angles(seed)[1]
+        for photo, body, lit in _pictures(pool, examples[0], light, rng, varied):
             found = features(photo, body, usual, precision)
             if found is not None:
                 told.append(found.nan_to_num(0))
-                levels.append(level.float())
+                levels.append(irradiance(lit, elevation).float())
     return LitPhotos(torch.stack(told), torch.stack(levels))
 
 
@@ -107,14 +107,18 @@ def _own(example: DepthExample, seed: int) -> bool:
 
 
 def _pictures(
-    pool: DepthPool, example: DepthExample, rng: np.random.Generator, spoilt: bool
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    pool: DepthPool, example: DepthExample, light: Light, rng: np.random.Generator, varied: bool
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, Light]]:
     vertices, joints = pool.body.pose(example.pose, example.betas)
     pelvis = joints[0] + example.translation
     body = body_maps(vertices + example.translation, pool.rest, pool.body.faces, example.focal, pelvis)
     rgb, alpha = example.rgb.float() / 255, example.alpha.float() / 255
-    yield see(rgb, alpha), body
-    if spoilt:
+    photo = see(rgb, alpha)
+    yield photo, body, light
+    if varied:
+        across = torch.tensor([-1.0, 1.0, 1.0])
+        twin = replace(light, key_direction=light.key_direction * across, fill_direction=light.fill_direction * across)
+        yield photo.flip(-1), mirrored_maps(body[None])[0], twin
         gain = np.exp(rng.normal(0, _GAIN) + rng.normal(0, _TINT, 3))
         noise = rng.normal(0, rng.exponential(0.02), rgb.shape)
-        yield see((rgb * torch.as_tensor(gain) + torch.as_tensor(noise)).clamp(0, 1).float(), alpha), body
+        yield see((rgb * torch.as_tensor(gain) + torch.as_tensor(noise)).clamp(0, 1).float(), alpha), body, light
