@@ -50,17 +50,20 @@ _NEAR, _RIM = 0.4, 0.008
 _MOST = 0.6
 """Share of a trunk's places that may differ from its sides: more are its cloth, and the sides something else."""
 _NEIGHBOURS = 16
+_ON_OTHER = 0.05
+"""Share of the other leg at its height from which a colour is the cloth's."""
 
 
 def misleading(
     rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray, source: np.ndarray, beside: np.ndarray
 ) -> np.ndarray:
-    """Which sources [n] say nothing of what the photo does not show: :func:`misplaced_skin`, :func:`on_front_alone`.
+    """Which sources [n] say nothing of what the photo does not show.
 
-    Arguments as of :func:`skin_on_clothes`.
+    See :func:`misplaced_skin`, :func:`on_front_alone` and :func:`on_one_leg`. Arguments as of :func:`skin_on_clothes`.
     """
     out = misplaced_skin(rest, kind, rgb, source, beside)
-    return out | on_front_alone(rest, kind, rgb, source & ~out)
+    out |= on_front_alone(rest, kind, rgb, source & ~out)
+    return out | on_one_leg(rest, kind, rgb, source & ~out)
 
 
 def misplaced_skin(
@@ -145,6 +148,27 @@ def on_front_alone(rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray, source: 
     if not 0 < len(alone) < _MOST * len(trunk):
         return out
     out[trunk] = cKDTree(rest[alone]).query(rest[trunk], workers=2)[0] < _RIM
+    return out
+
+
+def on_one_leg(rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """Which sources [n] show what one leg has and the other has not at that height: a bag or a hand before a thigh.
+
+    Trousers of two colours stay: there it is most of what the leg has. Arguments as of :func:`skin_on_clothes`.
+    """
+    out = np.zeros(len(kind), bool)
+    leg = source & (kind >= SEAT_CLASS) & (kind < FACE_CLASS)
+    sides = [np.nonzero(leg & (sign * rest[:, 0] > 0))[0] for sign in (1, -1)]
+    if min(map(len, sides)) < MIN_HAIR:
+        return out
+    for own, other in (sides, sides[::-1]):
+        there, known = _frequency(rest, rgb, other, own, _BESIDE[1])
+        here, _ = _frequency(rest, rgb, own, own, np.inf)
+        alone = known & (there < _ON_OTHER) & (here < _RARER)
+        _, near = cKDTree(rest[own]).query(rest[own], k=_NEIGHBOURS, workers=2)
+        alone = own[alone[near.clip(max=len(own) - 1)].mean(1) > _NEAR]
+        if len(alone):
+            out[own] = cKDTree(rest[alone]).query(rest[own], workers=2)[0] < _RIM
     return out
 
 

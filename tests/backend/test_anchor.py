@@ -9,6 +9,7 @@ import pytest
 
 from backend.reconstruct.latent import anchor as module
 from backend.reconstruct.latent.anchor import ViewedPerson, anchor
+from backend.reconstruct.shading import PhotoLight
 from backend.reconstruct.types import Reconstruction, SurfaceMesh
 from backend.rendering.mesh import rasterize_mesh
 
@@ -114,6 +115,18 @@ def test_where_the_photo_ends_the_first_view_goes_on(base: Reconstruction) -> No
     assert np.allclose(moved.rgb[above], 0.5)
     # Views from the side, which see it at a slant, add a little of theirs.
     assert np.allclose(moved.rgb[below], 0.5 + module._TRUST * (FRONT - 0.5), atol=0.02)
+
+
+def test_where_the_light_is_known_views_are_as_bright_as_it_says(base: Reconstruction) -> None:
+    """Views in half the light keep their tint and take the base's brightness; without a known light they stay dark."""
+    seen = viewed(*tube())
+    behind = (base.rotation[:, 2, 2] > 0.3) & (np.abs(base.position[:, 1]) < 0.5)
+    tint = np.array([0.6, 0.5, 0.35])
+    dark = replace(seen, rgb=np.broadcast_to(0.75 * tint, seen.rgb.shape))
+    base = replace(base, rgb=np.broadcast_to(tint, base.rgb.shape))
+    lit = anchor(replace(base, light=PhotoLight(np.zeros(15))), dark).rgb[behind]
+    assert np.allclose(lit, tint, atol=0.01)
+    assert np.allclose(anchor(base, dark).rgb[behind], tint * (1 - 0.25 * module._TRUST), atol=0.01)
 
 
 def test_patterns_go_on_behind_but_badges_do_not(base: Reconstruction) -> None:

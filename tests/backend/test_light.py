@@ -19,8 +19,9 @@ from backend.prepare import PreparedPhoto, prepare
 from backend.prepare.image import Photo
 from backend.reconstruct.light import FEATURES, LightEstimator, LightNetwork, differences, features
 from backend.reconstruct.shading import PhotoLight, harmonics, in_light_of
+from backend.training.depth_batches import DepthPool
 from backend.training.depth_data import make_examples, write_examples
-from backend.training.light_data import AHEAD, DIRECTIONS, functions, irradiance, usual_lights
+from backend.training.light_data import AHEAD, DIRECTIONS, functions, irradiance, lit_photos, usual_lights
 from backend.training.lighting import bake_light, lit_colours, sample_light
 from backend.training.loop import save_weights
 
@@ -195,6 +196,23 @@ def test_an_estimate_is_what_the_network_says_of_the_features(
     assert found is not None and np.allclose(found.coefficients, np.arange(15))
     nobody = replace(photo, alpha=np.zeros_like(photo.alpha))
     assert estimator.estimate(fit, nobody) is None
+
+
+def test_photos_in_the_mirror_have_the_light_in_the_mirror(pipeline: Pipeline, tmp_path: Path) -> None:
+    write_examples(make_examples(1001, pipeline, photos=1), tmp_path / "1001.depths")
+    pool = DepthPool(tmp_path, pipeline.body())
+    usual, precision = usual_lights(range(200))
+    own, twin, spoilt = lit_photos(pool, usual, precision, varied=True).features
+    levels = lit_photos(pool, usual, precision, varied=True).levels
+    assert len(levels) == 3 and torch.equal(levels[0], levels[2])
+    across = torch.tensor([-1.0, 1.0, 1.0]).double()
+    nearest = (DIRECTIONS * across @ DIRECTIONS.T).argmax(1)
+    assert float((levels[1] - levels[0][nearest]).abs().mean()) < 0.05
+    # What the fit says of a photo in the mirror is its mirror image, as near as pixels allow.
+    odd = torch.as_tensor(harmonics(directions(60) * across.numpy()) / harmonics(directions(60))).median(0).values
+    assert float((own[:15] * odd.sign() - twin[:15]).abs().mean()) < 0.02
+    assert float((own[:15] - spoilt[:15]).abs().mean()) < 0.2
+    assert len(lit_photos(pool, usual, precision, varied=False).levels) == 1
 
 
 def test_training_runs_and_says_what_is_missing(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from backend.reconstruct.colours import fill_unseen
-from backend.reconstruct.misleading import bare_neckline, misplaced_skin, on_front_alone, skin_on_clothes
+from backend.reconstruct.misleading import (
+    bare_neckline,
+    misplaced_skin,
+    on_front_alone,
+    on_one_leg,
+    skin_on_clothes,
+)
 from backend.reconstruct.regions import FACE_CLASS, NAPE_CLASS, SEAT_CLASS, TRUNK_CLASS
 
 SKIN = np.array([0.8, 0.6, 0.5])
@@ -110,6 +116,27 @@ def test_patterns_go_on_behind() -> None:
         if name == "lit":  # from one side
             rgb = rgb * (0.75 + 0.25 * x / 0.18)[:, None]
         assert rejected(rest, rgb).mean() < 0.05, name
+
+
+def test_a_bag_before_one_thigh_stays_in_front() -> None:
+    y, x = (v.ravel() for v in np.mgrid[-0.8:0:160j, -0.16:0.16:64j])
+    rest = np.stack([x, y, np.full_like(x, 0.1)], 1)[np.abs(x) > 0.02]
+    x, y = rest[:, 0], rest[:, 1]
+    kind, source = np.full(len(rest), SEAT_CLASS + 0.1), np.ones(len(rest), bool)
+    light = np.where(x > 0, 1.2, 0.85)[:, None]
+    trousers, shoes = np.array([0.5, 0.42, 0.1]), np.array([0.1, 0.1, 0.1])
+    rgb = np.where((y < -0.7)[:, None], shoes, trousers) * light
+    bag = (x > 0.04) & (np.abs(y + 0.2) < 0.12)
+    carried = np.where(bag[:, None], [0.08, 0.08, 0.1], rgb)
+    found = on_one_leg(rest, kind, carried, source)
+    assert found[bag].mean() > 0.95 and found[~bag].mean() < 0.05
+    # Shade on one leg, shoes, stripes and legs of two colours are clothes.
+    striped = np.where((np.floor(y / 0.03) % 2 > 0)[:, None], rgb, [0.2, 0.2, 0.6])
+    halved = np.where(((x > 0) & (y > -0.7))[:, None], [0.2, 0.2, 0.6], rgb)
+    for cloth in (rgb, striped, halved):
+        assert not on_one_leg(rest, kind, cloth, source).any()
+    # What only one leg shows is not told from the other.
+    assert not on_one_leg(rest, kind, carried, x > 0).any()
 
 
 def test_the_back_of_a_shirt_reaches_up_to_the_neck() -> None:

@@ -24,7 +24,7 @@ from ..shading import in_light_of
 from ..surface import sample_map
 from ..types import Reconstruction, SurfaceMesh
 
-_TRUST = 0.8
+_TRUST = 0.5
 """How far imagined colours count against what the surface alone would guess: the mean of two guesses beats either."""
 _TRUST_HEAD = 0.4
 """Likewise of head and neck: in figures it makes no difference there, and hair keeps the photo's colour and length."""
