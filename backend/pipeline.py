@@ -195,7 +195,7 @@ class Pipeline:
         """
         if (preset, body) not in self._light:
             self.load(body)
-            self._light[preset, body] = LightEstimator(WEIGHTS_FOLDER / preset, self._bodies[body][0], self.device)
+            self._light[preset, body] = LightEstimator(WEIGHTS_FOLDER / preset, self._bodies[body][0])
         return self._light[preset, body]
 
     def _chosen(self, options: ReconstructOptions, views: AllViews | None) -> _Chosen:

@@ -211,6 +211,22 @@ def see(rgb: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
     return torch.cat([rgb * alpha[..., None], alpha[..., None]], -1).permute(2, 0, 1)
 
 
+def small_photo(photo: PreparedPhoto) -> torch.Tensor:
+    """A prepared photo as networks see it, [4, 256, 256]."""
+    size = (PHOTO_SIZE, PHOTO_SIZE)
+    rgb, alpha = (
+        torch.as_tensor(cv2.resize(layer.astype(np.float32), size, interpolation=cv2.INTER_AREA))
+        for layer in (photo.rgb, photo.alpha)
+    )
+    return see(rgb / 255, alpha)
+
+
+def posed(body: BodyModel, fit: BodyFit) -> tuple[torch.Tensor, torch.Tensor]:
+    """Vertices [V, 3] and joints [24, 3] of a fitted body in the photo camera's space, float64."""
+    found = body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas))
+    return tuple(points + torch.as_tensor(fit.translation) for points in found)
+
+
 class DepthEstimator:
     """The trained network for one body.
 
@@ -234,14 +250,9 @@ class DepthEstimator:
     def estimate(self, fit: BodyFit, photo: PreparedPhoto, size: int) -> SideDepths:
         """Depths of the person in ``photo``, maps of ``size`` pixels a side, in the fit's camera space."""
         focal = fit.focal / photo.rgb.shape[0]
-        vertices, joints = (points.float() for points in self._posed(fit))
+        vertices, joints = (points.float() for points in posed(self.body, fit))
         maps = body_maps(vertices, self.rest, self.body.faces, focal, joints[0])
-        small = (PHOTO_SIZE, PHOTO_SIZE)
-        rgb, alpha = (
-            torch.as_tensor(cv2.resize(layer.astype(np.float32), small, interpolation=cv2.INTER_AREA))
-            for layer in (photo.rgb, photo.alpha)
-        )
-        offset, spread = self._both_ways(see(rgb / 255, alpha)[None].to(self.device), maps[None].to(self.device))
+        offset, spread = self._both_ways(small_photo(photo)[None].to(self.device), maps[None].to(self.device))
         first, last, _ = both_sides(vertices, self.body.faces, focal, size)
         nearest = nearest_inside(first.isfinite())
         first, last = (depth[nearest] for depth in (first, last))
@@ -272,18 +283,13 @@ class DepthEstimator:
         """
         depths = self.estimate(fit, photo, size)
         check()
-        vertices = self._posed(fit)[0].numpy()
+        vertices = posed(self.body, fit)[0].numpy()
         focal = fit.focal * size / photo.rgb.shape[0]
         moved = meet_depths(vertices, self.body.faces.numpy(), focal, depths)
         mended = fitter.meet(fit, photo, moved, check)
         # Which of two sizes at two distances it is, no photo tells: the mended fit has chosen anew.
         pelvis = (self.body.joint_regressor[0].numpy() @ (vertices + moved))[2]
-        return mended, depths.scaled(float(self._posed(mended)[1][0, 2]) / pelvis)
-
-    def _posed(self, fit: BodyFit) -> tuple[torch.Tensor, torch.Tensor]:
-        """Vertices [V, 3] and joints [24, 3] in the photo camera's space."""
-        found = self.body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas))
-        return tuple(points + torch.as_tensor(fit.translation) for points in found)
+        return mended, depths.scaled(float(posed(self.body, mended)[1][0, 2]) / pelvis)
 
     def _both_ways(self, photo: torch.Tensor, body: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean of what the network says of the photo and of its mirror image."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -19,7 +17,7 @@ from ..body.fit import BodyFit
 from ..body.model import BodyModel
 from ..networks import describe, read_frozen
 from ..prepare import PreparedPhoto
-from .depth import MAP_SIZE, PHOTO_SIZE, body_maps, rest_places, see
+from .depth import MAP_SIZE, PHOTO_SIZE, body_maps, posed, rest_places, small_photo
 from .shading import DEGREES, PhotoLight, harmonics
 
 WEIGHTS = "light.safetensors"
@@ -153,15 +151,14 @@ class LightEstimator:
     Args:
         weights: folder with ``light.safetensors``.
         body: that fits are of.
-        device: of the network.
 
     Raises:
         BackendError: kinds ``weights_missing``, ``weights_damaged``.
     """
 
-    def __init__(self, weights: Path, body: BodyModel, device: torch.device) -> None:
+    def __init__(self, weights: Path, body: BodyModel) -> None:
         self.body = body
-        # So small that it is fastest where the features are.
+        # So small that it is fastest where its features are: on the processor.
         self.network = read_frozen(LightNetwork(), weights / WEIGHTS, "cpu")
         self.described = describe(weights, WEIGHTS)
         """What an avatar package says of the weights."""
@@ -170,14 +167,7 @@ class LightEstimator:
     @torch.no_grad()
     def estimate(self, fit: BodyFit, photo: PreparedPhoto) -> PhotoLight | None:
         """The light on the person; None where the photo shows too little of them."""
-        vertices, joints = self.body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas))
-        shift = torch.as_tensor(fit.translation)
-        vertices, pelvis = (vertices + shift).float(), (joints[0] + shift).float()
-        maps = body_maps(vertices, self.rest, self.body.faces, fit.focal / photo.rgb.shape[0], pelvis)
-        size = (PHOTO_SIZE, PHOTO_SIZE)
-        rgb, alpha = (
-            torch.as_tensor(cv2.resize(layer.astype(np.float32), size, interpolation=cv2.INTER_AREA))
-            for layer in (photo.rgb, photo.alpha)
-        )
-        found = features(see(rgb / 255, alpha), maps, self.network.usual, self.network.precision)
+        vertices, joints = (points.float() for points in posed(self.body, fit))
+        maps = body_maps(vertices, self.rest, self.body.faces, fit.focal / photo.rgb.shape[0], joints[0])
+        found = features(small_photo(photo), maps, self.network.usual, self.network.precision)
         return None if found is None else PhotoLight(self.network(found[None])[0].double().numpy())

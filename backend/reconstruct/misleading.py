@@ -16,6 +16,8 @@ _CLOTHED = 0.7
 """Share of a trunk's places without skin from which it is clothed, and of a patch's with it from which it is bare."""
 _NECKLINE = 0.15
 """Metres below the neck down to which necklines reach."""
+_BARE = 0.8
+"""Share of skin there from which shoulders are bare all across, and the back is too."""
 _SKIN_ANGLE = 0.1
 """Radians between colours of one skin at most, as seen from black."""
 _GREY = 0.02
@@ -201,7 +203,8 @@ def bare_arms(kind: np.ndarray, rgb: np.ndarray) -> np.ndarray:
 def bare_neckline(rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray) -> np.ndarray:
     """Which sources [n] are skin of the neck, or of what a neckline leaves open below it.
 
-    The backs of clothes reach up to the neck. Chests are lit otherwise than faces: only the colours' direction counts.
+    The backs of clothes reach up to the neck, unless shoulders are bare all across. Chests are lit otherwise than
+    faces: only the colours' direction counts.
     """
     none = np.zeros(len(kind), bool)
     skin, trunk, neck = _skin(kind, rgb, ~none), kind == TRUNK_CLASS, (kind >= NAPE_CLASS) & (kind < TRUNK_CLASS)
@@ -212,9 +215,10 @@ def bare_neckline(rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray) -> np.nda
     if lower.sum() < MIN_HAIR:
         return none
     like = _angle(rgb, skin) < min(0.5 * float(_angle(np.median(rgb[lower], 0), skin)), _SKIN_ANGLE)
-    if like[lower].mean() > 1 - _CLOTHED:
+    upper = trunk & (rest[:, 1] > limit)
+    if like[lower].mean() > 1 - _CLOTHED or (upper.any() and like[upper].mean() > _BARE):
         return none
-    return like & (neck | (trunk & (rest[:, 1] > limit)))
+    return like & (neck | upper)
 
 
 def _angle(rgb: np.ndarray, of: np.ndarray) -> np.ndarray:

@@ -190,7 +190,7 @@ def test_an_estimate_is_what_the_network_says_of_the_features(
         network.layers[-1].weight.zero_()
         network.layers[-1].bias.copy_(torch.arange(15.0))
     save_weights(network.state_dict(), tmp_path / "light.safetensors")
-    estimator = LightEstimator(tmp_path, pipeline.body(), torch.device("cpu"))
+    estimator = LightEstimator(tmp_path, pipeline.body())
     fit = pipeline.fitter().fit(photo)
     found = estimator.estimate(fit, photo)
     assert found is not None and np.allclose(found.coefficients, np.arange(15))

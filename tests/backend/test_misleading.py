@@ -157,6 +157,9 @@ def test_the_back_of_a_shirt_reaches_up_to_the_neck() -> None:
     assert (filled[open_, 1] > 0.79 * filled[open_, 0]).all()
     neck_behind = fill_unseen(rest, kind, rgb, np.ones(len(rest)), neck * [1, 1, -1], kind[len(x) : 2 * len(x)])
     assert np.abs(neck_behind - lit).mean() < 0.05
+    # A dress without straps leaves the back bare too.
+    rgb[: len(x)] = np.where((y > 0.26)[:, None], lit, cloth)
+    assert not bare_neckline(rest, kind, rgb).any()
     # Who wears nothing there keeps their skin, and so does who cannot be told from it.
     for same in (lit, np.tile([0.5, 0.5, 0.5], (len(x), 1))):
         assert not bare_neckline(rest, kind, np.tile(same, (3, 1))).any()
