@@ -44,6 +44,7 @@ _NUMBERS = (
     ("seconds.prepare", "seconds: prepare", "{:.2f}"),
     ("seconds.body", "seconds: body", "{:.2f}"),
     ("seconds.depth", "seconds: depth", "{:.2f}"),
+    ("seconds.light", "seconds: light", "{:.2f}"),
     ("seconds.surface", "seconds: surface, to bind to", "{:.2f}"),
     ("seconds.synthesize", "seconds: synthesize", "{:.2f}"),
     ("seconds.reconstruct", "seconds: reconstruct", "{:.2f}"),
