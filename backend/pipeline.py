@@ -6,10 +6,11 @@ import errno
 import io
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ from .rendering import render_splats
 from .synthesize import CONFIGS as SYNTHESIZERS
 from .synthesize import Synthesizer
 
+_Network = TypeVar("_Network", DepthEstimator, LightEstimator, Synthesizer)
 PREVIEW_SIZE = 512
 _MIN_FREE_BYTES = 64 * 1024 * 1024
 _STAGES = {"prepare": 1.0, "body": 1.5, "reconstruct": 4.0, "bind": 0.3, "save": 2.0}
@@ -208,22 +210,21 @@ class Pipeline:
             return _Chosen(warnings=(f"{error.message} The preset surface was used instead.",))
         if views is not None:
             return _Chosen(networks, views, described=networks.described)
-        depth, light, described, warnings = None, None, list(networks.described), []
-        try:
-            depth = self.depth(options.preset, options.body)
-            described += depth.described
-        except BackendError as error:
-            warnings.append(f"{error.message} Depths are those of the fitted body instead.")
-        try:
-            light = self.light(options.preset, options.body)
-            described += light.described
-        except BackendError as error:
-            warnings.append(f"{error.message} All sides are as bright as the photo's instead.")
-        try:
-            synthesizer = self.synthesizer(options.preset, options.body)
-            described += synthesizer.described
-        except BackendError as error:
-            warnings.append(f"{error.message} The other sides are drawn from the preset surface instead.")
+        described, warnings = list(networks.described), []
+
+        def loaded(load: Callable[[str, str], _Network], instead: str) -> _Network | None:
+            try:
+                found = load(options.preset, options.body)
+            except BackendError as error:
+                warnings.append(f"{error.message} {instead}")
+                return None
+            described.extend(found.described)
+            return found
+
+        depth = loaded(self.depth, "Depths are those of the fitted body instead.")
+        light = loaded(self.light, "All sides are as bright as the photo's instead.")
+        synthesizer = loaded(self.synthesizer, "The other sides are drawn from the preset surface instead.")
+        if synthesizer is None:
             return _Chosen(networks, drawn_views, depth, light, described, tuple(warnings))
 
         def imagined(orbit: Orbit, step: Step) -> SideViews:
@@ -294,7 +295,8 @@ class Pipeline:
                     fit, depths = chosen.depth.mend(fitter, fit, photo, MAP_SIZE, report.check)
         if chosen.light is not None:
             with timed("light", "Estimating light"):
-                light = chosen.light.estimate(fit, photo) if last is None else None
+                if last is None:
+                    light = chosen.light.estimate(fit, photo)
         first = "reconstruct" if networks is None else "surface"
         with timed(first, "Clothing the body"):
             if last is None:

@@ -3,7 +3,7 @@
 
     .venvs/backend/bin/python scripts/train_light.py --photos out/depths --held-out out/depths_held --out out/light
 
-Reads each photo once (some 30 a second here); the training itself takes a minute.
+Reads each photo once, which takes minutes; the training itself takes seconds.
 """
 
 from __future__ import annotations

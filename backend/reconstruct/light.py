@@ -18,7 +18,7 @@ from ..body.model import BodyModel
 from ..networks import describe, read_frozen
 from ..prepare import PreparedPhoto
 from .depth import MAP_SIZE, PHOTO_SIZE, body_maps, posed, rest_places, small_photo
-from .shading import DEGREES, PhotoLight, harmonics
+from .shading import DEGREES, LUMINANCE, PhotoLight, harmonics
 
 WEIGHTS = "light.safetensors"
 COEFFICIENTS = DEGREES[-1]
@@ -38,7 +38,7 @@ _LEAST = 80
 _BANDS = 8
 """Of equally many pixels, from the lowest to the highest in the rest pose."""
 FEATURES = len(_FITS) * COEFFICIENTS + 7 + 9 + 2 * _BANDS
-_LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
+_LUMINANCE = torch.as_tensor(LUMINANCE).float()
 
 
 class LightNetwork(nn.Module):

@@ -144,9 +144,7 @@ def on_front_alone(rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray, source: 
         at_side, known = _frequency(rest, rgb, side, middle, reach)
         between, _ = _frequency(rest, rgb, middle, middle, reach)
         alone &= known & (at_side < _RARER * between)
-    # Single places are stripes that miss their height by a little; what lies beside many is a print's rim.
-    _, near = cKDTree(rest[middle]).query(rest[middle], k=_NEIGHBOURS, workers=2)
-    alone = middle[alone[near.clip(max=len(middle) - 1)].mean(1) > _NEAR]
+    alone = _in_patches(rest, middle, alone)
     if not 0 < len(alone) < _MOST * len(trunk):
         return out
     out[trunk] = cKDTree(rest[alone]).query(rest[trunk], workers=2)[0] < _RIM
@@ -166,12 +164,19 @@ def on_one_leg(rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray, source: np.n
     for own, other in (sides, sides[::-1]):
         there, known = _frequency(rest, rgb, other, own, _BESIDE[1])
         here, _ = _frequency(rest, rgb, own, own, np.inf)
-        alone = known & (there < _ON_OTHER) & (here < _RARER)
-        _, near = cKDTree(rest[own]).query(rest[own], k=_NEIGHBOURS, workers=2)
-        alone = own[alone[near.clip(max=len(own) - 1)].mean(1) > _NEAR]
+        alone = _in_patches(rest, own, known & (there < _ON_OTHER) & (here < _RARER))
         if len(alone):
             out[own] = cKDTree(rest[alone]).query(rest[own], workers=2)[0] < _RIM
     return out
+
+
+def _in_patches(rest: np.ndarray, places: np.ndarray, alone: np.ndarray) -> np.ndarray:
+    """Those of ``places`` [n] that lie among others that are ``alone`` [n], or beside many: a print and its rim.
+
+    Single ones are stripes that miss their height by a little.
+    """
+    _, near = cKDTree(rest[places]).query(rest[places], k=_NEIGHBOURS, workers=2)
+    return places[alone[near.clip(max=len(places) - 1)].mean(1) > _NEAR]
 
 
 def _frequency(

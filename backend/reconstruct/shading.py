@@ -15,7 +15,8 @@ _DISPLAY = 1 / 2.2
 _MOST = 0.9
 """Logarithm of how much brighter or darker than what faces the camera anything is made. Film that is steeper than the
 factory's looks like light from ahead: backs of studio portraits would be black."""
-_LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+"""Of linear red, green and blue (Rec. ITU-R BT.709)."""
 _DARKEST = 0.03
 """Of display colours, below which ratios say nothing."""
 _ODD = 0.15
@@ -72,7 +73,7 @@ def in_light_of(rgb: np.ndarray, model: np.ndarray, normals: np.ndarray, weight:
         weight: [n] how much each place counts.
     """
     functions = np.column_stack([np.ones(len(normals)), harmonics(normals)[:, : DEGREES[1]]])
-    ratio = np.log((model @ _LUMINANCE).clip(_DARKEST)) - np.log((rgb @ _LUMINANCE).clip(_DARKEST))
+    ratio = np.log((model @ LUMINANCE).clip(_DARKEST)) - np.log((rgb @ LUMINANCE).clip(_DARKEST))
     held = np.eye(functions.shape[1]) * _HELD * max(weight.sum(), 1e-6)
     found = np.zeros(functions.shape[1])
     for _ in range(_ROUNDS):

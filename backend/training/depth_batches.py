@@ -87,8 +87,7 @@ class DepthPool:
         """All photos as they are, one a batch."""
         examples = [example for path in self.files for example in read_examples(path)]
         return [
-            self._seen(e, e.rgb.float() / 255, e.alpha.float() / 255, (e.pose, e.betas, e.translation))
-            for e in examples
+            self.seen(e, e.rgb.float() / 255, e.alpha.float() / 255, (e.pose, e.betas, e.translation)) for e in examples
         ]
 
     def _spoilt(self, example: DepthExample, rng: np.random.Generator) -> DepthBatch:
@@ -99,12 +98,19 @@ class DepthPool:
             angle = float(np.radians(rng.normal(0, _ROLL)))
             example, body = rolled(example, angle), rolled_body(body, self.body, angle)
         alpha = _spoil_matte(example.alpha.float() / 255, rng)
-        batch = self._seen(example, spoil_colours(example.rgb.float() / 255, rng), alpha, body)
+        batch = self.seen(example, spoil_colours(example.rgb.float() / 255, rng), alpha, body)
         return mirrored(batch) if rng.random() < 0.5 else batch
 
-    def _seen(
+    def seen(
         self, example: DepthExample, rgb: torch.Tensor, alpha: torch.Tensor, body: tuple[torch.Tensor, ...]
     ) -> DepthBatch:
+        """A batch of one photo.
+
+        Args:
+            example: whose truth it is.
+            rgb, alpha: [S, S, 3] and [S, S] in 0..1, the photo as it is to be seen.
+            body: pose [24, 3], shape [10] and translation [3] of the body that is taken for the person's.
+        """
         pose, betas, translation = (v.float() for v in body)
         vertices, joints = self.body.pose(pose, betas)
         vertices, pelvis = vertices + translation, joints[0] + translation

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 
 from ..body.model import rotation_matrices
-from ..reconstruct.depth import body_maps, mirrored_maps, see
 from ..reconstruct.light import COEFFICIENTS, features
-from ..reconstruct.shading import harmonics
-from .depth_batches import DepthPool
+from ..reconstruct.shading import LUMINANCE, harmonics
+from .depth_batches import DepthBatch, DepthPool, mirrored
 from .depth_data import DepthExample, read_examples
 from .lighting import Light, sample_light, sphere
 from .samples import photo_angles
@@ -22,7 +21,6 @@ DIRECTIONS = sphere(400).double()
 AHEAD = (-DIRECTIONS[:, 2]).clamp(min=0)
 AHEAD /= AHEAD.sum()
 """[D] how much of each a camera sees of a ball: its mean is what brightness is counted from."""
-_LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722]).double()
 _SKY = 2 / 3
 """Of a gradient over the sky, what is left of it in the cosine-weighted mean that a surface gets."""
 _ELSEWHERE = 12.0
@@ -55,7 +53,7 @@ def irradiance(light: Light, elevation: float) -> torch.Tensor:
     total = light.bottom * (1 - up) + light.top * up
     for direction, colour in ((light.key_direction, light.key), (light.fill_direction, light.fill)):
         total = total + (world @ direction.double()).clamp(min=0)[:, None] * colour
-    level = (total @ _LUMINANCE).log()
+    level = (total @ torch.as_tensor(LUMINANCE)).log()
     return level - AHEAD @ level
 
 
@@ -91,8 +89,8 @@ def lit_photos(pool: DepthPool, usual: torch.Tensor, precision: torch.Tensor, va
         if not examples or not _own(examples[0], seed):
             continue
         light, elevation = sample_light(seed), photo_angles(seed)[1]
-        for photo, body, lit in _pictures(pool, examples[0], light, rng, varied):
-            found = features(photo, body, usual, precision)
+        for seen, lit in _pictures(pool, examples[0], light, rng, varied):
+            found = features(seen.photo[0], seen.body[0], usual, precision)
             if found is not None:
                 told.append(found.nan_to_num(0))
                 levels.append(irradiance(lit, elevation).float())
@@ -108,17 +106,16 @@ def _own(example: DepthExample, seed: int) -> bool:
 
 def _pictures(
     pool: DepthPool, example: DepthExample, light: Light, rng: np.random.Generator, varied: bool
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, Light]]:
-    vertices, joints = pool.body.pose(example.pose, example.betas)
-    pelvis = joints[0] + example.translation
-    body = body_maps(vertices + example.translation, pool.rest, pool.body.faces, example.focal, pelvis)
+) -> Iterator[tuple[DepthBatch, Light]]:
     rgb, alpha = example.rgb.float() / 255, example.alpha.float() / 255
-    photo = see(rgb, alpha)
-    yield photo, body, light
+    body = (example.pose, example.betas, example.translation)
+    own = pool.seen(example, rgb, alpha, body)
+    yield own, light
     if varied:
         across = torch.tensor([-1.0, 1.0, 1.0])
         twin = replace(light, key_direction=light.key_direction * across, fill_direction=light.fill_direction * across)
-        yield photo.flip(-1), mirrored_maps(body[None])[0], twin
+        yield mirrored(own), twin
         gain = np.exp(rng.normal(0, _GAIN) + rng.normal(0, _TINT, 3))
         noise = rng.normal(0, rng.exponential(0.02), rgb.shape)
-        yield see((rgb * torch.as_tensor(gain) + torch.as_tensor(noise)).clamp(0, 1).float(), alpha), body, light
+        spoilt = (rgb * torch.as_tensor(gain) + torch.as_tensor(noise)).clamp(0, 1).float()
+        yield pool.seen(example, spoilt, alpha, body), light

@@ -14,10 +14,8 @@ from torch import nn
 
 from backend.body.model import BodyModel, load_body
 from backend.errors import BackendError
-from backend.evaluation.mannequins import make_mannequin
 from backend.pipeline import Pipeline
-from backend.prepare import PreparedPhoto, prepare
-from backend.prepare.image import Photo
+from backend.prepare import PreparedPhoto
 from backend.reconstruct.clothed import meet_depths
 from backend.reconstruct.depth import (
     MAP_SIZE,
@@ -160,17 +158,6 @@ class Told(nn.Module):
         height = torch.linspace(1, 0, MAP_SIZE)[:, None].expand(MAP_SIZE, MAP_SIZE)
         offset = (-self.lean * height / UNIT).expand(len(photo), 2, MAP_SIZE, MAP_SIZE)
         return offset, torch.full_like(offset, 0.02)
-
-
-@pytest.fixture(scope="module")
-def pipeline() -> Pipeline:
-    return Pipeline("cpu")
-
-
-@pytest.fixture(scope="module")
-def photo(pipeline: Pipeline) -> PreparedPhoto:
-    rgb = make_mannequin(load_body("neutral"), "relaxed", yaw=5.0, seed=7).rgb
-    return prepare(Photo(rgb, None, "person", ""), pipeline.networks())
 
 
 def told(body: BodyModel, lean: float, tmp_path: Path) -> DepthEstimator:

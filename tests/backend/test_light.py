@@ -12,11 +12,8 @@ import pytest
 import torch
 from figures import figure_from
 
-from backend.body.model import load_body
-from backend.evaluation.mannequins import make_mannequin
 from backend.pipeline import Pipeline
-from backend.prepare import PreparedPhoto, prepare
-from backend.prepare.image import Photo
+from backend.prepare import PreparedPhoto
 from backend.reconstruct.light import FEATURES, LightEstimator, LightNetwork, differences, features
 from backend.reconstruct.shading import PhotoLight, harmonics, in_light_of
 from backend.training.depth_batches import DepthPool
@@ -27,7 +24,6 @@ from backend.training.loop import save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
-AWAY = np.array([[0.0, 0.0, 1.0]])
 
 
 def directions(count: int = 4000) -> np.ndarray:
@@ -154,17 +150,6 @@ def test_usual_lights_come_from_ahead_and_their_covariance_is_whole() -> None:
     assert float(level[DIRECTIONS[:, 2] < -0.8].mean()) > float(level[DIRECTIONS[:, 2] > 0.8].mean()) + 0.2
     assert float(level[DIRECTIONS[:, 1] < -0.8].mean()) > float(level[DIRECTIONS[:, 1] > 0.8].mean())
     assert bool((torch.linalg.eigvalsh(precision) > 0).all())
-
-
-@pytest.fixture(scope="module")
-def pipeline() -> Pipeline:
-    return Pipeline("cpu")
-
-
-@pytest.fixture(scope="module")
-def photo(pipeline: Pipeline) -> PreparedPhoto:
-    rgb = make_mannequin(load_body("neutral"), "relaxed", yaw=5.0, seed=7).rgb
-    return prepare(Photo(rgb, None, "person", ""), pipeline.networks())
 
 
 def test_unseen_sides_are_lit_as_the_light_says(pipeline: Pipeline, photo: PreparedPhoto) -> None:
