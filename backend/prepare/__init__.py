@@ -12,9 +12,9 @@ from ..errors import BackendError
 from .blazepose import BlazePose, HandLandmarks, PoseLandmarks
 from .detect import find_people, look_again
 from .image import Photo, load_photo
-from .matte import extend_colours, refine_matte
+from .matte import extend_colours, own_colours, refine_matte
 
-__all__ = ["BlazePose", "PreparedPhoto", "extend_colours", "load_photo", "prepare"]
+__all__ = ["BlazePose", "PreparedPhoto", "extend_colours", "load_photo", "own_colours", "prepare"]
 
 CROP_SIZE = 1024
 FIELD_OF_VIEW = 39.6

@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from .matting import foreground_colours, solve_matte
+
 _GRABCUT_SIDE = 512
 _GRABCUT_ITERATIONS = 4
 _CLEAR = 0.04
@@ -18,16 +20,12 @@ _DARKEST_SHADOW = 0.45
 """Share of a background's light that a shadow leaves."""
 _LARGEST_THING = 0.35
 """Area of one thing that is carried, in shares of the person's."""
-
-
-def _guided_filter(guide: np.ndarray, mask: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
-    """Edge-aware smoothing of ``mask`` [H, W] by the grey ``guide`` [H, W] (He, Sun and Tang 2010, eq. 5 to 8)."""
-    size = (2 * radius + 1, 2 * radius + 1)
-    mean_guide, mean_mask = cv2.blur(guide, size), cv2.blur(mask, size)
-    variance = cv2.blur(guide * guide, size) - mean_guide**2
-    slope = (cv2.blur(guide * mask, size) - mean_guide * mean_mask) / (variance + epsilon)
-    offset = mean_mask - slope * mean_guide
-    return cv2.blur(slope, size) * guide + cv2.blur(offset, size)
+_BAND = 12 / 1024
+"""Picture sides on both sides of the cut within which the colours say what is person."""
+_FAINT = (0.1, 0.9)
+"""What matting makes of surely nothing and surely person in noisy photos."""
+_TELLING = 0.5
+"""Alpha from which the colour of what shows of the person can be told, two pixels further in."""
 
 
 def _keep_main_parts(alpha: np.ndarray, seed: np.ndarray) -> np.ndarray:
@@ -111,7 +109,7 @@ def refine_matte(rgb: np.ndarray, soft: np.ndarray, inside: np.ndarray) -> np.nd
 
     GrabCut decides within the mask's uncertain band only, seeded by what the network is sure of. Where the cut
     disagrees with the network too much (clutter, darkness), the network's mask is kept. Before a plain background what
-    the person carries is added. A guided filter then gives the cut soft, sub-pixel edges.
+    the person carries is added. Closed-form matting then says what is person along the cut.
 
     Args:
         rgb: uint8 [S, S, 3].
@@ -122,7 +120,6 @@ def refine_matte(rgb: np.ndarray, soft: np.ndarray, inside: np.ndarray) -> np.nd
         float32 [S, S] in 0..1.
     """
     side = rgb.shape[0]
-    factor = _GRABCUT_SIDE / side
     small_rgb = cv2.resize(rgb, (_GRABCUT_SIDE, _GRABCUT_SIDE), interpolation=cv2.INTER_AREA)
     small = cv2.resize(soft, (_GRABCUT_SIDE, _GRABCUT_SIDE), interpolation=cv2.INTER_AREA)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
@@ -145,13 +142,14 @@ def refine_matte(rgb: np.ndarray, soft: np.ndarray, inside: np.ndarray) -> np.nd
             binary = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, kernel) > 0
     there = cv2.resize(inside.astype(np.uint8), (_GRABCUT_SIDE, _GRABCUT_SIDE), interpolation=cv2.INTER_NEAREST) > 0
     binary = binary | _carried(small_rgb, small, binary, there)
-    mask = cv2.resize(binary.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR)
-    mask = cv2.GaussianBlur(mask, (0, 0), 0.75 / factor)
-    guide = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-    alpha = _guided_filter(guide, mask, radius=round(3 / factor), epsilon=2e-3)
-    # The filter leaks along flat regions; it may only decide near the cut's edge.
-    alpha = np.clip(alpha, mask - 0.35, mask + 0.35)
-    alpha = np.clip((alpha - 0.2) / 0.6, 0, 1).astype(np.float32) * inside
+    mask = cv2.resize(binary.astype(np.uint8) * 255, (side, side), interpolation=cv2.INTER_LINEAR) > 127
+    reach = 2 * round(_BAND * side) + 1
+    band = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    mask = mask.astype(np.uint8)
+    uncertain = (cv2.dilate(mask, band) > 0) & (cv2.erode(mask, band) == 0) & inside
+    alpha = solve_matte(rgb, mask, uncertain)
+    low, high = _FAINT
+    alpha = np.clip((alpha - low) / (high - low), 0, 1).astype(np.float32) * inside
     return _keep_main_parts(alpha, cv2.resize(sure.astype(np.uint8), (side, side)) > 0)
 
 
@@ -181,3 +179,16 @@ def extend_colours(rgb: np.ndarray, alpha: np.ndarray, sure: float = 0.95) -> np
     colour_of_label = np.zeros((labels.max() + 1, 3), np.uint8)
     colour_of_label[labels[source]] = rgb[source]
     return colour_of_label[labels]
+
+
+def own_colours(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """The person's own colours, as far as they can be told from the background's; beyond, the nearest of those.
+
+    Args:
+        rgb: uint8 [H, W, 3], person and background mixed by ``alpha``.
+        alpha: float32 [H, W].
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    return extend_colours(foreground_colours(rgb, alpha), alpha, _TELLING)

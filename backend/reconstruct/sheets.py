@@ -42,7 +42,7 @@ class Layers:
     Attributes:
         front, back: float [H, W] metres along z; meaningful inside the matte.
         face: int [H, W], the mesh face to hang on (body or sheet), -1 outside the matte.
-        gap: bool [H, W], inside the matte but not covered by the clothed body.
+        gap: bool [H, W], inside the matte but not covered by the clothed body, and wide enough to have two sides.
         hands: those that were cut out of what is behind them.
     """
 
@@ -135,9 +135,12 @@ def build_layers(
     rim = ndimage.distance_transform_edt(matte) * metres_per_pixel
     rounded = np.sqrt(rim.clip(0, _ROUNDNESS) * (2 * _ROUNDNESS - rim.clip(0, _ROUNDNESS)))
     half_gap = np.minimum(thick, rounded)
+    # What is narrow is thin: a corner of a hem, a finger that lies beside the body's.
+    broad = gap & (radius >= _MIN_RADIUS)
+    half_gap = np.where(broad, half_gap, np.minimum(half_gap, radius * metres_per_pixel / 2))
     face = front_face[tuple(nearest)]
 
-    wide = gap & (radius >= _MIN_RADIUS) & (together > 0.5)
+    wide = broad & (together > 0.5)
     middle = np.where(wide, smooth, middle)
     if depths is not None:
         # Rims of limbs go on with their limb; only what stands off is the network's own.
@@ -150,7 +153,7 @@ def build_layers(
         face = np.where(hung, cell_face + len(leg), face)
     front_all = np.where(covered, finite_front, middle - half_gap)
     back_all = np.where(covered, finite_back, middle + half_gap)
-    return Layers(front_all, back_all, np.where(matte, face, -1), gap), sheet
+    return Layers(front_all, back_all, np.where(matte, face, -1), broad), sheet
 
 
 _STEP = 0.03

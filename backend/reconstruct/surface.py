@@ -21,7 +21,7 @@ from ..avatar.quaternion import from_matrix
 from ..avatar.skinning import triangle_frames
 from ..body.fit import BodyFit
 from ..body.model import JOINT_INDEX, BodyModel, rotation_matrices
-from ..prepare import PreparedPhoto, extend_colours
+from ..prepare import PreparedPhoto, extend_colours, own_colours
 from ..rendering import CameraTensors, Contributions, GaussianTensors, contributions
 from ..rendering.mesh import rasterize_mesh, vertex_normals
 from .clothed import CHAIN_OF_JOINT, LEG_CHAINS, carve, joint_of_vertex, meet_depths, outline_displacement
@@ -61,9 +61,9 @@ class SurfaceConfig:
     """
 
     front_count: int = 60_000
-    rest_count: int = 50_000
+    rest_count: int = 55_000
     overlap: float = 0.65
-    rest_overlap: float = 0.85
+    rest_overlap: float = 0.8
     thickness: float = 0.3
     opacity: float = 0.97
     corrections: int = 24
@@ -86,6 +86,8 @@ _SURE = 8.0
 """Pixels from the outline from which a colour is as sure as any."""
 _TURNED = (0.1, 0.45)
 """Cosines between surface and ray from which a splat behind the front grid trusts the photo, not at all and wholly."""
+_SEAM, _RIM_NEIGHBOURS = 0.015, 6
+"""Metres over which the photo's colours fade into those filled in, and how many of its splats say what they are."""
 _LIMB_RIM = 10
 """Pixels of the maps around a hand, or an arm, that may show its skin."""
 _RARE = 0.005
@@ -179,7 +181,9 @@ class SurfaceReconstructor:
         rest = _rest_of_body(self, mesh, layers, photo, focal)
         joined = _join(front, back, rest)
         step(0.4, "Colouring the unseen side")
-        image = extend_colours(photo.rgb, photo.alpha).astype(np.float32) / 255
+        # Under a matte that came with the file the person's colours need not be mixed with anything.
+        colours = extend_colours if photo.matte_given else own_colours
+        image = colours(photo.rgb, photo.alpha).astype(np.float32) / 255
         pure = _pure_colours(photo, image)
         rgb, seen, local = _colour(self.regions, mesh, joined, len(pixels), layers, image, pure, focal, light)
         axes, scale = _frames(joined)
@@ -620,11 +624,35 @@ def _colour(
     level = ((facing - _TURNED[0]) / (_TURNED[1] - _TURNED[0])).clip(0, 1)[:, None]
     trust = np.where(front[:, None], 1.0, level * (depth_in > 0)[:, None])
     rgb = trust * photo_rgb + (1 - trust) * rgb
+    rim = front & (depth_in > 1) & ~local
+    colour, share = _beyond_rim(splats, kind, photo_rgb, rim, ~front & (trust[:, 0] < 1))
+    share *= 1 - trust
+    rgb += share * (colour - rgb)
+    trust = trust + share
     # In the photo's own view the rim must match with all that the photo mixes into it; from the side it must not.
     level = level[:front_count]
     exact = _bilinear(image, pixels[:front_count] * image.shape[0] / MAP_SIZE)
     rgb[:front_count] = level * exact + (1 - level) * rgb[:front_count]
     return rgb, trust[:, 0], local
+
+
+def _beyond_rim(
+    splats: _Splats, kind: np.ndarray, rgb: np.ndarray, source: np.ndarray, wanted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How the photo goes on where it ends, or a seam would run down the sides: colours [n, 3] of the ``source`` [n]
+    nearest to each ``wanted`` splat [n] of the same part of the body, and how far they count there [n, 1]."""
+    colour, share = np.zeros_like(rgb), np.zeros((len(rgb), 1))
+    for number in np.unique(kind[wanted]):
+        from_, to = (np.flatnonzero(chosen & (kind == number)) for chosen in (source, wanted))
+        if len(from_) < _RIM_NEIGHBOURS:
+            continue
+        distance, index = cKDTree(splats.position[from_]).query(splats.position[to], _RIM_NEIGHBOURS)
+        weight = 1 / (distance + 1e-3) ** 2
+        colour[to] = (rgb[from_][index] * weight[..., None]).sum(1) / weight.sum(1, keepdims=True)
+        # The other side of something thin is near, but not beside.
+        alike = (splats.normal[to] * splats.normal[from_][index[:, 0]]).sum(1).clip(0, 1)
+        share[to, 0] = alike * np.exp(-((distance[:, 0] / _SEAM) ** 2))
+    return colour, share
 
 
 def _drop_rare(kind: np.ndarray, source: np.ndarray) -> None:

@@ -129,6 +129,27 @@ def test_where_the_light_is_known_views_are_as_bright_as_it_says(base: Reconstru
     assert np.allclose(anchor(base, dark).rgb[behind], tint * (1 - 0.25 * module._TRUST), atol=0.01)
 
 
+def test_beside_an_arm_nothing_takes_the_arms_colour(base: Reconstruction) -> None:
+    """A pole before the tube's back: what lies just beside it in a view does not count, what lies further off does."""
+    vertices, faces = tube()
+    pole, more = tube(radius=(0.03, 0.03), shift=0.4)
+    mesh = base.surface
+    both = replace(
+        mesh,
+        rest=np.concatenate([vertices, pole]),
+        posed=np.concatenate([vertices, pole]),
+        faces=np.concatenate([faces, more + len(vertices)]),
+        weights=np.concatenate([mesh.weights, np.zeros((len(pole), 24))]),
+    )
+    moved = anchor(replace(base, surface=both), viewed(vertices, faces))
+    back = (base.rotation[:, 2, 2] > 0.8) & (np.abs(base.position[:, 1]) < 0.5)
+    # Seen from behind at 2.8 m, the pole's outline is nearer to the middle than it is wide.
+    behind = back & (np.abs(base.position[:, 0]) < 0.045)
+    beside = back & (np.abs(base.position[:, 0]) > 0.1)
+    assert np.allclose(moved.rgb[behind], 0.5) and behind.any()
+    assert np.allclose(moved.rgb[beside], 0.5 + module._TRUST * (BACK - 0.5), atol=1e-6) and beside.any()
+
+
 def test_patterns_go_on_behind_but_badges_do_not(base: Reconstruction) -> None:
     behind = (base.rotation[:, 2, 2] > 0.3) & (np.abs(base.position[:, 1]) < 0.5)
     seen = viewed(*tube())

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from backend.avatar import pose_gaussians
@@ -32,7 +33,7 @@ from backend.reconstruct.regions import (
 )
 from backend.reconstruct.sampling import face_areas, poisson_disk_samples
 from backend.reconstruct.sheets import Layers, Sheet, build_layers, push_pull
-from backend.reconstruct.surface import _face_stretch, _hang_on_body, _torn
+from backend.reconstruct.surface import _SEAM, _beyond_rim, _face_stretch, _hang_on_body, _Splats, _torn
 from backend.rendering import CameraTensors, GaussianTensors, contributions, render_gaussians
 from backend.rendering.mesh import rasterize_mesh, vertex_normals
 from backend.turntable import orbit_camera
@@ -183,6 +184,16 @@ def test_a_skirt_hangs_on_both_legs() -> None:
     assert (layers.face[matte] >= 0).all()
 
 
+def test_a_corner_that_stands_off_is_thin_and_a_skirt_is_not() -> None:
+    for apart, wide in ((0.14, True), (0.083, False)):
+        _, layers, _ = cloth_between((apart, 0, 3), (-apart, 0, 3))
+        row = slice(SIZE // 2 - 20, SIZE // 2 + 20)
+        between = slice(SIZE // 2 - 1, SIZE // 2 + 1)
+        thick = (layers.back - layers.front)[row, between]
+        assert layers.gap[row, between].all() == wide and layers.gap[row, between].any() == wide
+        assert (thick.min() > 0.03) if wide else (thick.max() < 0.02)
+
+
 def test_a_sheet_that_the_rest_pose_tears_hangs_on_the_body() -> None:
     corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]], float)
     sheet = Sheet(corners, np.array([[0, 2, 1], [1, 2, 3]]), np.zeros((4, 24)))
@@ -206,9 +217,14 @@ def test_poisson_disk_samples_keep_their_distance_and_density() -> None:
     distance = np.linalg.norm(point[:, None] - point[None], axis=2) + np.eye(len(point)) * 9
     allowed = 0.5 * (samples.spacing[:, None] + samples.spacing[None])
     assert (distance >= allowed - 1e-9).all()
-    # Maximal: nowhere further from a sample than about one spacing.
-    assert (distance.min(1) < 2.0 * samples.spacing).all()
-    assert 3000 < len(point) < 5000
+    # Maximal: hardly a place on the surface is further from a sample than the spacing there.
+    rng = np.random.default_rng(1)
+    face, (u, v) = rng.integers(len(faces), size=20_000), rng.random((2, 20_000))
+    u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
+    a, b, c = (vertices[faces[face, k]] for k in range(3))
+    away, nearest = cKDTree(point).query(a + u[:, None] * (b - a) + v[:, None] * (c - a))
+    assert (away > 1.05 * samples.spacing[nearest]).mean() < 0.01
+    assert len(point) == pytest.approx(4000, rel=0.1)
     upper = (point[:, 1] > 0).mean()
     assert upper == pytest.approx(0.8, abs=0.04)
     assert face_areas(vertices, faces).sum() == pytest.approx(2 * np.pi * 0.3, rel=0.01)
@@ -261,6 +277,25 @@ def test_a_face_in_profile_has_its_other_eye() -> None:
     kind = np.full(len(x), FACE_CLASS)
     other_eye, cheek = fill_unseen(source, kind, rgb, np.ones(len(x)), target, kind[:2])
     assert np.abs(other_eye - [0.1, 0.2, 0.3]).max() < 0.05 and np.abs(cheek - [0.9, 0.7, 0.6]).max() < 0.05
+
+
+def test_where_the_photo_ends_its_colours_fade() -> None:
+    """A row of splats of which the photo shows the first half; those of another part do not matter."""
+    position = np.column_stack([np.arange(200) * 0.002, np.zeros(200), np.zeros(200)])
+    source = np.arange(200) < 100
+    kind = np.zeros(200)
+    rgb = np.where(source[:, None], [0.8, 0.2, 0.1], [0.0, 0.0, 0.0])
+    normal = np.broadcast_to([0.0, 0.0, 1.0], (200, 3)).copy()
+    splats = _Splats(position, normal, normal, *(np.ones(200),) * 3, np.zeros(200, int))
+    colour, share = _beyond_rim(splats, kind, rgb, source, ~source)
+    np.testing.assert_allclose(colour[100:], np.broadcast_to([0.8, 0.2, 0.1], (100, 3)))
+    expected = np.exp(-(((position[100:, 0] - position[99, 0]) / _SEAM) ** 2))
+    np.testing.assert_allclose(share[100:, 0], expected)
+    assert (share[:100] == 0).all()
+    normal[150:] *= -1
+    assert (_beyond_rim(splats, kind, rgb, source, ~source)[1][150:] == 0).all()
+    kind[:100] = 1
+    assert (_beyond_rim(splats, kind, rgb, source, ~source)[1] == 0).all()
 
 
 def test_a_bare_arm_does_not_colour_the_back() -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from ...body.model import JOINT_INDEX
@@ -33,6 +34,9 @@ _ANY = 0.2
 """How far the photo must show a splat for its colour to stay: else the photo's own view would suffer."""
 _BEHIND = 0.02
 """Metres behind the first surface at which a point still counts as seen."""
+_BESIDE, _APART = 9, 0.06
+"""Pixels across of the surroundings in which nothing may be so many metres nearer than a point: imagined views are
+blurred, and an arm before the trunk is not quite where the body has it."""
 _SURE_COVERAGE = (0.8, 1.0)
 _ENOUGH = 0.3
 """Sum of the views' weights from which their colour counts wholly."""
@@ -83,12 +87,15 @@ def anchor(base: Reconstruction, viewed: ViewedPerson) -> Reconstruction:
 def _look(
     points: np.ndarray, normals: np.ndarray, mesh: SurfaceMesh, matrix: np.ndarray, focal: float, size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How a view sees ``points`` [n, 3]: pixels [n, 2], cosine of surface and ray [n], bool [n] nothing in front."""
+    """How a view sees ``points`` [n, 3]: pixels [n, 2], cosine of surface and ray [n], bool [n] nothing in front or
+    just beside what is in front."""
     local = points @ matrix[:3, :3].T + matrix[:3, 3]
     hits = rasterize_mesh(mesh.posed @ matrix[:3, :3].T + matrix[:3, 3], mesh.faces, focal, (size, size))
     pixels = local[:, :2] / local[:, 2:] * focal + size / 2
     ray = local / np.linalg.norm(local, axis=1, keepdims=True)
-    shown = local[:, 2] < sample_map(hits.depth, pixels) + _BEHIND
+    around = ndimage.minimum_filter(hits.depth, _BESIDE)
+    limit = np.minimum(sample_map(hits.depth, pixels) + _BEHIND, sample_map(around, pixels) + _APART)
+    shown = local[:, 2] < limit
     return pixels, -((normals @ matrix[:3, :3].T) * ray).sum(1), shown
 
 
