@@ -21,8 +21,9 @@ _DEFAULT_OUT = 0.14
 _LIMIT_IN = 0.07
 _DEPTH_SHARE = 0.5
 """How much thicker, over how much wider, clothes make the body: an outline shows the width alone."""
-_OVERSHOOT = 1.0
-"""Pixels that the mesh reaches beyond the outline, so that no seam of bare matte is left between its vertices."""
+_INSIDE = 2.0
+"""Pixels that the mesh keeps inside the outline: splats reach beyond their middles, and those of the front cover the
+matte whatever the mesh does."""
 _FEET = [joint for name, joint in JOINT_INDEX.items() if name.endswith(("_ankle", "_foot"))]
 _OUTLINE_PIXELS = 3
 """Steps along the normal after which a vertex on the mesh's outline has left the mesh."""
@@ -139,7 +140,7 @@ def outline_displacement(
         if not len(group):
             continue
         steps, found = _march(pixels[group], sense * direction[group], region, (labels, chain[group]), reach)
-        distance = (sense * (steps + 0.5) + _OVERSHOOT) * metres[group]
+        distance = (sense * (steps + 0.5) - _INSIDE) * metres[group]
         good = found & (distance <= limit_out[group]) & (distance >= -_LIMIT_IN)
         target[group[good]] = distance[good]
         trust[group[good]] = (grazing[group[good]] - 0.5) * 6
@@ -174,9 +175,10 @@ def carve(
     pixels = vertices[:, :2] / vertices[:, 2:] * focal + np.array([width / 2, height / 2])
     x, y = np.floor(pixels).astype(int).clip(0, [width - 1, height - 1]).T
     in_picture = ((pixels >= 0) & (pixels < [width, height])).all(1) & known[y, x]
-    distance, (row, column) = ndimage.distance_transform_edt(~matte, return_indices=True)
+    inner = ndimage.distance_transform_edt(matte) > _INSIDE
+    distance, (row, column) = ndimage.distance_transform_edt(~inner, return_indices=True)
     metres = vertices[:, 2] / focal
-    gap = (distance[y, x] - _OVERSHOOT) * metres
+    gap = distance[y, x] * metres
     outside = in_picture & (gap > 0) & (gap < reach)
     inside = in_picture & (gap <= 0)
     wanted = (np.column_stack([column[y, x], row[y, x]]) + 0.5 - pixels) * metres[:, None]

@@ -63,8 +63,8 @@ class SurfaceConfig:
     front_count: int = 60_000
     rest_count: int = 55_000
     overlap: float = 0.65
-    rest_overlap: float = 0.8
-    thickness: float = 0.3
+    rest_overlap: float = 0.76
+    thickness: float = 0.2
     opacity: float = 0.97
     corrections: int = 24
     correction_size: int = 768
@@ -86,6 +86,8 @@ _SURE = 8.0
 """Pixels from the outline from which a colour is as sure as any."""
 _TURNED = (0.1, 0.45)
 """Cosines between surface and ray from which a splat behind the front grid trusts the photo, not at all and wholly."""
+ANY = 0.2
+"""How far the photo must show a splat for its colour to be the photo's alone."""
 _SEAM, _RIM_NEIGHBOURS = 0.015, 6
 """Metres over which the photo's colours fade into those filled in, and how many of its splats say what they are."""
 _LIMB_RIM = 10
@@ -628,7 +630,7 @@ def _colour(
     colour, share = _beyond_rim(splats, kind, photo_rgb, rim, ~front & (trust[:, 0] < 1))
     share *= 1 - trust
     rgb += share * (colour - rgb)
-    trust = trust + share
+    trust = trust + ANY * share
     # In the photo's own view the rim must match with all that the photo mixes into it; from the side it must not.
     level = level[:front_count]
     exact = _bilinear(image, pixels[:front_count] * image.shape[0] / MAP_SIZE)

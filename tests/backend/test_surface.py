@@ -89,7 +89,7 @@ def cloth_case(
     return vertices, faces, weights, matte, hits.face, focal
 
 
-PIXEL = 3 / 700.0  # metres at the tubes' distance; the mesh reaches one pixel beyond the outline
+PIXEL = 3 / 700.0  # metres at the tubes' distance; the mesh keeps two pixels inside the outline
 
 
 def test_outline_displacement_finds_how_far_the_clothes_stand_off() -> None:
@@ -98,10 +98,10 @@ def test_outline_displacement_finds_how_far_the_clothes_stand_off() -> None:
     moved = outline_displacement(vertices, faces, weights, matte, np.ones_like(matte), face_map, focal, none)
     middle = np.abs(vertices[:, 1]) < 0.3
     sides = middle & (np.abs(vertices[:, 0]) > 0.147)
-    assert (moved * np.sign(vertices))[sides, 0] == pytest.approx(np.full(sides.sum(), 0.03 + PIXEL), abs=0.006)
+    assert (moved * np.sign(vertices))[sides, 0] == pytest.approx(np.full(sides.sum(), 0.03 - 2 * PIXEL), abs=0.006)
     # In depth the body grows half as much: the photo does not show it.
     front = middle & (vertices[:, 2] < 2.851)
-    assert moved[front, 2] == pytest.approx(np.full(front.sum(), -0.5 * (0.03 + PIXEL)), abs=0.004)
+    assert moved[front, 2] == pytest.approx(np.full(front.sum(), -0.5 * (0.03 - 2 * PIXEL)), abs=0.004)
     assert np.abs(moved[middle, 1]).max() < 0.004
 
 
@@ -120,7 +120,7 @@ def test_carving_brings_the_mesh_into_the_matte() -> None:
     for _ in range(6):
         vertices = vertices + carve(vertices, faces, matte, known, focal, 0.12)
     middle = np.abs(vertices[:, 1]) < 0.3
-    assert np.abs(vertices[middle, 0]).max() < 0.11 + 2.5 * PIXEL
+    assert np.abs(vertices[middle, 0]).max() < 0.11
 
 
 def test_push_pull_keeps_what_is_known_and_fills_smoothly() -> None:
@@ -460,7 +460,7 @@ def test_a_print_stays_in_front(case: Case) -> None:
 
 def test_splats_say_how_far_the_photo_shows_them(case: Case) -> None:
     seen, position = case.result.seen, case.result.position
-    assert seen.min() >= 0 and seen.max() <= 1 and 0.3 < seen.mean() < 0.7
+    assert seen.min() >= 0 and seen.max() <= 1 and 0.3 < seen.mean() < 0.75
     outward = case.result.rotation[:, :, 2]
     facing = -(outward * position).sum(1) / np.linalg.norm(position, axis=1)
     assert (seen[facing < -0.3] < 0.05).mean() > 0.98 and seen[facing > 0.8].mean() > 0.95

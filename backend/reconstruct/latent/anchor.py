@@ -22,7 +22,7 @@ from ...body.model import JOINT_INDEX
 from ...rendering.mesh import rasterize_mesh
 from ..clothed import joint_of_vertex
 from ..shading import in_light_of
-from ..surface import sample_map
+from ..surface import ANY, sample_map
 from ..types import Reconstruction, SurfaceMesh
 
 _TRUST = 0.5
@@ -30,8 +30,6 @@ _TRUST = 0.5
 _TRUST_HEAD = 0.4
 """Likewise of head and neck: in figures it makes no difference there, and hair keeps the photo's colour and length."""
 _HEAD = (JOINT_INDEX["head"], JOINT_INDEX["neck"])
-_ANY = 0.2
-"""How far the photo must show a splat for its colour to stay: else the photo's own view would suffer."""
 _BEHIND = 0.02
 """Metres behind the first surface at which a point still counts as seen."""
 _BESIDE, _APART = 9, 0.06
@@ -76,7 +74,8 @@ def anchor(base: Reconstruction, viewed: ViewedPerson) -> Reconstruction:
         total += weight
         mixed += weight[:, None] * found[:, :3]
     said = mixed / np.maximum(total, 1e-6)[:, None] + _pattern(base)
-    unseen = (1 - base.seen / _ANY).clip(0, 1) * (total / _ENOUGH).clip(0, 1)
+    # Where the photo shows anything its colours stay, or its own view would suffer.
+    unseen = (1 - base.seen / ANY).clip(0, 1) * (total / _ENOUGH).clip(0, 1)
     if base.light is not None:
         # Imagined views know what is where, the photo's light is better known from the photo.
         said = in_light_of(said, base.rgb, normals, unseen)
