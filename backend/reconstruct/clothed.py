@@ -21,7 +21,7 @@ _DEFAULT_OUT = 0.14
 _LIMIT_IN = 0.07
 _DEPTH_SHARE = 0.5
 """How much thicker, over how much wider, clothes make the body: an outline shows the width alone."""
-_INSIDE = 2.0
+_INSIDE = 1.0
 """Pixels that the mesh keeps inside the outline: splats reach beyond their middles, and those of the front cover the
 matte whatever the mesh does."""
 _FEET = [joint for name, joint in JOINT_INDEX.items() if name.endswith(("_ankle", "_foot"))]
