@@ -142,10 +142,9 @@ def refine_matte(rgb: np.ndarray, soft: np.ndarray, inside: np.ndarray) -> np.nd
             binary = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, kernel) > 0
     there = cv2.resize(inside.astype(np.uint8), (_GRABCUT_SIDE, _GRABCUT_SIDE), interpolation=cv2.INTER_NEAREST) > 0
     binary = binary | _carried(small_rgb, small, binary, there)
-    mask = cv2.resize(binary.astype(np.uint8) * 255, (side, side), interpolation=cv2.INTER_LINEAR) > 127
+    mask = cv2.resize(binary.astype(np.uint8) * 255, (side, side), interpolation=cv2.INTER_LINEAR) // 128
     reach = 2 * round(_BAND * side) + 1
     band = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    mask = mask.astype(np.uint8)
     uncertain = (cv2.dilate(mask, band) > 0) & (cv2.erode(mask, band) == 0) & inside
     alpha = solve_matte(rgb, mask, uncertain)
     low, high = _FAINT

@@ -1,4 +1,4 @@
-"""Closed-form matting: how far each uncertain pixel is person (Levin, Lischinski and Weiss 2008).
+"""Closed-form matting: how far each uncertain pixel is person (Levin, Lischinski and Weiss 2008); and in what colour.
 
 In every small window colours of person and background each lie on a line, so that alpha is a linear function of colour
 there. What fits that best in all windows at once, given where alpha is known, is a sparse linear system.

@@ -165,7 +165,7 @@ def outline_displacement(
 def carve(
     vertices: np.ndarray, faces: np.ndarray, matte: np.ndarray, known: np.ndarray, focal: float, reach: float
 ) -> np.ndarray:
-    """Displacements [V, 3] that bring what still lies outside the matte into it, dragging its neighbours along.
+    """Displacements [V, 3] that bring what is not :data:`_INSIDE` the matte into it, dragging its neighbours along.
 
     Args:
         vertices, faces, matte, known, focal: as for :func:`outline_displacement`.
@@ -180,7 +180,7 @@ def carve(
     metres = vertices[:, 2] / focal
     gap = distance[y, x] * metres
     outside = in_picture & (gap > 0) & (gap < reach)
-    inside = in_picture & (gap <= 0)
+    inside = in_picture & inner[y, x]
     wanted = (np.column_stack([column[y, x], row[y, x]]) + 0.5 - pixels) * metres[:, None]
     wanted[~outside] = 0
     trust = np.where(outside, 3.0, np.where(inside, 0.1, 0.0))

@@ -217,6 +217,7 @@ def test_poisson_disk_samples_keep_their_distance_and_density() -> None:
     distance = np.linalg.norm(point[:, None] - point[None], axis=2) + np.eye(len(point)) * 9
     allowed = 0.5 * (samples.spacing[:, None] + samples.spacing[None])
     assert (distance >= allowed - 1e-9).all()
+    assert (distance.min(1) < 2.0 * samples.spacing).all()
     # Maximal: hardly a place on the surface is further from a sample than the spacing there.
     rng = np.random.default_rng(1)
     face, (u, v) = rng.integers(len(faces), size=20_000), rng.random((2, 20_000))
@@ -460,7 +461,7 @@ def test_a_print_stays_in_front(case: Case) -> None:
 
 def test_splats_say_how_far_the_photo_shows_them(case: Case) -> None:
     seen, position = case.result.seen, case.result.position
-    assert seen.min() >= 0 and seen.max() <= 1 and 0.3 < seen.mean() < 0.75
+    assert seen.min() >= 0 and seen.max() <= 1 and 0.3 < seen.mean() < 0.7
     outward = case.result.rotation[:, :, 2]
     facing = -(outward * position).sum(1) / np.linalg.norm(position, axis=1)
     assert (seen[facing < -0.3] < 0.05).mean() > 0.98 and seen[facing > 0.8].mean() > 0.95
