@@ -11,9 +11,41 @@ from torch import nn
 
 from .errors import BackendError
 
+_SCALE = ":scale"
+"""Ends the name of what whole numbers are multiplied with; no parameter's name holds a colon."""
+
+
+def in_eight_bits(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights as whole numbers of -127..127 times a scale for each row of the first axis: half the size of fp16.
+
+    Vectors (biases, norms), which are few numbers, stay fp16.
+    """
+    packed = {}
+    for name, value in values.items():
+        if not value.is_floating_point() or value.dim() < 2:
+            packed[name] = value.half() if value.is_floating_point() else value
+            continue
+        rows = value.float().flatten(1)
+        scale = (rows.abs().amax(1) / 127).clamp(min=1e-7).half()
+        packed[name] = (rows / scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8).reshape(value.shape)
+        packed[name + _SCALE] = scale
+    return packed
+
+
+def unpacked(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights as float32, of fp16 and of what :func:`in_eight_bits` gave."""
+    found = {}
+    for name, value in values.items():
+        scale = values.get(name + _SCALE)
+        if scale is not None:
+            found[name] = value.float() * scale.float().reshape(-1, *(1,) * (value.dim() - 1))
+        elif not name.endswith(_SCALE):
+            found[name] = value.float() if value.is_floating_point() else value
+    return found
+
 
 def read_network(network: nn.Module, path: Path) -> nn.Module:
-    """Load fp16 safetensors into ``network``.
+    """Load safetensors into ``network``: fp16, or as :func:`in_eight_bits` packs them.
 
     Raises:
         BackendError: kind ``weights_missing`` or ``weights_damaged``.
@@ -25,8 +57,7 @@ def read_network(network: nn.Module, path: Path) -> nn.Module:
             "Choose the preset surface, or train them.",
         )
     try:
-        values = load_file(str(path))
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in values.items()})
+        network.load_state_dict(unpacked(load_file(str(path))))
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise BackendError(
             "weights_damaged",

@@ -270,6 +270,8 @@ class Pipeline:
             report.step(stage, 0.0, step)
             started = time.perf_counter()
             yield
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)  # or the next stage would be charged for what the card still does
             seconds[stage] = round(time.perf_counter() - started, 3)
 
         check_output(output)

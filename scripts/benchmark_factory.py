@@ -2,9 +2,11 @@
 """How many views a second the factory of people makes, and what the time goes into.
 
     python scripts/benchmark_factory.py [--people 6] [--views 16] [--size 256] [--workers 2] [--device cpu|cuda]
+        [--build cpu|cuda]
 
 On a processor, as many processes as ``--workers`` (default: the cores given to this process) make people of their own,
-one thread each, as a training run's data loaders do. On CUDA one process renders all views of a person in one batch.
+one thread each, as a training run's data loaders do. On CUDA a process renders all views of a person in one batch;
+``--workers`` of them (default: one) share the card, and with ``--build cpu`` they build their people on the processor.
 Seconds are a person's: its geometry and materials, the baked light, which face each sample sees, and the shading with
 everything else. Views a second count all of it, after one person to warm up; on a processor that others use too, the
 figure by processor time tells what the same cores do when they are free.
@@ -17,15 +19,34 @@ import multiprocessing
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 STAGES = ("build", "light", "raster", "shade")
+_WAIT = 300
+"""Seconds that a process waits for the others to warm up."""
 
 
-def make_people(seeds: list[int], views: int, size: int, device: str) -> dict[str, float]:
+def _join_start(start: Any) -> None:
+    """Give this process the barrier at which all of them begin to count."""
+    make_people.start = start
+
+
+def make_people(seeds: list[int], views: int, size: int, device: str, build: str, threads: int) -> dict[str, float]:
     """Render people, the first one to warm up; the others' seconds by stage, and ``begin`` and ``end`` by the clock."""
+    try:
+        return _make_people(seeds, views, size, device, build, threads)
+    except Exception:
+        # The others would wait in vain, and their complaint may be the one that is reported.
+        traceback.print_exc()
+        make_people.start.abort()
+        raise
+
+
+def _make_people(seeds: list[int], views: int, size: int, device: str, build: str, threads: int) -> dict[str, float]:
     import torch
 
     from backend.rendering.triangles import rasterize
@@ -39,15 +60,16 @@ def make_people(seeds: list[int], views: int, size: int, device: str) -> dict[st
             torch.cuda.synchronize()
         return time.time()
 
-    if device == "cpu":
-        torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     spent = dict.fromkeys((*STAGES, "begin", "end", "busy", "faces"), 0.0)
     with torch.no_grad():
         for seed in [seeds[0], *seeds]:
             if spent["begin"] == 0.0 and spent["end"] > 0.0:
+                # Processes start at different times; all of them shall be at work while the clock runs.
+                make_people.start.wait(_WAIT)
                 spent = {**dict.fromkeys(spent, 0.0), "begin": now()}
             start, idle = now(), time.process_time()
-            figure = build_person(seed, device).figure()
+            figure = build_person(seed, build).figure().to(device)
             built = now()
             light = sample_light(seed, device)
             baked = bake_light(figure, light)
@@ -78,8 +100,9 @@ def main() -> int:
     parser.add_argument("--people", type=int, default=6, help="of each process, after one to warm up")
     parser.add_argument("--views", type=int, default=16, help="of each person")
     parser.add_argument("--size", type=int, default=256, help="pixels a side")
-    parser.add_argument("--workers", type=int, help="processes; default: one a core")
+    parser.add_argument("--workers", type=int, help="processes; default: one a core, on CUDA one")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: both, where there is a card")
+    parser.add_argument("--build", choices=("cpu", "cuda"), help="where CUDA's people are built; default: cuda")
     arguments = parser.parse_args()
     for device in [arguments.device] if arguments.device else ["cpu", "cuda"]:
         if device == "cuda" and not _has_cuda():
@@ -87,8 +110,9 @@ def main() -> int:
                 print("There is no CUDA device.", file=sys.stderr)
                 return 1
             continue
-        workers = 1 if device == "cuda" else arguments.workers or _cores()
-        _measure(device, workers, arguments.people, arguments.views, arguments.size)
+        workers = arguments.workers or (1 if device == "cuda" else _cores())
+        build = (arguments.build or "cuda") if device == "cuda" else "cpu"
+        _measure(device, build, workers, arguments.people, arguments.views, arguments.size)
     return 0
 
 
@@ -102,17 +126,20 @@ def _has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def _measure(device: str, workers: int, people: int, views: int, size: int) -> None:
-    jobs = [([w * people + k for k in range(people)], views, size, device) for w in range(workers)]
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+def _measure(device: str, build: str, workers: int, people: int, views: int, size: int) -> None:
+    # One thread a process on a processor; beside a card, the cores are shared out.
+    threads = 1 if device == "cpu" else max(1, _cores() // workers)
+    jobs = [([w * people + k for k in range(people)], views, size, device, build, threads) for w in range(workers)]
+    context = multiprocessing.get_context("spawn")
+    # Each process keeps its job until all have begun, so that none gets two.
+    with context.Pool(workers, _join_start, (context.Barrier(workers),)) as pool:
         results = pool.starmap(make_people, jobs, chunksize=1)
     count = people * workers
     seconds = max(r["end"] for r in results) - min(r["begin"] for r in results)
     mean = {stage: sum(r[stage] for r in results) / count for stage in (*STAGES, "busy", "faces")}
     per_person = "  ".join(f"{stage} {mean[stage]:.3f}" for stage in STAGES)
-    print(
-        f"{device}, {workers} process{'es' if workers > 1 else ''}: {count} people x {views} views of {size} x {size}"
-    )
+    where = f"{device} (built on {build})" if build != device else device
+    print(f"{where}, {workers} process{'es' if workers > 1 else ''}: {count} people x {views} views of {size} x {size}")
     print(f"  {count * views / seconds:.1f} views/s", end="")
     if device == "cpu":
         print(

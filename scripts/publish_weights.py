@@ -18,12 +18,13 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors.torch import load_file
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from backend.options import WEIGHTS_FOLDER  # noqa: E402  (after the path)
+from backend.networks import in_eight_bits, unpacked  # noqa: E402  (after the path)
+from backend.options import WEIGHTS_FOLDER  # noqa: E402
 from backend.training.loop import save_weights  # noqa: E402
 from backend.training.samples import split_seeds  # noqa: E402
 
@@ -57,7 +58,7 @@ _MEASURES = {
 _HEAD = """# Weights of the preset `lite`
 
 Trained on people that `backend/training/` makes, and on nothing else: no scans, no photos, no third-party weights.
-Licence: GPL-3.0-or-later, as the code. Half precision, safetensors.
+Licence: GPL-3.0-or-later, as the code. Safetensors of half precision, where nothing else is said.
 """
 
 
@@ -68,8 +69,7 @@ def log_of(run: Path) -> list[dict[str, float]]:
 
 def weights_of(run: Path) -> dict[str, torch.Tensor]:
     """What a training wrote."""
-    with safe_open(run / "weights.safetensors", "pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}
+    return load_file(str(run / "weights.safetensors"))
 
 
 def curve(log: list[dict[str, float]], measure: str) -> list[tuple[int, float]]:
@@ -86,19 +86,26 @@ def _time(seconds: float) -> str:
 
 def describe(name: str, runs: list[Path], published: Path) -> str:
     """One section of the card; each of ``runs`` began with the weights of the one before."""
-    with safe_open(published, "pt") as file:
-        count = sum(file.get_tensor(key).numel() for key in file.keys())
+    kept = load_file(str(published))
+    count = sum(value.numel() for value in unpacked(kept).values())
+    eight = ", matrices rounded to 8 bits" if any(value.dtype == torch.int8 for value in kept.values()) else ""
     size = published.stat().st_size
     words = f"{count / 1e6:.1f} million" if count > 5e4 else f"{count:,}"
     held = f"{size / 1e6:.1f} MB" if size > 5e4 else f"{size / 1e3:.0f} kB"
-    lines = [f"## `{published.name}`", "", f"{words} parameters, {held}.", ""]
+    lines = [f"## `{published.name}`", "", f"{words} parameters, {held}{eight}.", ""]
     for run in runs:
         log = log_of(run)
-        people = max((int(entry["people"]) for entry in log if "people" in entry), default=0)
+        told = {key: value for entry in log for key, value in entry.items()}
+        machine = told.get("machine", f"{os.cpu_count()} processor cores ({platform.machine()}), other work beside it")
+        first = split_seeds("train").start
+        if "samples" in told:
+            seen = f"{told['prepared']} prepared photos of the train split's people, seeds from {first}, and "
+            seen += f"{told['samples']} samples of others, made meanwhile"
+        else:
+            seen = f"{told.get('people', 0)} people of the train split, seeds from {first}"
         lines += [
             f"{'Trained further: ' if run != runs[0] else ''}{int(log[-1]['step'])} steps in "
-            f"{_time(log[-1]['seconds'])} on {os.cpu_count()} processor cores ({platform.machine()}), "
-            f"other work beside it. {people} people of the train split, seeds from {split_seeds('train').start}.",
+            f"{_time(log[-1]['seconds'])} on {machine}. {seen}.",
             "",
         ]
         rows = {words: curve(log, measure) for measure, words in _MEASURES[name].items()}
@@ -156,6 +163,13 @@ def main() -> int:
         choices=list(_MEASURES),
         help="networks that get the mean of their last two runs' weights (Wortsman et al. 2022)",
     )
+    parser.add_argument(
+        "--eight-bits",
+        nargs="*",
+        default=[],
+        choices=list(_MEASURES),
+        help="networks whose weights are rounded to 8 bits",
+    )
     parser.add_argument("--scores", type=Path, help="what scripts/evaluate.py --json printed")
     parser.add_argument("-o", "--output", type=Path, default=WEIGHTS_FOLDER / "lite")
     arguments = parser.parse_args()
@@ -172,7 +186,7 @@ def main() -> int:
         if name in arguments.mean:
             before = weights_of(runs[-2])
             values = {key: (0.5 * (v.float() + before[key].float())).to(v.dtype) for key, v in values.items()}
-        save_weights(values, target)
+        save_weights(in_eight_bits(values) if name in arguments.eight_bits else values, target)
         card.append(describe(name, runs, target))
         if name in arguments.mean:
             card.append("The mean of the weights after the last two trainings ships.\n")

@@ -139,14 +139,18 @@ class DepthConfig:
     """Sizes of the network.
 
     Attributes:
-        widths: channels at 64, 32, 16 and 8 pixels a side.
+        photo: channels of the photo at 128 pixels a side.
+        widths: channels at 64, 32 and 16 pixels a side.
         blocks: residual blocks at each on the way down, and on the way up.
-        heads: of the attention at the smallest size.
+        attention: blocks of attention at the smallest size.
+        heads: of each.
     """
 
-    widths: tuple[int, ...] = (48, 96, 192, 256)
-    blocks: tuple[int, ...] = (1, 2, 2, 2)
-    heads: int = 4
+    photo: int = 64
+    widths: tuple[int, ...] = (80, 160, 320)
+    blocks: tuple[int, ...] = (3, 3, 2)
+    attention: int = 12
+    heads: int = 5
 
 
 class DepthNetwork(nn.Module):
@@ -161,7 +165,11 @@ class DepthNetwork(nn.Module):
         config = config or DepthConfig()
         (first, *others), last = config.widths, config.widths[-1]
         self.see_photo = nn.Sequential(
-            nn.Conv2d(4, first, 4, stride=4), nn.SiLU(), nn.Conv2d(first, first, 3, padding=1)
+            nn.Conv2d(4, config.photo // 2, 4, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(config.photo // 2, config.photo, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(config.photo, first, 4, stride=2, padding=1),
         )
         self.see_body = nn.Conv2d(BODY_CHANNELS, first, 3, padding=1)
         self.down = nn.ModuleList(
@@ -170,7 +178,7 @@ class DepthNetwork(nn.Module):
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(config.widths, others))
         cells = MAP_SIZE // 2 ** len(others)
         self.place = nn.Parameter(0.02 * torch.randn(1, cells * cells, last))
-        self.attend = nn.ModuleList(Block(last, config.heads, 2) for _ in range(2))
+        self.attend = nn.ModuleList(Block(last, config.heads, 4) for _ in range(config.attention))
         self.grow = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in zip(config.widths, others))
         self.up = nn.ModuleList(
             nn.Sequential(*(Residual(w) for _ in range(n))) for w, n in zip(config.widths[:-1], config.blocks)
@@ -276,6 +284,8 @@ class DepthEstimator:
     ) -> tuple[BodyFit, SideDepths]:
         """The fit moved to where the depths say that the person is, and the depths in the mended fit's camera space.
 
+        The network looks twice, with the fit and with the mended fit before it: the mean of both errs less.
+
         Args:
             fitter: of the body.
             fit, photo, size: as for :meth:`estimate`.
@@ -289,7 +299,9 @@ class DepthEstimator:
         mended = fitter.meet(fit, photo, moved, check)
         # Which of two sizes at two distances it is, no photo tells: the mended fit has chosen anew.
         pelvis = (self.body.joint_regressor[0].numpy() @ (vertices + moved))[2]
-        return mended, depths.scaled(float(posed(self.body, mended)[1][0, 2]) / pelvis)
+        depths = depths.scaled(float(posed(self.body, mended)[1][0, 2]) / pelvis)
+        check()
+        return mended, depths.mean(self.estimate(mended, photo, size))
 
     def _both_ways(self, photo: torch.Tensor, body: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean of what the network says of the photo and of its mirror image."""

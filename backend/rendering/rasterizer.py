@@ -186,11 +186,11 @@ def contributions(gaussians: GaussianTensors, camera: CameraTensors) -> Contribu
     parts = (*shape, opacity, torch.ones_like(opacity)[:, None])
     size = (camera.height, camera.width)
     _, _, batches = _composite_all(parts, _visible(ellipses, opacity, camera), size, keep=True)
-    none = [torch.zeros(0, dtype=torch.long)]
+    none = [torch.zeros(0, dtype=torch.long, device=opacity.device)]
     return Contributions(
         splat=ellipses.index[torch.cat([pairs.splat for pairs in batches] or none)],
         pixel=torch.cat([torch.repeat_interleave(pairs.pixels, pairs.counts) for pairs in batches] or none),
-        weight=torch.cat([pairs.weight for pairs in batches] or [torch.zeros(0)]),
+        weight=torch.cat([pairs.weight for pairs in batches] or [opacity.new_zeros(0)]),
         splat_count=len(gaussians.position),
         pixel_count=camera.height * camera.width,
     )

@@ -215,6 +215,7 @@ class FullSynthesizer:
         out[0] = self.encode(photo_rgb)[0] * self.vae.config.scaling_factor
         return out
 
+    @torch.no_grad()
     def encode(self, rgb: torch.Tensor) -> torch.Tensor:
         """The VAE's mode [B, 4, L, L] of ``rgb`` [B, 3, S, S] in 0..1, not scaled."""
         size = (self.config.picture, self.config.picture)
@@ -222,6 +223,7 @@ class FullSynthesizer:
             pixels = functional.interpolate(rgb.to(self.device, torch.float32), size=size, mode="area") * 2 - 1
             return self.vae.encode(pixels).latent_dist.mode()
 
+    @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Pictures [F, 3, S, S] in 0..1 of scaled latents [F, 4, L, L]."""
         with self._at_work(self.vae):

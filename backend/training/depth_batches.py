@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,7 +45,64 @@ class DepthBatch:
     known: torch.Tensor
 
 
-class DepthPool:
+class DepthViewer:
+    """Makes what the network sees of photos.
+
+    Args:
+        body: the neutral body.
+    """
+
+    def __init__(self, body: BodyModel) -> None:
+        # A micrometre is enough, and half the bytes are twice as fast.
+        self.body = replace(body, **{k: v.float() for k, v in vars(body).items() if _is_real(v)})
+        self.rest = rest_places(body)
+
+    def moved(self, example: DepthExample, rng: np.random.Generator) -> tuple[DepthExample, tuple[torch.Tensor, ...]]:
+        """``example`` and its body, now and then with more or less error, or turned about the camera's axis."""
+        body = (example.pose, example.betas, example.translation)
+        if rng.random() < _MIXED:
+            body = _erring(example, float(rng.uniform(*_ERROR)))
+        if rng.random() < _ROLLED:
+            angle = float(np.radians(rng.normal(0, _ROLL)))
+            example, body = rolled(example, angle), rolled_body(body, self.body, angle)
+        return example, body
+
+    def unspoilt(self, example: DepthExample) -> DepthBatch:
+        """A batch of one photo as it is, with the fitted body."""
+        body = (example.pose, example.betas, example.translation)
+        return self.seen(example, example.rgb.float() / 255, example.alpha.float() / 255, body)
+
+    def seen(
+        self, example: DepthExample, rgb: torch.Tensor, alpha: torch.Tensor, body: tuple[torch.Tensor, ...]
+    ) -> DepthBatch:
+        """A batch of one photo.
+
+        Args:
+            example: whose truth it is.
+            rgb, alpha: [S, S, 3] and [S, S] in 0..1, the photo as it is to be seen.
+            body: pose [24, 3], shape [10] and translation [3] of the body that is taken for the person's.
+        """
+        pose, betas, translation = (v.float() for v in body)
+        vertices, joints = self.body.pose(pose, betas)
+        vertices, pelvis = vertices + translation, joints[0] + translation
+        maps = body_maps(vertices, self.rest, self.body.faces, example.focal, pelvis)
+        # The truth was measured from the fitted pelvis; this body's may be elsewhere.
+        at = float((example.translation + rest_pelvis(self.body, example.betas))[2])
+        matte = functional.avg_pool2d(alpha[None, None], alpha.shape[-1] // MAP_SIZE)[0, 0]
+        depth = torch.stack([smaller(example.front.float()), -smaller(-example.back.float())]) + at
+        ours = maps[[1, 9]] * UNIT + pelvis[2]
+        inside = functional.avg_pool2d(example.inside.float()[None], len(example.inside) // MAP_SIZE)[0] == 1
+        known = depth.isfinite().all(0) & (matte > 0.5) & inside
+        truth = torch.zeros_like(ours)
+        covered = known & (maps[0] > 0)
+        if bool(covered.any()):
+            # Neither the photo nor the evaluation tells how far away all of the person is.
+            scale = (ours[0] / depth[0])[covered].median()
+            truth = torch.where(known, scale * depth - ours, 0.0).clamp(-MOST, MOST) / UNIT
+        return DepthBatch(see(rgb, alpha)[None], maps[None], truth[None], known[None, None])
+
+
+class DepthPool(DepthViewer):
     """The photos of a folder; those that were drawn stay in memory, about 0.4 MB each.
 
     Args:
@@ -57,10 +114,8 @@ class DepthPool:
     """
 
     def __init__(self, folder: Path, body: BodyModel) -> None:
+        super().__init__(body)
         self.folder = folder
-        # A micrometre is enough, and half the bytes are twice as fast.
-        self.body = replace(body, **{k: v.float() for k, v in vars(body).items() if _is_real(v)})
-        self.rest = rest_places(body)
         self._read: dict[Path, list[DepthExample]] = {}
         self.refresh()
         if not self.files:
@@ -81,54 +136,18 @@ class DepthPool:
             if examples:
                 number = 0 if rng.random() < _OWN else rng.integers(len(examples))
                 found.append(self._spoilt(examples[number], rng))
-        return _join(found)
+        return joined(found)
 
     def clean(self) -> list[DepthBatch]:
         """All photos as they are, one a batch."""
         examples = [example for path in self.files for example in read_examples(path)]
-        return [
-            self.seen(e, e.rgb.float() / 255, e.alpha.float() / 255, (e.pose, e.betas, e.translation)) for e in examples
-        ]
+        return [self.unspoilt(example) for example in examples]
 
     def _spoilt(self, example: DepthExample, rng: np.random.Generator) -> DepthBatch:
-        body = (example.pose, example.betas, example.translation)
-        if rng.random() < _MIXED:
-            body = _erring(example, float(rng.uniform(*_ERROR)))
-        if rng.random() < _ROLLED:
-            angle = float(np.radians(rng.normal(0, _ROLL)))
-            example, body = rolled(example, angle), rolled_body(body, self.body, angle)
+        example, body = self.moved(example, rng)
         alpha = _spoil_matte(example.alpha.float() / 255, rng)
         batch = self.seen(example, spoil_colours(example.rgb.float() / 255, rng), alpha, body)
         return mirrored(batch) if rng.random() < 0.5 else batch
-
-    def seen(
-        self, example: DepthExample, rgb: torch.Tensor, alpha: torch.Tensor, body: tuple[torch.Tensor, ...]
-    ) -> DepthBatch:
-        """A batch of one photo.
-
-        Args:
-            example: whose truth it is.
-            rgb, alpha: [S, S, 3] and [S, S] in 0..1, the photo as it is to be seen.
-            body: pose [24, 3], shape [10] and translation [3] of the body that is taken for the person's.
-        """
-        pose, betas, translation = (v.float() for v in body)
-        vertices, joints = self.body.pose(pose, betas)
-        vertices, pelvis = vertices + translation, joints[0] + translation
-        maps = body_maps(vertices, self.rest, self.body.faces, example.focal, pelvis)
-        # The truth was measured from the fitted pelvis; this body's may be elsewhere.
-        at = float((example.translation + rest_pelvis(self.body, example.betas))[2])
-        matte = functional.avg_pool2d(alpha[None, None], alpha.shape[-1] // MAP_SIZE)[0, 0]
-        depth = torch.stack([_smaller(example.front.float()), -_smaller(-example.back.float())]) + at
-        ours = maps[[1, 9]] * UNIT + pelvis[2]
-        inside = functional.avg_pool2d(example.inside.float()[None], len(example.inside) // MAP_SIZE)[0] == 1
-        known = depth.isfinite().all(0) & (matte > 0.5) & inside
-        truth = torch.zeros_like(ours)
-        covered = known & (maps[0] > 0)
-        if bool(covered.any()):
-            # Neither the photo nor the evaluation tells how far away all of the person is.
-            scale = (ours[0] / depth[0])[covered].median()
-            truth = torch.where(known, scale * depth - ours, 0.0).clamp(-MOST, MOST) / UNIT
-        return DepthBatch(see(rgb, alpha)[None], maps[None], truth[None], known[None, None])
 
 
 def _is_real(value: object) -> bool:
@@ -160,7 +179,7 @@ _STEP = 0.05
 """Metres behind the nearest of a pixel's samples from where they belong to something else."""
 
 
-def _smaller(depth: torch.Tensor) -> torch.Tensor:
+def smaller(depth: torch.Tensor) -> torch.Tensor:
     """``depth`` [T, T] at the maps' size: the mean of what lies in front in each pixel, infinite where nothing does."""
     part = len(depth) // MAP_SIZE
     samples = depth.reshape(MAP_SIZE, part, MAP_SIZE, part).transpose(1, 2).flatten(2)
@@ -170,7 +189,8 @@ def _smaller(depth: torch.Tensor) -> torch.Tensor:
     return torch.where(used.any(-1), (samples.nan_to_num(0, 0, 0) * used).sum(-1) / used.sum(-1), torch.inf)
 
 
-def _join(batches: list[DepthBatch]) -> DepthBatch:
+def joined(batches: Sequence[DepthBatch]) -> DepthBatch:
+    """One batch of several."""
     return DepthBatch(*(torch.cat(values) for values in zip(*(vars(b).values() for b in batches))))
 
 

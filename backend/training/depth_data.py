@@ -7,6 +7,7 @@ principal point at the middle), the truth at the size at which the fitted pelvis
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -22,8 +23,8 @@ from ..pipeline import Pipeline
 from ..prepare import PreparedPhoto, prepare
 from ..prepare.image import Photo
 from ..reconstruct.depth import PHOTO_SIZE, both_sides
-from .cameras import frame_figure
-from .estimate import neutral_betas, rotation_vectors
+from .cameras import Camera, frame_figure
+from .estimate import FitErrors, fit_errors, neutral_betas, noisy_body, placed_body, rotation_vectors, seen_by
 from .figure import TrueBody
 from .loop import save_at_once
 from .person import build_person
@@ -37,8 +38,14 @@ TRUTH_SIZE = 128
 """Pixels a side of maps of the truth."""
 _AHEAD = 75.0
 """Degrees from the front of the second photo, at most."""
+_NEARLY = 30.0
+"""The same of photos that are taken much as a seed's own."""
 _CUT = 0.12
 """Share of the photos but the seed's own that the frame cuts at knees, waist or chest."""
+_ROOM = (-0.02, 0.1)
+"""Logarithm of how much farther away a camera stands than where the person fills the picture."""
+_SHIFT = 0.006
+"""Focal lengths by which the person is off the middle, standard deviation."""
 _STREAM = 0xDE
 _FORMAT = 1
 
@@ -78,17 +85,18 @@ def make_examples(seed: int, pipeline: Pipeline, photos: int = PHOTOS) -> list[D
     ahead = facing(scene.figure)
     examples = []
     for number in range(photos):
-        shot = scene
-        if number:
-            spread = _AHEAD if number == 1 else 180.0
-            azimuth = ahead + float(rng.uniform(-spread, spread))
-            elevation = float(np.clip(rng.normal(3.0, 7.0), -15.0, 30.0))
-            target, distance = frame_figure(scene.figure, azimuth, elevation)
-            shot = replace(scene, azimuth=azimuth, elevation=elevation, target=target, distance=distance)
+        shot = _from_elsewhere(scene, ahead, _AHEAD if number == 1 else 180.0, rng) if number else scene
         example = _example(shot, rng, pipeline, cut=bool(number) and rng.random() < _CUT)
         if example is not None:
             examples.append(example)
     return examples
+
+
+def _from_elsewhere(scene: Scene, ahead: float, spread: float, rng: np.random.Generator) -> Scene:
+    azimuth = ahead + float(rng.uniform(-spread, spread))
+    elevation = float(np.clip(rng.normal(3.0, 7.0), -15.0, 30.0))
+    target, distance = frame_figure(scene.figure, azimuth, elevation)
+    return replace(scene, azimuth=azimuth, elevation=elevation, target=target, distance=distance)
 
 
 def _example(scene: Scene, rng: np.random.Generator, pipeline: Pipeline, cut: bool) -> DepthExample | None:
@@ -106,6 +114,87 @@ def _example(scene: Scene, rng: np.random.Generator, pipeline: Pipeline, cut: bo
     except BackendError:
         return None
     return example_of(photo, fit, scene, pipeline)
+
+
+def imagined_examples(seed: int, photos: int, errors: FitErrors) -> list[DepthExample]:
+    """Photos of one person as if they had been prepared, and bodies with errors as fits have: no network is asked.
+
+    Ten times as fast as :func:`make_examples`, for training that sees every person but a few times.
+
+    Args:
+        seed: of the person.
+        photos: how many: the seed's own, the others by turns more or less from the front, from anywhere, and from
+            nearly before the person.
+        errors: to choose from.
+    """
+    scene = make_scene(seed, figure=build_person(seed).figure())
+    rng = np.random.default_rng([seed, _STREAM, 1])
+    ahead = facing(scene.figure)
+    examples = []
+    for number in range(photos):
+        spread = (_NEARLY, _AHEAD, 180.0)[number % 3]
+        shot = _from_elsewhere(scene, ahead, spread, rng) if number else scene
+        # Prepared photos leave more or less room, and the person is not quite in the middle.
+        nearer = float(np.exp(rng.uniform(*_ROOM)))
+        shift = torch.as_tensor(rng.normal(0, _SHIFT, 3), dtype=torch.float32) * shot.distance
+        shot = replace(shot, distance=shot.distance * nearer, target=shot.target + shift)
+        examples.append(_imagined(shot, rng, errors, cut=bool(number) and rng.random() < _CUT))
+    return examples
+
+
+def _imagined(scene: Scene, rng: np.random.Generator, errors: FitErrors, cut: bool) -> DepthExample:
+    camera = scene.camera(size=PHOTO_SIZE)
+    views = render_views([scene.figure], [scene.light], [camera], PHOTO_SIZE, 2, [0.0] * 3, [scene.baked])
+    alpha = (views.alpha[0] * 255).round().byte()
+    inside = torch.ones(TRUTH_SIZE, TRUTH_SIZE, dtype=torch.bool)
+    if cut:
+        row = int(np.clip(rng.choice(cut_rows(scene, camera)), PHOTO_SIZE // 4, PHOTO_SIZE))
+        alpha[row:] = 0
+        inside[row * TRUTH_SIZE // PHOTO_SIZE :] = False
+    # Colours without the black that the matte's edge mixes in.
+    rgb = views.rgb[0] / views.alpha[0][..., None].clamp(min=1e-3)
+    body = scene.figure.body
+    assert body is not None
+    found = seen_by(noisy_body(body, camera, int(rng.integers(2**62)), errors), camera)
+    true = seen_by(placed_body("neutral", neutral_betas(body), body.pose, body.joints[0]), camera)
+    matrix = camera.world_to_camera[0].double()
+    vertices = scene.figure.vertices.double() @ matrix[:3, :3].T + matrix[:3, 3]
+    # No photo tells a small person from one far away: the truth's pelvis is brought to the fit's distance.
+    pelvis = float(found.joints[0, 2])
+    scale = pelvis / float(true.joints[0, 2])
+    focal = float(camera.focal[0]) / PHOTO_SIZE
+    front, back, _ = both_sides((scale * vertices).float(), scene.figure.faces, focal, TRUTH_SIZE)
+    return DepthExample(
+        rgb=(rgb.clamp(0, 1) * 255).round().byte(),
+        alpha=alpha,
+        inside=inside,
+        front=(front - pelvis).half(),
+        back=(back - pelvis).half(),
+        focal=focal,
+        pose=found.pose.float(),
+        betas=found.betas.float(),
+        translation=found.translation.float(),
+        true_pose=true.pose.float(),
+        true_betas=true.betas.float(),
+        true_translation=(true.translation + (scale - 1) * true.joints[0]).float(),
+    )
+
+
+def errors_of(examples: Iterable[DepthExample]) -> FitErrors:
+    """The errors of the fits of photos, for :func:`imagined_examples`."""
+    here = Camera(torch.eye(4)[None], torch.ones(1), torch.zeros(1, 2), 1)
+    rows = []
+    for example in examples:
+        fitted = (example.betas, example.pose, example.translation)
+        true = (example.true_betas, example.true_pose, example.true_translation)
+        rows.append(fit_errors(_neutral(*true), _neutral(*fitted), here))
+    return FitErrors(*(np.concatenate([getattr(row, f.name) for row in rows]) for f in fields(FitErrors)))
+
+
+def _neutral(betas: torch.Tensor, pose: torch.Tensor, translation: torch.Tensor) -> TrueBody:
+    found = placed_body("neutral", betas.double(), pose.double(), torch.zeros(3, dtype=torch.float64))
+    shift = translation.double() - found.translation
+    return replace(found, translation=translation.double(), joints=found.joints + shift)
 
 
 def example_of(photo: PreparedPhoto, fit: BodyFit, scene: Scene, pipeline: Pipeline) -> DepthExample:

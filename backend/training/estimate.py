@@ -117,7 +117,7 @@ def _axes(camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:
     return matrix[:3, :3], matrix[:3, 3]
 
 
-def _placed(name: str, betas: torch.Tensor, pose: torch.Tensor, pelvis: torch.Tensor) -> TrueBody:
+def placed_body(name: str, betas: torch.Tensor, pose: torch.Tensor, pelvis: torch.Tensor) -> TrueBody:
     """The body whose pelvis joint lies at ``pelvis`` [3] in the world."""
     body = _body(name)
     _, joints = body.shaped(betas)
@@ -125,6 +125,17 @@ def _placed(name: str, betas: torch.Tensor, pose: torch.Tensor, pelvis: torch.Te
     moved = (turned[:, :, :3] @ joints[..., None])[..., 0] + turned[:, :, 3]
     translation = pelvis - moved[0]
     return TrueBody(name, betas, pose, translation, moved + translation)
+
+
+def seen_by(body: TrueBody, camera: Camera) -> TrueBody:
+    """``body`` in the space of the first camera instead of the world."""
+    rotation, shift = _axes(camera)
+    pose = body.pose.clone()
+    pose[0] = rotation_vectors(rotation @ rotation_matrices(pose[0]))
+    joints = body.joints @ rotation.T + shift
+    # In the rest pose the pelvis lies where it was.
+    translation = joints[0] - (body.joints[0] - body.translation)
+    return TrueBody(body.name, body.betas, pose, translation, joints)
 
 
 def _cpu(body: TrueBody) -> TrueBody:
@@ -151,7 +162,7 @@ def body_of_fit(fit: BodyFit, photo: PreparedPhoto, camera: Camera, body_name: s
     there = torch.cat([seen / focal * depth, depth[None]])
     pose = pose.clone()
     pose[0] = rotation_vectors(rotation.T @ rotation_matrices(pose[0]))
-    return _placed(body_name, betas, pose, rotation.T @ (there - shift))
+    return placed_body(body_name, betas, pose, rotation.T @ (there - shift))
 
 
 def fit_errors(truth: TrueBody, estimate: TrueBody, camera: Camera) -> FitErrors:
@@ -196,7 +207,7 @@ def noisy_body(truth: TrueBody, camera: Camera, seed: int, errors: FitErrors | N
     turned = rotation_matrices(torch.as_tensor(pose)) @ _in_camera(truth.pose, rotation)
     turned = _keep_in_picture(turned, betas, truth, rotation)
     turned[0] = rotation.T @ turned[0]
-    found = _placed("neutral", betas, rotation_vectors(turned), torch.zeros(3, dtype=torch.float64))
+    found = placed_body("neutral", betas, rotation_vectors(turned), torch.zeros(3, dtype=torch.float64))
     here = truth.joints @ rotation.T + shift
     depth = here[0, 2] * stature("neutral", betas) / stature(truth.name, truth.betas) / np.exp(place[2])
     # Where the pelvis must be for the joints' middle to appear where it is wanted.

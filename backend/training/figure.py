@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -26,7 +26,8 @@ class Surface:
 
 
 Material = Callable[[torch.Tensor, torch.Tensor], Surface]
-"""Called with face numbers int64 [n] and their interpolated ``corners`` [n, C]; answers for those points."""
+"""Called with face numbers int64 [n] and their interpolated ``corners`` [n, C]; answers for those points, where they
+are. One that keeps tensors of its own may have a method ``to(device)``, see :meth:`Figure.to`."""
 
 
 @dataclass(frozen=True)
@@ -71,3 +72,10 @@ class Figure:
     two_sided: torch.Tensor
     material: Material
     body: TrueBody | None = None
+
+    def to(self, device: torch.device | str) -> Figure:
+        """The same figure on another device; the body inside stays where it is."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved = {name: value.to(device) for name, value in moved.items() if isinstance(value, torch.Tensor)}
+        move = getattr(self.material, "to", None)
+        return replace(self, **moved, material=self.material if move is None else move(device))

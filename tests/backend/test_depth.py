@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from backend.body.model import BodyModel, load_body
+from backend.body.model import BodyModel, load_body, rotation_matrices
 from backend.errors import BackendError
+from backend.networks import in_eight_bits, read_network
 from backend.pipeline import Pipeline
 from backend.prepare import PreparedPhoto
 from backend.reconstruct.clothed import meet_depths
@@ -31,8 +32,11 @@ from backend.reconstruct.depth import (
 )
 from backend.reconstruct.types import SideDepths
 from backend.rendering.mesh import rasterize_mesh
-from backend.training.depth_batches import DepthPool, mirrored, rolled, rolled_body
-from backend.training.depth_data import make_examples, read_examples, write_examples
+from backend.training.depth_batches import DepthPool, DepthViewer, mirrored, rolled, rolled_body
+from backend.training.depth_data import errors_of, imagined_examples, make_examples, read_examples, write_examples
+from backend.training.depth_farm import Maker, spoil_photos
+from backend.training.depth_pack import PackedDepths, pack_examples
+from backend.training.estimate import FitErrors
 from backend.training.loop import save_weights
 from backend.training.person import build_person
 from backend.training.samples import make_scene
@@ -202,6 +206,22 @@ def test_a_mended_fit_leans_as_far_as_the_depths_say(
         assert at == pytest.approx(mended.translation[2], abs=0.35)
 
 
+def test_weights_of_eight_bits_are_half_a_step_off(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(4, 8, 3), nn.GroupNorm(2, 8), nn.Linear(5, 3))
+    wanted = {name: value.clone() for name, value in layers.state_dict().items()}
+    wanted["0.weight"][2] = 0  # a row of nothing stays one
+    save_weights(in_eight_bits(wanted), tmp_path / "eight.safetensors")
+    save_weights(wanted, tmp_path / "half.safetensors")
+    assert (tmp_path / "eight.safetensors").stat().st_size < (tmp_path / "half.safetensors").stat().st_size
+    found = read_network(layers, tmp_path / "eight.safetensors").state_dict()
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        rows = value.reshape(len(value), -1)
+        step = rows.abs().amax(1, keepdim=True) / 127
+        assert float(((found[name].reshape(rows.shape) - rows).abs() - 0.6 * step).max()) < 1e-4, name
+
+
 def test_missing_weights_are_said(body: BodyModel, tmp_path: Path) -> None:
     with pytest.raises(BackendError) as caught:
         DepthEstimator(tmp_path, body, torch.device("cpu"))
@@ -262,6 +282,61 @@ def test_examples_hold_the_true_depth(pipeline: Pipeline, body: BodyModel, tmp_p
     assert len(drawn.photo) == 3 and float(drawn.truth.abs().max()) <= 6 + 1e-5
 
 
+def test_packed_photos_are_nearly_the_same(pipeline: Pipeline, body: BodyModel, tmp_path: Path) -> None:
+    examples = make_examples(1002, pipeline, photos=2)
+    assert pack_examples(examples, tmp_path / "two.packed", 10**6) == 2
+    assert pack_examples(examples, tmp_path / "one.packed", 1) == 1
+    packed = PackedDepths(tmp_path / "two.packed")
+    assert len(packed) == 2 and len(PackedDepths(tmp_path / "one.packed")) == 1
+    (tmp_path / "all").mkdir()
+    write_examples(examples, tmp_path / "all" / "1002.depths")
+    pool = DepthPool(tmp_path / "all", body)
+    for number, batch in enumerate(pool.clean()):
+        ours = pool.unspoilt(packed[number])
+        assert torch.equal(ours.body, batch.body)
+        assert float((ours.known ^ batch.known).sum()) < 0.02 * float(batch.known.sum())
+        both = (ours.known & batch.known).expand_as(batch.truth)
+        # Depths in steps of 2 mm: a millimetre at most, and what the median of their quotients moves.
+        assert float((ours.truth - batch.truth)[both].abs().quantile(0.99)) * UNIT < 0.002
+        assert float((ours.photo - batch.photo)[batch.photo[:, 3:].expand_as(batch.photo) > 0.5].abs().mean()) < 0.03
+
+
+def test_imagined_photos_are_as_prepared_ones(pipeline: Pipeline, body: BodyModel) -> None:
+    seed = 1005  # who wears close clothes
+    fitted = make_examples(seed, pipeline, photos=1)
+    errors = errors_of(fitted)
+    # The errors are those that take the true body to the fitted one.
+    true, found = (rotation_matrices(pose.double()) for pose in (fitted[0].true_pose, fitted[0].pose))
+    assert torch.allclose(rotation_matrices(torch.as_tensor(errors.pose[0])) @ true, found, atol=1e-6)
+    none = FitErrors(0 * errors.pose, errors.true_betas, errors.true_betas, 0 * errors.place)
+    fronts = []
+    for wrong in (none, errors):
+        example = imagined_examples(seed, 1, wrong)[0]
+        # The photo itself is of the same person from the same side.
+        ours, theirs = (e.rgb[e.alpha > 250].float().mean(0) for e in (example, fitted[0]))
+        assert torch.allclose(ours, theirs, atol=12)
+        batch = DepthViewer(body).unspoilt(example)
+        fronts.append(float((batch.truth[:, :1].abs() * batch.known).sum() / batch.known.sum() * UNIT))
+        # What the photo shows is where the true depth is.
+        small = torch.nn.functional.avg_pool2d(example.alpha.float()[None] / 255, 2)[0] > 0.5
+        assert float((small ^ example.front.isfinite()).sum()) < 0.05 * float(small.sum())
+    # Without errors clothes and hair are left, and what the neutral body's shape cannot be.
+    assert fronts[0] < 0.016 and fronts[1] > 1.3 * fronts[0]
+
+
+def test_makers_mix_imagined_and_prepared_photos(pipeline: Pipeline, tmp_path: Path) -> None:
+    pack_examples(make_examples(1002, pipeline, photos=1), tmp_path / "one.packed", 10**6)
+    photo, maps, truth, known = Maker(PackedDepths(tmp_path / "one.packed")).samples(200_000)
+    assert len(photo) == len(maps) == len(truth) == len(known) == 19
+    assert photo.dtype == np.uint8 and np.isfinite(maps.astype(float)).all() and np.isfinite(truth.astype(float)).all()
+    assert (known.sum((1, 2, 3)) > 30).all()
+    torch.manual_seed(0)
+    spoilt = spoil_photos(torch.as_tensor(photo), np.random.default_rng(0))
+    assert spoilt.shape == photo.shape and 0 <= float(spoilt.min()) and float(spoilt.max()) <= 1
+    assert float(spoilt[:, :3].amax(1).sub(spoilt[:, 3]).max()) < 1e-6  # colours are times the matte
+    assert float((spoilt[:, 3] - torch.as_tensor(photo[:, 3] / 255)).abs().mean()) < 0.02
+
+
 def test_smoke_training_stops_and_goes_on(pipeline: Pipeline, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -273,6 +348,12 @@ def test_smoke_training_stops_and_goes_on(pipeline: Pipeline, tmp_path: Path) ->
         assert run.returncode == 0, run.stderr
         assert f"step {steps}" in run.stdout
     assert (tmp_path / "run" / "weights.safetensors").is_file()
+    pack_examples(make_examples(1001, pipeline, photos=1), tmp_path / "packed", 10**6)
+    command = [sys.executable, script, "--packed", str(tmp_path / "packed"), "--held-out", str(tmp_path / "packed")]
+    farm = ["--makers", "1", "--smoke", "--out", str(tmp_path / "farm")]
+    run = subprocess.run([*command, *farm], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    assert "step 2" in run.stdout and "samples" in run.stdout
     empty = subprocess.run(
         [sys.executable, script, "--photos", str(tmp_path), "--held-out", str(photos), "--out", str(tmp_path / "no")],
         capture_output=True, text=True, timeout=300,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ...body.model import JOINT_INDEX
-from ..figure import Figure, Material, Surface, TrueBody
+from ..figure import Figure, Surface, TrueBody
 from . import bags
 from .hair import make_beard, make_hair, make_hat
 from .identity import Identity, body_model, draw_identity, pose_body, settle_identity
@@ -282,19 +282,26 @@ def _join(pieces: list[Piece], table: list[Look]) -> Figure:
         corners=torch.cat([p.corners() for p in pieces]),
         part=torch.cat([p.part for p in pieces]),
         two_sided=torch.cat([torch.full((len(p.faces),), p.two_sided, device=p.faces.device) for p in pieces]),
-        material=_material(torch.cat(look_of_face), table),
+        material=_Painted(torch.cat(look_of_face), tuple(table)),
     )
 
 
-def _material(look_of_face: torch.Tensor, table: list[Look]) -> Material:
-    def material(face: torch.Tensor, corners: torch.Tensor) -> Surface:
-        which = look_of_face[face]
+@dataclass(frozen=True)
+class _Painted:
+    """The material of a person: each face's number int64 [F] in a table of looks, which work on any device."""
+
+    look_of_face: torch.Tensor
+    table: tuple[Look, ...]
+
+    def to(self, device: torch.device | str) -> _Painted:
+        return replace(self, look_of_face=self.look_of_face.to(device))
+
+    def __call__(self, face: torch.Tensor, corners: torch.Tensor) -> Surface:
+        which = self.look_of_face[face]
         albedo = torch.zeros(len(face), 3, device=face.device)
         gloss = torch.zeros(len(face), device=face.device)
-        for number, look in enumerate(table):
+        for number, look in enumerate(self.table):
             chosen = (which == number).nonzero()[:, 0]
             if len(chosen):
                 albedo[chosen], gloss[chosen] = look(corners[chosen])
         return Surface(albedo, gloss)
-
-    return material

@@ -1,0 +1,219 @@
+"""Samples for the depth network without end: processes make people while a device trains on those made so far.
+
+A graphics card trains faster than photos can be prepared and fitted, so most samples are of
+:func:`.depth_data.imagined_examples`; photos that the product prepared and fitted (:mod:`.depth_pack`) are mixed in,
+and lend the others their fits' errors. What moves (roll, errors of the body) is made beside; colours, mattes and the
+mirror are spoilt on the device at every draw.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import queue
+import threading
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ..body.model import load_body
+from .depth_batches import DepthBatch, DepthViewer, joined, mirrored
+from .depth_data import DepthExample, errors_of, imagined_examples
+from .depth_pack import PackedDepths
+from .samples import split_seeds
+
+_PHOTOS = 6
+"""Of a person."""
+_VERSIONS = 2
+"""Of a photo: other errors, other roll."""
+_FITTED = 7
+"""Photos of the product that each person's come with."""
+_ERRORS = 1200
+"""Fits whose errors one process knows."""
+_FIRST = 200_000
+"""Number of the first person in the split: those of scripts/make_depths.py come before."""
+_CHUNK = 4096
+"""Samples in one piece of memory: fewer than 2^31 numbers."""
+_DRAWS = 8
+"""Groups of a batch, each from one piece, and blurred by as much."""
+
+Sample = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""uint8 [n, 4, 256, 256] colours and matte, float16 [n, 16, 64, 64] body, float16 [n, 2, 64, 64] truth, bool known."""
+
+
+class Maker:
+    """Makes the samples of people.
+
+    Args:
+        packed: photos that the product prepared and fitted.
+        number: of this maker, which decides whose errors it knows.
+    """
+
+    def __init__(self, packed: PackedDepths, number: int = 0) -> None:
+        self.packed = packed
+        self.viewer = DepthViewer(load_body("neutral"))
+        chosen = np.random.default_rng(number).permutation(len(packed))[:_ERRORS]
+        self.errors = errors_of(packed[int(k)] for k in chosen)
+
+    @torch.no_grad()
+    def samples(self, seed: int) -> Sample:
+        """Those of a person, and of a few photos of the product."""
+        rng = np.random.default_rng([seed, 0xFA])
+        made = [
+            self._sample(example, rng)
+            for example in imagined_examples(seed, _PHOTOS, self.errors)
+            for _ in range(_VERSIONS)
+        ]
+        made += [self._sample(self.packed[int(k)], rng) for k in rng.integers(len(self.packed), size=_FITTED)]
+        return tuple(np.concatenate(values) for values in zip(*made))
+
+    def _sample(self, example: DepthExample, rng: np.random.Generator) -> Sample:
+        example, body = self.viewer.moved(example, rng)
+        alpha = example.alpha.float() / 255
+        batch = self.viewer.seen(example, example.rgb.float() / 255, alpha, body)
+        photo = torch.cat([example.rgb, example.alpha[..., None]], -1).permute(2, 0, 1)[None]
+        return photo.numpy(), batch.body.half().numpy(), batch.truth.half().numpy(), batch.known.numpy()
+
+
+def _make(number: int, makers: int, packed: Path, made: Any) -> None:
+    """What one process does."""
+    torch.set_num_threads(1)
+    maker = Maker(PackedDepths(packed), number)
+    first = split_seeds("train").start + _FIRST
+    for person in count(number, makers):
+        try:
+            made.put(maker.samples(first + person))
+        except (ValueError, RuntimeError, IndexError) as error:
+            # One person more or less: the training goes on.
+            print(f"person {person}: {error}", flush=True)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    photo: torch.Tensor
+    body: torch.Tensor
+    truth: torch.Tensor
+    known: torch.Tensor
+
+
+class DepthFarm:
+    """Processes that make samples, and the memory of those made.
+
+    Args:
+        packed: file of :func:`.depth_pack.pack_examples`.
+        makers: processes.
+        capacity: samples kept; later ones take the place of the oldest.
+        device: where they lie, 0.4 MB each.
+    """
+
+    def __init__(self, packed: Path, makers: int, capacity: int, device: torch.device | str) -> None:
+        self.device = torch.device(device)
+        self.chunks: list[_Chunk] = []
+        self.most = max(1, math.ceil(capacity / _CHUNK))
+        self.made = 0
+        """Samples so far."""
+        self._rng = np.random.default_rng(0)
+        os.environ["OMP_NUM_THREADS"] = "1"
+        context = multiprocessing.get_context("spawn")
+        pipe = context.Queue(4 * makers)
+        self._makers = [
+            context.Process(target=_make, args=(k, makers, packed, pipe), daemon=True) for k in range(makers)
+        ]
+        for process in self._makers:
+            process.start()
+        self._ready: queue.Queue[Sample] = queue.Queue(64)
+        # Unpacking what comes through the pipe must not keep the device waiting.
+        threading.Thread(target=lambda: [self._ready.put(pipe.get()) for _ in count()], daemon=True).start()
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self._makers:
+            process.kill()
+
+    def take(self, wait: bool = False) -> None:
+        """Bring what was made onto the device.
+
+        Raises:
+            RuntimeError: asked to wait while no process is left.
+        """
+        while wait or not self._ready.empty():
+            try:
+                sample = self._ready.get(timeout=1.0)
+            except queue.Empty:
+                if not any(process.is_alive() for process in self._makers):
+                    raise RuntimeError("the processes that make people ended") from None
+                continue
+            wait = False
+            self._keep(sample)
+
+    def _keep(self, sample: Sample) -> None:
+        values = [torch.from_numpy(value) for value in sample]
+        if self.device.type == "cuda":
+            # From pageable memory the copy would wait for all that the card has to do.
+            values = [value.pin_memory().to(self.device, non_blocking=True) for value in values]
+        done, total = 0, len(values[0])
+        while done < total:
+            place = self.made % (self.most * _CHUNK)
+            number, row = divmod(place, _CHUNK)
+            if number == len(self.chunks):
+                self.chunks.append(_Chunk(*(v.new_empty(_CHUNK, *v.shape[1:]) for v in values)))
+            some = min(_CHUNK - row, total - done)
+            for kept, value in zip(vars(self.chunks[number]).values(), values):
+                kept[row : row + some] = value[done : done + some]
+            done += some
+            self.made += some
+
+    def batch(self, size: int) -> DepthBatch:
+        """Samples drawn by chance and spoilt; ``size`` is a multiple of 8."""
+        whole = min(self.made, self.most * _CHUNK)
+        parts = []
+        for at in self._rng.integers(whole, size=_DRAWS) // _CHUNK:
+            filled = min(_CHUNK, whole - int(at) * _CHUNK)
+            rows = torch.randint(filled, (size // _DRAWS,), device=self.device)
+            chunk = self.chunks[int(at)]
+            photo, body, truth, known = (value[rows] for value in vars(chunk).values())
+            batch = DepthBatch(spoil_photos(photo, self._rng), body.float(), truth.float(), known)
+            parts.append(mirrored(batch) if self._rng.random() < 0.5 else batch)
+        return joined(parts)
+
+
+def spoil_photos(photo: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Photos as the network sees them, in other light, blurred, noisy, grey, their mattes a little wrong.
+
+    Args:
+        photo: uint8 [B, 4, S, S] colours and matte.
+        rng: decides how much all of them are blurred.
+
+    Returns:
+        float32 [B, 4, S, S] colours times the matte, and the matte.
+    """
+    count = len(photo)
+
+    def normal(channels: int, deviation: float) -> torch.Tensor:
+        return deviation * torch.randn(count, channels, 1, 1, device=photo.device)
+
+    def chance(share: float) -> torch.Tensor:
+        return torch.rand(count, 1, 1, 1, device=photo.device) < share
+
+    rgb, alpha = (photo.float() / 255).split([3, 1], 1)
+    gain = (normal(1, 0.15) + normal(3, 0.08)).exp()
+    rgb = (rgb.clamp(1e-3, 1) ** normal(1, 0.25).exp() * gain).clamp(0, 1)
+    grey = rgb.mean(1, keepdim=True)
+    vivid = torch.where(chance(0.08), 0.0, torch.rand(count, 1, 1, 1, device=photo.device) * 0.7 + 0.5)
+    rgb = grey + vivid * (rgb - grey)
+    if rng.random() < 0.5:
+        small = functional.interpolate(rgb, scale_factor=float(rng.uniform(0.35, 1)), mode="bilinear", antialias=True)
+        rgb = functional.interpolate(small, size=rgb.shape[2:], mode="bilinear")
+    noise = torch.empty(count, 1, 1, 1, device=photo.device).exponential_() * 0.02
+    rgb = (rgb + noise * torch.randn_like(rgb)).clamp(0, 1)
+    kind = torch.rand(count, 1, 1, 1, device=photo.device)
+    wide, narrow = functional.max_pool2d(alpha, 3, 1, 1), -functional.max_pool2d(-alpha, 3, 1, 1)
+    alpha = torch.where(kind < 0.2, wide, torch.where(kind < 0.4, narrow, alpha))
+    alpha = torch.where(chance(0.3), functional.avg_pool2d(alpha, 3, 1, 1), alpha)
+    return torch.cat([rgb * alpha, alpha], 1)

@@ -1,0 +1,112 @@
+"""Photos of :mod:`.depth_data` in one small file, to be carried to where the network is trained: about 6 kB a photo."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+from ..reconstruct.depth import MAP_SIZE, PHOTO_SIZE
+from .depth_batches import smaller
+from .depth_data import DepthExample
+
+_BODY = ("pose", "betas", "translation", "true_pose", "true_betas", "true_translation")
+_QUALITY = 60
+"""Of WebP, for colours and matte."""
+_STEP = 0.002
+"""Metres between depths that are told apart; the network errs by ten times as much."""
+_BESIDE = -32768
+
+
+def pack_examples(examples: Iterable[DepthExample], path: Path, most: int) -> int:
+    """Write photos, their maps as small as the network's, up to ``most`` bytes; returns how many."""
+    pictures, depths, inside, rest = [], [], [], []
+    size = 0
+    for example in examples:
+        pictures.append(_packed_picture(example))
+        depths.append(_packed_depths(example))
+        part = len(example.inside) // MAP_SIZE
+        whole = example.inside.numpy().reshape(MAP_SIZE, part, MAP_SIZE, part).all((1, 3))
+        inside.append(np.packbits(whole))
+        rest.append(np.concatenate([[example.focal], *(getattr(example, name).numpy().ravel() for name in _BODY)]))
+        size += len(pictures[-1]) + len(depths[-1]) + inside[-1].nbytes + 4 * len(rest[-1]) + 16
+        if size > most:
+            break
+    save_file(
+        {
+            **_joined("pictures", pictures),
+            **_joined("depths", depths),
+            "inside": np.stack(inside),
+            "rest": np.stack(rest).astype(np.float32),
+        },
+        str(path),
+    )
+    return len(rest)
+
+
+class PackedDepths:
+    """What :func:`pack_examples` wrote, as a sequence of :class:`DepthExample` with maps of 64 pixels a side."""
+
+    def __init__(self, path: Path) -> None:
+        self._kept = load_file(str(path))
+
+    def __len__(self) -> int:
+        return len(self._kept["rest"])
+
+    def __getitem__(self, index: int) -> DepthExample:
+        picture = np.asarray(Image.open(io.BytesIO(self._part("pictures", index))).convert("RGBA"))
+        front, back = _unpacked_depths(self._part("depths", index))
+        inside = np.unpackbits(self._kept["inside"][index]).reshape(MAP_SIZE, MAP_SIZE).astype(bool)
+        focal, *values = np.split(self._kept["rest"][index], [1, 73, 83, 86, 158, 168])
+        body = {name: torch.as_tensor(value.copy()) for name, value in zip(_BODY, values)}
+        body |= {name: body[name].reshape(24, 3) for name in ("pose", "true_pose")}
+        return DepthExample(
+            rgb=torch.as_tensor(picture[..., :3].copy()),
+            alpha=torch.as_tensor(picture[..., 3].copy()),
+            inside=torch.as_tensor(inside),
+            front=torch.as_tensor(front),
+            back=torch.as_tensor(back),
+            focal=float(focal[0]),
+            **body,
+        )
+
+    def _part(self, name: str, index: int) -> bytes:
+        ends = self._kept[f"{name}_ends"]
+        return self._kept[name][ends[index - 1] if index else 0 : ends[index]].tobytes()
+
+
+def _joined(name: str, parts: list[bytes]) -> dict[str, np.ndarray]:
+    return {
+        name: np.frombuffer(b"".join(parts), np.uint8),
+        f"{name}_ends": np.cumsum([len(part) for part in parts]),
+    }
+
+
+def _packed_picture(example: DepthExample) -> bytes:
+    """The photo and its matte; what the matte leaves out, no network sees."""
+    alpha = example.alpha.numpy()
+    assert alpha.shape == (PHOTO_SIZE, PHOTO_SIZE)
+    rgba = np.dstack([np.where(alpha[..., None] > 0, example.rgb.numpy(), 0), alpha])
+    file = io.BytesIO()
+    Image.fromarray(rgba).save(file, "webp", quality=_QUALITY, alpha_quality=_QUALITY, method=6)
+    return file.getvalue()
+
+
+def _packed_depths(example: DepthExample) -> bytes:
+    """Both layers as differences of neighbours in steps, high bytes first: zeros, mostly."""
+    layers = np.stack([smaller(example.front.float()).numpy(), -smaller(-example.back.float()).numpy()])
+    steps = np.where(np.isfinite(layers), np.round(layers / _STEP), _BESIDE).astype(np.int16)
+    bits = np.diff(steps, axis=2, prepend=np.int16(0)).view(np.uint16)
+    return zlib.compress((bits >> 8).astype(np.uint8).tobytes() + (bits & 255).astype(np.uint8).tobytes(), 9)
+
+
+def _unpacked_depths(packed: bytes) -> np.ndarray:
+    high, low = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(2, 2, MAP_SIZE, MAP_SIZE).astype(np.uint16)
+    steps = np.cumsum((high << 8 | low).view(np.int16), axis=2, dtype=np.int16)
+    return np.where(steps == _BESIDE, np.inf, steps * np.float32(_STEP)).astype(np.float32)
