@@ -137,6 +137,7 @@ def write_document(
     networks = [preset for preset in shown if preset != BASELINE and not controls]
     characters = not isinstance(settings.source, FactorySource)
     section = "controls" if controls else "networks" if networks else "results"
+    section = "views" if any(preset.endswith(TRUE_VIEWS) for preset in networks) else section
     report.write_section(DOCUMENT, "characters" if characters else section, text)
     # Pictures of somebody else's characters are not ours to publish.
     for preset in [] if controls or characters else networks or [BASELINE]:

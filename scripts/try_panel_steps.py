@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import bpy
@@ -177,14 +178,16 @@ def set_up_backend() -> Steps:
     yield 0.5
 
 
-def click_cancel(name: str, below: float) -> Steps:
+def click_cancel(name: str, below: float, ready: Callable[[], bool] = lambda: True) -> Steps:
     """Find Cancel and click it; ``report[name]`` is how long the job takes to end from then on.
 
-    The button moves when the text above it takes another line: where the pointer missed it, look again.
+    The button moves when the text above it takes another line: where the pointer missed it, look again. A glance down
+    the panel takes seconds, as a job may: it is found first, and clicked once the job is ``ready`` for it.
     """
     while manager().busy and manager().state.value != "cancelling":
         place: dict[str, float] = {}
         yield from tools.look_for(hands, "humansplat.cancel", place, below=below)
+        yield lambda: ready() or not manager().busy
         assert manager().busy, "the job was over before Cancel was found"
         began = time.monotonic()
         yield from hands.click(**place)
@@ -220,8 +223,7 @@ def reconstruct() -> Steps:
     yield from tools.look_for(hands, "humansplat.reconstruct", button)
     yield from hands.click(**button)
     assert manager().busy, manager().failure
-    yield lambda: manager().stage not in {"", "load"}
-    yield from click_cancel("cancel_seconds", below=button["y"] + 10)
+    yield from click_cancel("cancel_seconds", below=button["y"] + 10, ready=lambda: manager().stage not in {"", "load"})
     assert manager().failure is None, manager().failure
     assert not list(runtime().results().folder.glob("*"))
     yield 0.5
