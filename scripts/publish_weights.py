@@ -50,11 +50,13 @@ _MEASURES = {
         "body_back": "error of the fitted body's back, mm",
         "both_ways_back": "of what the network says of the back, mm",
     },
+    "depth_small": {},
     "light": {
         "usual_behind": "error of the usual light on what faces away, people held out, logarithm",
         "behind": "of what the network says of it",
     },
 }
+_MEASURES["depth_small"] = _MEASURES["depth"]
 _HEAD = """# Weights of the preset `lite`
 
 Trained on people that `backend/training/` makes, and on nothing else: no scans, no photos, no third-party weights.
@@ -84,15 +86,19 @@ def _time(seconds: float) -> str:
     return f"{seconds / 3600:.2f} hours" if seconds > 300 else f"{seconds:.0f} seconds"
 
 
-def describe(name: str, runs: list[Path], published: Path) -> str:
-    """One section of the card; each of ``runs`` began with the weights of the one before."""
+def sizes(published: Path) -> str:
+    """One sentence on how large a file of weights is."""
     kept = load_file(str(published))
-    count = sum(value.numel() for value in unpacked(kept).values())
-    eight = ", matrices rounded to 8 bits" if any(value.dtype == torch.int8 for value in kept.values()) else ""
-    size = published.stat().st_size
+    count, size = sum(value.numel() for value in unpacked(kept).values()), published.stat().st_size
     words = f"{count / 1e6:.1f} million" if count > 5e4 else f"{count:,}"
     held = f"{size / 1e6:.1f} MB" if size > 5e4 else f"{size / 1e3:.0f} kB"
-    lines = [f"## `{published.name}`", "", f"{words} parameters, {held}{eight}.", ""]
+    eight = ", matrices rounded to 8 bits" if any(value.dtype == torch.int8 for value in kept.values()) else ""
+    return f"{words} parameters, {held}{eight}."
+
+
+def describe(name: str, runs: list[Path], published: Path) -> str:
+    """One section of the card; each of ``runs`` began with the weights of the one before."""
+    lines = [f"## `{published.name}`", "", sizes(published), ""]
     for run in runs:
         log = log_of(run)
         told = {key: value for entry in log for key, value in entry.items()}
@@ -180,7 +186,11 @@ def main() -> int:
         runs = getattr(arguments, name)
         target = arguments.output / f"{name}.safetensors"
         if runs is None:
-            card += [found[target.name]] if target.name in found else []
+            if name in arguments.eight_bits:
+                save_weights(in_eight_bits(unpacked(load_file(str(target)))), target)
+            if target.name in found:
+                title, _, _, *others = found[target.name].split("\n")
+                card.append("\n".join([title, "", sizes(target), *others]))
             continue
         values = weights_of(runs[-1])
         if name in arguments.mean:

@@ -36,7 +36,7 @@ MOST = 0.6
 _LEAST_SPREAD = 0.02
 _TALL = 1.7
 """Metres."""
-WEIGHTS = "depth.safetensors"
+WEIGHTS, SMALL_WEIGHTS = "depth.safetensors", "depth_small.safetensors"
 
 
 def both_sides(
@@ -139,11 +139,12 @@ class DepthConfig:
     """Sizes of the network.
 
     Attributes:
-        photo: channels of the photo at 128 pixels a side.
-        widths: channels at 64, 32 and 16 pixels a side.
+        photo: channels of the photo at 128 pixels a side, 0 where it is seen at 64 at once.
+        widths: channels at 64 pixels a side and at each half of that.
         blocks: residual blocks at each on the way down, and on the way up.
         attention: blocks of attention at the smallest size.
         heads: of each.
+        mlp: width of their hidden layers over their own.
     """
 
     photo: int = 64
@@ -151,6 +152,11 @@ class DepthConfig:
     blocks: tuple[int, ...] = (3, 3, 2)
     attention: int = 12
     heads: int = 5
+    mlp: int = 4
+
+
+SMALL = DepthConfig(photo=0, widths=(48, 96, 192, 256), blocks=(1, 2, 2, 2), attention=2, heads=4, mlp=2)
+"""A third of the parameters. It knows people like those of the trainings less well, and others better."""
 
 
 class DepthNetwork(nn.Module):
@@ -164,13 +170,18 @@ class DepthNetwork(nn.Module):
         super().__init__()
         config = config or DepthConfig()
         (first, *others), last = config.widths, config.widths[-1]
-        self.see_photo = nn.Sequential(
-            nn.Conv2d(4, config.photo // 2, 4, stride=2, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(config.photo // 2, config.photo, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(config.photo, first, 4, stride=2, padding=1),
-        )
+        if config.photo:
+            self.see_photo = nn.Sequential(
+                nn.Conv2d(4, config.photo // 2, 4, stride=2, padding=1),
+                nn.SiLU(),
+                nn.Conv2d(config.photo // 2, config.photo, 3, padding=1),
+                nn.SiLU(),
+                nn.Conv2d(config.photo, first, 4, stride=2, padding=1),
+            )
+        else:
+            self.see_photo = nn.Sequential(
+                nn.Conv2d(4, first, 4, stride=4), nn.SiLU(), nn.Conv2d(first, first, 3, padding=1)
+            )
         self.see_body = nn.Conv2d(BODY_CHANNELS, first, 3, padding=1)
         self.down = nn.ModuleList(
             nn.Sequential(*(Residual(w) for _ in range(n))) for w, n in zip(config.widths, config.blocks)
@@ -178,7 +189,7 @@ class DepthNetwork(nn.Module):
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(config.widths, others))
         cells = MAP_SIZE // 2 ** len(others)
         self.place = nn.Parameter(0.02 * torch.randn(1, cells * cells, last))
-        self.attend = nn.ModuleList(Block(last, config.heads, 4) for _ in range(config.attention))
+        self.attend = nn.ModuleList(Block(last, config.heads, config.mlp) for _ in range(config.attention))
         self.grow = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in zip(config.widths, others))
         self.up = nn.ModuleList(
             nn.Sequential(*(Residual(w) for _ in range(n))) for w, n in zip(config.widths[:-1], config.blocks)
@@ -236,10 +247,10 @@ def posed(body: BodyModel, fit: BodyFit) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class DepthEstimator:
-    """The trained network for one body.
+    """The trained networks for one body. What they say together errs less on people unlike those of the trainings.
 
     Args:
-        weights: folder with ``depth.safetensors``.
+        weights: folder with ``depth.safetensors`` and ``depth_small.safetensors``.
         body: that fits are of.
         device: where to compute.
 
@@ -249,8 +260,11 @@ class DepthEstimator:
 
     def __init__(self, weights: Path, body: BodyModel, device: torch.device) -> None:
         self.body, self.device = body, device
-        self.network = read_frozen(DepthNetwork(), weights / WEIGHTS, device)
-        self.described = describe(weights, WEIGHTS)
+        self.networks: list[nn.Module] = [
+            read_frozen(DepthNetwork(config), weights / name, device)
+            for config, name in ((None, WEIGHTS), (SMALL, SMALL_WEIGHTS))
+        ]
+        self.described = describe(weights, WEIGHTS, SMALL_WEIGHTS)
         """What an avatar package says of the weights."""
         self.rest = rest_places(body)
 
@@ -284,8 +298,6 @@ class DepthEstimator:
     ) -> tuple[BodyFit, SideDepths]:
         """The fit moved to where the depths say that the person is, and the depths in the mended fit's camera space.
 
-        The network looks twice, with the fit and with the mended fit before it: the mean of both errs less.
-
         Args:
             fitter: of the body.
             fit, photo, size: as for :meth:`estimate`.
@@ -299,15 +311,15 @@ class DepthEstimator:
         mended = fitter.meet(fit, photo, moved, check)
         # Which of two sizes at two distances it is, no photo tells: the mended fit has chosen anew.
         pelvis = (self.body.joint_regressor[0].numpy() @ (vertices + moved))[2]
-        depths = depths.scaled(float(posed(self.body, mended)[1][0, 2]) / pelvis)
-        check()
-        return mended, depths.mean(self.estimate(mended, photo, size))
+        return mended, depths.scaled(float(posed(self.body, mended)[1][0, 2]) / pelvis)
 
     def _both_ways(self, photo: torch.Tensor, body: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean of what the network says of the photo and of its mirror image."""
-        answers = [self.network(photo, body), self.network(photo.flip(-1), mirrored_maps(body))]
-        offsets, spreads = zip(*answers)
-        return tuple((a + b.flip(-1)) / 2 for a, b in (offsets, spreads))
+        """Mean of what the networks say of the photo and of its mirror image."""
+        answers = [network(photo, body) for network in self.networks]
+        answers += [
+            tuple(value.flip(-1) for value in network(photo.flip(-1), mirrored_maps(body))) for network in self.networks
+        ]
+        return tuple(torch.stack(values).mean(0) for values in zip(*answers))
 
 
 _ACROSS = (2, 5, 10, 13)

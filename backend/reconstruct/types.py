@@ -50,11 +50,6 @@ class SideDepths:
         lengths = (self.front, self.back, self.front_spread, self.back_spread)
         return SideDepths(*(factor * length for length in lengths), self.known)
 
-    def mean(self, other: SideDepths) -> SideDepths:
-        """Half of each, for two looks at one person in one space."""
-        ours, theirs = ((d.front, d.back, d.front_spread, d.back_spread) for d in (self, other))
-        return SideDepths(*((a + b) / 2 for a, b in zip(ours, theirs)), self.known)
-
 
 @dataclass(frozen=True)
 class Reconstruction:

@@ -21,7 +21,9 @@ from backend.reconstruct.clothed import meet_depths
 from backend.reconstruct.depth import (
     MAP_SIZE,
     PHOTO_SIZE,
+    SMALL,
     UNIT,
+    DepthConfig,
     DepthEstimator,
     DepthNetwork,
     body_maps,
@@ -142,8 +144,9 @@ def test_enlarged_maps_keep_to_their_limb() -> None:
     assert torch.allclose(grown, wanted, atol=1e-4)
 
 
-def test_the_network_says_nothing_before_it_has_learnt() -> None:
-    network = DepthNetwork()
+@pytest.mark.parametrize("config", [None, SMALL])
+def test_the_network_says_nothing_before_it_has_learnt(config: DepthConfig | None) -> None:
+    network = DepthNetwork(config)
     photo, maps = torch.rand(2, 4, PHOTO_SIZE, PHOTO_SIZE), torch.rand(2, 16, MAP_SIZE, MAP_SIZE)
     with torch.no_grad():
         offset, spread = network(photo, maps)
@@ -166,8 +169,9 @@ class Told(nn.Module):
 
 def told(body: BodyModel, lean: float, tmp_path: Path) -> DepthEstimator:
     save_weights(DepthNetwork().state_dict(), tmp_path / "depth.safetensors")
+    save_weights(DepthNetwork(SMALL).state_dict(), tmp_path / "depth_small.safetensors")
     estimator = DepthEstimator(tmp_path, body, torch.device("cpu"))
-    estimator.network = Told(lean)
+    estimator.networks = [Told(lean + 0.1), Told(lean - 0.1)]  # whose mean counts
     return estimator
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -185,3 +187,21 @@ def test_demo_photo_shows_its_person() -> None:
     prepared = prepare(photo, networks)
     assert prepared.warnings == ()
     assert people[0].visibility.min() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("benchmark_factory.py --device cpu --workers 2 --people 1 --views 2 --size 64", r"([\d.]+) views/s"),
+        ("benchmark_pipeline.py --full-random --tiny --device cpu --repeats 1", r"denoise +([\d.]+)"),
+    ],
+)
+def test_benchmarks_print_what_they_measure(command: str, said: str) -> None:
+    script, *options = command.split()
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / script), *options], capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    found = re.search(said, run.stdout)
+    assert found is not None, run.stdout
+    assert 0 < float(found[1]) < 1000
