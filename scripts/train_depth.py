@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.body.model import load_body
 from backend.networks import read_network
-from backend.reconstruct.depth import UNIT, DepthConfig, DepthNetwork
+from backend.reconstruct.depth import SMALL, UNIT, DepthConfig, DepthNetwork
 from backend.training.depth_batches import DepthBatch, DepthPool, DepthStream, DepthViewer, joined, mirrored
 from backend.training.depth_farm import DepthFarm
 from backend.training.depth_pack import PackedDepths
@@ -92,6 +92,7 @@ def main() -> int:
     parser.add_argument("--capacity", type=int, default=8192, help="samples in the device's memory, 0.4 MB each")
     parser.add_argument("--first", type=int, default=0, help="samples made before the training begins")
     parser.add_argument("--measure", type=float, default=7.0, help="minutes between checkpoints")
+    parser.add_argument("--small", action="store_true", help="the small one of the two networks")
     parser.add_argument("--smoke", action="store_true", help="two steps of a tiny network")
     arguments = parser.parse_args()
     if arguments.threads:
@@ -104,7 +105,8 @@ def main() -> int:
         torch.set_num_threads(1)
     if arguments.smoke:
         arguments.steps, arguments.batch = 2, 8
-    network = DepthNetwork(SMOKE if arguments.smoke else None).to(device, memory_format=torch.channels_last)
+    config = SMOKE if arguments.smoke else SMALL if arguments.small else None
+    network = DepthNetwork(config).to(device, memory_format=torch.channels_last)
     if arguments.begin:
         read_network(network, arguments.begin)
     optimiser = torch.optim.AdamW(
