@@ -18,12 +18,12 @@ _SCALE = ":scale"
 def in_eight_bits(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weights as whole numbers of -127..127 times a scale for each row of the first axis: half the size of fp16.
 
-    Vectors (biases, norms), which are few numbers, stay fp16.
+    Vectors (biases, norms), which are few numbers, stay as they are.
     """
     packed = {}
     for name, value in values.items():
         if not value.is_floating_point() or value.dim() < 2:
-            packed[name] = value.half() if value.is_floating_point() else value
+            packed[name] = value
             continue
         rows = value.float().flatten(1)
         scale = (rows.abs().amax(1) / 127).clamp(min=1e-7).half()

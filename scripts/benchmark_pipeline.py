@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from PIL import Image, ImageOps
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.errors import BackendError
+from backend.evaluation.candidates import peak_bytes
 from backend.options import DEFAULT_PRESET, PRESETS, ReconstructOptions
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ def settle(device: torch.device) -> None:
 
 def peak_memory(device: torch.device) -> dict[str, float]:
     """Most memory that was held so far, in GiB."""
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    peak = {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30}
+    peak = {"resident": peak_bytes() / 2**30}
     if device.type == "cuda":
         peak["on the card"] = torch.cuda.max_memory_allocated(device) / 2**30
     return peak

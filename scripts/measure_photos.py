@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -30,6 +29,7 @@ from backend.avatar import Avatar, load_avatar, pose_gaussians
 from backend.avatar.skinning import joint_transforms, skin_vertices
 from backend.body.fit import BodyFit
 from backend.errors import BackendError
+from backend.evaluation.candidates import peak_bytes
 from backend.options import DEFAULT_PRESET, PRESETS
 from backend.pipeline import Pipeline, ReconstructOptions
 from backend.prepare import load_photo, prepare
@@ -162,7 +162,7 @@ def main() -> None:
         sheet.resize((sheet.width // 2, sheet.height // 2), Image.Resampling.LANCZOS).save(
             arguments.output / "sheet.png"
         )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = peak_bytes() / 2**30
     print(f"peak memory {peak:.2f} GiB; sheet: {arguments.output / 'sheet.png'}", file=sys.stderr)
     if arguments.json:
         print(json.dumps(rows))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import math
 import os
 import platform
 import sys
@@ -33,7 +32,7 @@ from backend.reconstruct.depth import SMALL, UNIT, DepthConfig, DepthNetwork
 from backend.training.depth_batches import DepthBatch, DepthPool, DepthStream, DepthViewer, joined, mirrored
 from backend.training.depth_farm import DepthFarm
 from backend.training.depth_pack import PackedDepths
-from backend.training.loop import Average, Run, averaged, set_rate
+from backend.training.loop import Average, Run, averaged, fallen, set_rate
 
 SMOKE = DepthConfig(photo=8, widths=(8, 8, 8), blocks=(1, 1, 1), attention=1, heads=2)
 _WARM_UP = 400
@@ -130,6 +129,8 @@ def _source(arguments: argparse.Namespace, run: Run, device: str) -> Iterator[Ca
         pool = DepthPool(arguments.photos, load_body("neutral"))
         stream = DepthStream(pool, arguments.batch, run.step)
         yield iter(torch.utils.data.DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4)).__next__
+        pool.refresh()
+        print(run.log(people=len(pool.files)), flush=True)
         return
     farm = DepthFarm(arguments.packed, arguments.makers, arguments.capacity, device)
 
@@ -176,7 +177,7 @@ def _train(
     done = first / arguments.steps if arguments.steps else 0.0
     while done < 1:
         warm = min(1.0, (run.step - first + 1) / _WARM_UP)
-        set_rate(optimiser, arguments.rate * warm * 0.5 * (1 + math.cos(math.pi * done)))
+        set_rate(optimiser, arguments.rate * warm * fallen(done))
         batch = draw()
         optimiser.zero_grad(set_to_none=True)
         if step_with is not None:

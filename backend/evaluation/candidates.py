@@ -85,7 +85,7 @@ def reconstruct(pipeline: Pipeline, photo: Path, preset: str, views: AllViews | 
         options = ReconstructOptions(preset=preset)
         pipeline.forget()  # every preset is timed whole
         result = pipeline.reconstruct(photo, Path(folder) / "avatar", options, views=views)
-        peak = _peak_bytes()
+        peak = peak_bytes()
         avatar = load_avatar(result.package)
     if avatar.generator["preset"] != preset:
         raise BackendError(
@@ -226,7 +226,7 @@ def _reset_peak() -> None:
         pass
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
     """Most memory that the process has held since the peak was reset, or ever where it cannot be."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()

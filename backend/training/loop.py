@@ -117,7 +117,12 @@ def save_weights(values: dict[str, torch.Tensor], path: Path) -> None:
 
 def falling_rate(step: int, steps: int, warm_up: int) -> float:
     """Share of the learning rate at ``step``: up over ``warm_up`` steps, then down as a cosine to 0 at ``steps``."""
-    return min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
+    return min(1.0, (step + 1) / warm_up) * fallen(step / steps)
+
+
+def fallen(done: float) -> float:
+    """What a cosine from 1 to 0 has come down to when the share ``done`` of a training is over."""
+    return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
