@@ -6,6 +6,7 @@ import collections
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,8 @@ SPACE_CUDA = 12 * 1024**3
 SUPPORTED_PYTHONS = ((3, 10), (3, 13))
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CUDA_INDEX = "https://download.pytorch.org/whl/cu130"
+# pip's progress bars. Blender's own font lacks these characters, and reading its other fonts stops it for 0.2 seconds.
+_BAR = re.compile("[\u2500-\u259f]+")
 
 
 @dataclass(frozen=True)
@@ -294,8 +297,9 @@ class InstallJob:
                 log.write(line + "\n")
                 log.flush()
                 self._tail.append(line)
-                if not line.startswith(("WARNING", "ERROR")):  # an alternative follows; the log has it all
-                    self.last_line = line.strip()
+                shown = _BAR.sub("", line).strip()
+                if shown and not line.startswith(("WARNING", "ERROR")):  # an alternative follows; the log has it all
+                    self.last_line = shown
         return process.wait()
 
     def _explain(self, step: Step, code: int) -> Failure:

@@ -30,12 +30,6 @@ from backend.training.samples import split_seeds  # noqa: E402
 
 MOST_BYTES = 64 * 2**20
 _POINTS = 8
-_DEPTH = {
-    "body_front": "error of the fitted body's front in depth, people held out, mm",
-    "both_ways_front": "of what the network says of the front, mm",
-    "body_back": "error of the fitted body's back, mm",
-    "both_ways_back": "of what the network says of the back, mm",
-}
 _MEASURES = {
     "codec": {"psnr_of_people": "PSNR of what comes back, inside the outline, dB"},
     "reconstruction": {
@@ -50,8 +44,12 @@ _MEASURES = {
         "held_out_decoded_psnr": "the same of what the latents decode to, dB",
         "held_out_iou": "their outlines, IoU",
     },
-    "depth": _DEPTH,
-    "depth_small": _DEPTH,
+    "depth": {
+        "body_front": "error of the fitted body's front in depth, people held out, mm",
+        "both_ways_front": "of what the network says of the front, mm",
+        "body_back": "error of the fitted body's back, mm",
+        "both_ways_back": "of what the network says of the back, mm",
+    },
     "light": {
         "usual_behind": "error of the usual light on what faces away, people held out, logarithm",
         "behind": "of what the network says of it",

@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.body.model import load_body
 from backend.networks import read_network
-from backend.reconstruct.depth import SMALL, UNIT, DepthConfig, DepthNetwork
+from backend.reconstruct.depth import UNIT, DepthConfig, DepthNetwork
+from backend.reconstruct.latent.layers import Block, Residual
 from backend.training.depth_batches import DepthBatch, DepthPool, DepthStream, DepthViewer, joined, mirrored
 from backend.training.depth_farm import DepthFarm
 from backend.training.depth_pack import PackedDepths
@@ -90,8 +91,9 @@ def main() -> int:
     parser.add_argument("--makers", type=int, default=os.cpu_count() or 1, help="processes that make people")
     parser.add_argument("--capacity", type=int, default=8192, help="samples in the device's memory, 0.4 MB each")
     parser.add_argument("--first", type=int, default=0, help="samples made before the training begins")
+    parser.add_argument("--skip", type=int, default=0, help="people that earlier trainings on --packed have seen")
+    parser.add_argument("--compile", action="store_true", help="on a graphics card: compile the network's blocks")
     parser.add_argument("--measure", type=float, default=7.0, help="minutes between checkpoints")
-    parser.add_argument("--small", action="store_true", help="the small one of the two networks")
     parser.add_argument("--smoke", action="store_true", help="two steps of a tiny network")
     arguments = parser.parse_args()
     if arguments.threads:
@@ -104,8 +106,7 @@ def main() -> int:
         torch.set_num_threads(1)
     if arguments.smoke:
         arguments.steps, arguments.batch = 2, 8
-    config = SMOKE if arguments.smoke else SMALL if arguments.small else None
-    network = DepthNetwork(config).to(device, memory_format=torch.channels_last)
+    network = DepthNetwork(SMOKE if arguments.smoke else None).to(device, memory_format=torch.channels_last)
     if arguments.begin:
         read_network(network, arguments.begin)
     optimiser = torch.optim.AdamW(
@@ -132,7 +133,7 @@ def _source(arguments: argparse.Namespace, run: Run, device: str) -> Iterator[Ca
         pool.refresh()
         print(run.log(people=len(pool.files)), flush=True)
         return
-    farm = DepthFarm(arguments.packed, arguments.makers, arguments.capacity, device)
+    farm = DepthFarm(arguments.packed, arguments.makers, arguments.capacity, device, arguments.skip)
 
     def draw() -> DepthBatch:
         farm.take()
@@ -169,7 +170,7 @@ def _train(
     device: str,
 ) -> None:
     network, optimiser = run.network, run.optimiser
-    step_with = _HalfTwin(network) if device == "cuda" else None
+    step_with = _HalfTwin(network, arguments.compile) if device == "cuda" else None
     draw()  # waits until there is something to draw, which is no time of training
     start = last = time.monotonic()
     total = torch.zeros((), device=device)
@@ -207,8 +208,12 @@ def _train(
 class _HalfTwin:
     """A copy of the network in bfloat16, whose gradients are the network's: no casts back and forth in every layer."""
 
-    def __init__(self, network: DepthNetwork) -> None:
+    def __init__(self, network: DepthNetwork, compiled: bool) -> None:
         self.twin = copy.deepcopy(network).to(torch.bfloat16)
+        if compiled:
+            for module in self.twin.modules():
+                if isinstance(module, (Residual, Block)):
+                    module.compile(dynamic=False)
         self.pairs = list(zip(network.parameters(), self.twin.parameters()))
 
     def backward(self, batch: DepthBatch) -> torch.Tensor:

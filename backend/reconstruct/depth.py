@@ -36,7 +36,7 @@ MOST = 0.6
 _LEAST_SPREAD = 0.02
 _TALL = 1.7
 """Metres."""
-WEIGHTS, SMALL_WEIGHTS = "depth.safetensors", "depth_small.safetensors"
+WEIGHTS = "depth.safetensors"
 
 
 def both_sides(
@@ -139,7 +139,7 @@ class DepthConfig:
     """Sizes of the network.
 
     Attributes:
-        photo: channels of the photo at 128 pixels a side, 0 where it is seen at 64 at once.
+        photo: channels of the photo at 128 pixels a side.
         widths: channels at 64 pixels a side and at each half of that.
         blocks: residual blocks at each on the way down, and on the way up.
         attention: blocks of attention at the smallest size.
@@ -155,10 +155,6 @@ class DepthConfig:
     mlp: int = 4
 
 
-SMALL = DepthConfig(photo=0, widths=(48, 96, 192, 256), blocks=(1, 2, 2, 2), attention=2, heads=4, mlp=2)
-"""A third of the parameters. It knows people like those of the trainings less well, and others better."""
-
-
 class DepthNetwork(nn.Module):
     """A U-Net over the photo at 256 pixels and the body's maps at 64, with attention over all of the person.
 
@@ -170,18 +166,13 @@ class DepthNetwork(nn.Module):
         super().__init__()
         config = config or DepthConfig()
         (first, *others), last = config.widths, config.widths[-1]
-        if config.photo:
-            self.see_photo = nn.Sequential(
-                nn.Conv2d(4, config.photo // 2, 4, stride=2, padding=1),
-                nn.SiLU(),
-                nn.Conv2d(config.photo // 2, config.photo, 3, padding=1),
-                nn.SiLU(),
-                nn.Conv2d(config.photo, first, 4, stride=2, padding=1),
-            )
-        else:
-            self.see_photo = nn.Sequential(
-                nn.Conv2d(4, first, 4, stride=4), nn.SiLU(), nn.Conv2d(first, first, 3, padding=1)
-            )
+        self.see_photo = nn.Sequential(
+            nn.Conv2d(4, config.photo // 2, 4, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(config.photo // 2, config.photo, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(config.photo, first, 4, stride=2, padding=1),
+        )
         self.see_body = nn.Conv2d(BODY_CHANNELS, first, 3, padding=1)
         self.down = nn.ModuleList(
             nn.Sequential(*(Residual(w) for _ in range(n))) for w, n in zip(config.widths, config.blocks)
@@ -247,10 +238,10 @@ def posed(body: BodyModel, fit: BodyFit) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class DepthEstimator:
-    """The trained networks for one body. What they say together errs less on people unlike those of the trainings.
+    """The trained network for one body.
 
     Args:
-        weights: folder with ``depth.safetensors`` and ``depth_small.safetensors``.
+        weights: folder with ``depth.safetensors``.
         body: that fits are of.
         device: where to compute.
 
@@ -260,11 +251,8 @@ class DepthEstimator:
 
     def __init__(self, weights: Path, body: BodyModel, device: torch.device) -> None:
         self.body, self.device = body, device
-        self.networks: list[nn.Module] = [
-            read_frozen(DepthNetwork(config), weights / name, device)
-            for config, name in ((None, WEIGHTS), (SMALL, SMALL_WEIGHTS))
-        ]
-        self.described = describe(weights, WEIGHTS, SMALL_WEIGHTS)
+        self.network: nn.Module = read_frozen(DepthNetwork(), weights / WEIGHTS, device)
+        self.described = describe(weights, WEIGHTS)
         """What an avatar package says of the weights."""
         self.rest = rest_places(body)
 
@@ -314,12 +302,10 @@ class DepthEstimator:
         return mended, depths.scaled(float(posed(self.body, mended)[1][0, 2]) / pelvis)
 
     def _both_ways(self, photo: torch.Tensor, body: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean of what the networks say of the photo and of its mirror image."""
-        answers = [network(photo, body) for network in self.networks]
-        answers += [
-            tuple(value.flip(-1) for value in network(photo.flip(-1), mirrored_maps(body))) for network in self.networks
-        ]
-        return tuple(torch.stack(values).mean(0) for values in zip(*answers))
+        """Mean of what the network says of the photo and of its mirror image."""
+        offset, spread = self.network(photo, body)
+        twin_offset, twin_spread = self.network(photo.flip(-1), mirrored_maps(body))
+        return (offset + twin_offset.flip(-1)) / 2, (spread + twin_spread.flip(-1)) / 2
 
 
 _ACROSS = (2, 5, 10, 13)

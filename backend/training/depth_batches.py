@@ -14,6 +14,7 @@ from torch.nn import functional
 from ..body.model import BodyModel, rotation_matrices
 from ..reconstruct.depth import MAP_SIZE, MOST, UNIT, body_maps, mirrored_maps, rest_places, see
 from .depth_data import DepthExample, read_examples, rest_pelvis
+from .depth_spoil import spoilt
 from .estimate import rotation_vectors
 
 _MIXED = 0.5
@@ -145,8 +146,9 @@ class DepthPool(DepthViewer):
 
     def _spoilt(self, example: DepthExample, rng: np.random.Generator) -> DepthBatch:
         example, body = self.moved(example, rng)
-        alpha = _spoil_matte(example.alpha.float() / 255, rng)
-        batch = self.seen(example, spoil_colours(example.rgb.float() / 255, rng), alpha, body)
+        batch = self.seen(example, example.rgb.float() / 255, example.alpha.float() / 255, body)
+        photo, known = spoilt(drawn(example), batch.known, rng)
+        batch = replace(batch, photo=photo, known=known)
         return mirrored(batch) if rng.random() < 0.5 else batch
 
 
@@ -187,6 +189,11 @@ def smaller(depth: torch.Tensor) -> torch.Tensor:
     nearest = torch.where(samples.isfinite(), samples, torch.inf).amin(-1, keepdim=True)
     used = samples.isfinite() & (samples <= nearest + _STEP)
     return torch.where(used.any(-1), (samples.nan_to_num(0, 0, 0) * used).sum(-1) / used.sum(-1), torch.inf)
+
+
+def drawn(example: DepthExample) -> torch.Tensor:
+    """Colours and matte, uint8 [1, 4, S, S]."""
+    return torch.cat([example.rgb, example.alpha[..., None]], -1).permute(2, 0, 1)[None]
 
 
 def joined(batches: Sequence[DepthBatch]) -> DepthBatch:
@@ -239,31 +246,3 @@ def _erring(example: DepthExample, share: float) -> tuple[torch.Tensor, torch.Te
     others = ((example.true_betas, example.betas), (example.true_translation, example.translation))
     betas, translation = (true.lerp(found, share) for true, found in others)
     return pose, betas, translation
-
-
-def spoil_colours(rgb: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """``rgb`` [S, S, 3] in other light, blurred, noisy, grey."""
-    gain = torch.as_tensor(np.exp(rng.normal(0, 0.15) + rng.normal(0, 0.08, 3)), dtype=torch.float32)
-    rgb = (rgb.clamp(1e-3, 1) ** float(np.exp(rng.normal(0, 0.25))) * gain).clamp(0, 1)
-    grey = rgb.mean(-1, keepdim=True)
-    rgb = grey.lerp(rgb, 0.0 if rng.random() < 0.08 else float(rng.uniform(0.5, 1.2)))
-    if rng.random() < 0.5:
-        small = functional.interpolate(
-            rgb.permute(2, 0, 1)[None], scale_factor=float(rng.uniform(0.35, 1)), mode="bilinear", antialias=True
-        )
-        rgb = functional.interpolate(small, size=rgb.shape[:2], mode="bilinear")[0].permute(1, 2, 0)
-    noise = torch.randn(rgb.shape) * float(rng.exponential(0.02))
-    return (rgb + noise).clamp(0, 1)
-
-
-def _spoil_matte(alpha: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """``alpha`` [S, S] a little too wide, too narrow, or soft."""
-    layer = alpha[None, None]
-    chance = rng.random()
-    if chance < 0.2:
-        layer = functional.max_pool2d(layer, 3, 1, 1)
-    elif chance < 0.4:
-        layer = -functional.max_pool2d(-layer, 3, 1, 1)
-    if rng.random() < 0.3:
-        layer = functional.avg_pool2d(layer, 3, 1, 1)
-    return layer[0, 0]

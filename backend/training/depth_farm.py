@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from ..body.model import load_body
-from .depth_batches import DepthBatch, DepthViewer, joined, mirrored
+from .depth_batches import DepthBatch, DepthViewer, drawn, joined, mirrored
 from .depth_data import DepthExample, errors_of, imagined_examples
 from .depth_pack import PackedDepths
+from .depth_spoil import spoilt
 from .samples import split_seeds
 
 _PHOTOS = 6
@@ -75,18 +75,16 @@ class Maker:
 
     def _sample(self, example: DepthExample, rng: np.random.Generator) -> Sample:
         example, body = self.viewer.moved(example, rng)
-        alpha = example.alpha.float() / 255
-        batch = self.viewer.seen(example, example.rgb.float() / 255, alpha, body)
-        photo = torch.cat([example.rgb, example.alpha[..., None]], -1).permute(2, 0, 1)[None]
-        return photo.numpy(), batch.body.half().numpy(), batch.truth.half().numpy(), batch.known.numpy()
+        batch = self.viewer.seen(example, example.rgb.float() / 255, example.alpha.float() / 255, body)
+        return drawn(example).numpy(), batch.body.half().numpy(), batch.truth.half().numpy(), batch.known.numpy()
 
 
-def _make(number: int, makers: int, packed: Path, made: Any) -> None:
+def _make(number: int, makers: int, skip: int, packed: Path, made: Any) -> None:
     """What one process does."""
     torch.set_num_threads(1)
     maker = Maker(PackedDepths(packed), number)
     first = split_seeds("train").start + _FIRST
-    for person in count(number, makers):
+    for person in count(skip + number, makers):
         try:
             made.put(maker.samples(first + person))
         except (ValueError, RuntimeError, IndexError) as error:
@@ -110,9 +108,10 @@ class DepthFarm:
         makers: processes.
         capacity: samples kept; later ones take the place of the oldest.
         device: where they lie, 0.4 MB each.
+        skip: people that earlier trainings have seen.
     """
 
-    def __init__(self, packed: Path, makers: int, capacity: int, device: torch.device | str) -> None:
+    def __init__(self, packed: Path, makers: int, capacity: int, device: torch.device | str, skip: int = 0) -> None:
         self.device = torch.device(device)
         self.chunks: list[_Chunk] = []
         self.most = max(1, math.ceil(capacity / _CHUNK))
@@ -123,7 +122,7 @@ class DepthFarm:
         context = multiprocessing.get_context("spawn")
         pipe = context.Queue(4 * makers)
         self._makers = [
-            context.Process(target=_make, args=(k, makers, packed, pipe), daemon=True) for k in range(makers)
+            context.Process(target=_make, args=(k, makers, skip, packed, pipe), daemon=True) for k in range(makers)
         ]
         for process in self._makers:
             process.start()
@@ -178,42 +177,7 @@ class DepthFarm:
             rows = torch.randint(filled, (size // _DRAWS,), device=self.device)
             chunk = self.chunks[int(at)]
             photo, body, truth, known = (value[rows] for value in vars(chunk).values())
-            batch = DepthBatch(spoil_photos(photo, self._rng), body.float(), truth.float(), known)
+            seen, known = spoilt(photo, known, self._rng)
+            batch = DepthBatch(seen, body.float(), truth.float(), known)
             parts.append(mirrored(batch) if self._rng.random() < 0.5 else batch)
         return joined(parts)
-
-
-def spoil_photos(photo: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Photos as the network sees them, in other light, blurred, noisy, grey, their mattes a little wrong.
-
-    Args:
-        photo: uint8 [B, 4, S, S] colours and matte.
-        rng: decides how much all of them are blurred.
-
-    Returns:
-        float32 [B, 4, S, S] colours times the matte, and the matte.
-    """
-    count = len(photo)
-
-    def normal(channels: int, deviation: float) -> torch.Tensor:
-        return deviation * torch.randn(count, channels, 1, 1, device=photo.device)
-
-    def chance(share: float) -> torch.Tensor:
-        return torch.rand(count, 1, 1, 1, device=photo.device) < share
-
-    rgb, alpha = (photo.float() / 255).split([3, 1], 1)
-    gain = (normal(1, 0.15) + normal(3, 0.08)).exp()
-    rgb = (rgb.clamp(1e-3, 1) ** normal(1, 0.25).exp() * gain).clamp(0, 1)
-    grey = rgb.mean(1, keepdim=True)
-    vivid = torch.where(chance(0.08), 0.0, torch.rand(count, 1, 1, 1, device=photo.device) * 0.7 + 0.5)
-    rgb = grey + vivid * (rgb - grey)
-    if rng.random() < 0.5:
-        small = functional.interpolate(rgb, scale_factor=float(rng.uniform(0.35, 1)), mode="bilinear", antialias=True)
-        rgb = functional.interpolate(small, size=rgb.shape[2:], mode="bilinear")
-    noise = torch.empty(count, 1, 1, 1, device=photo.device).exponential_() * 0.02
-    rgb = (rgb + noise * torch.randn_like(rgb)).clamp(0, 1)
-    kind = torch.rand(count, 1, 1, 1, device=photo.device)
-    wide, narrow = functional.max_pool2d(alpha, 3, 1, 1), -functional.max_pool2d(-alpha, 3, 1, 1)
-    alpha = torch.where(kind < 0.2, wide, torch.where(kind < 0.4, narrow, alpha))
-    alpha = torch.where(chance(0.3), functional.avg_pool2d(alpha, 3, 1, 1), alpha)
-    return torch.cat([rgb * alpha, alpha], 1)

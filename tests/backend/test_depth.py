@@ -21,9 +21,7 @@ from backend.reconstruct.clothed import meet_depths
 from backend.reconstruct.depth import (
     MAP_SIZE,
     PHOTO_SIZE,
-    SMALL,
     UNIT,
-    DepthConfig,
     DepthEstimator,
     DepthNetwork,
     body_maps,
@@ -34,10 +32,11 @@ from backend.reconstruct.depth import (
 )
 from backend.reconstruct.types import SideDepths
 from backend.rendering.mesh import rasterize_mesh
-from backend.training.depth_batches import DepthPool, DepthViewer, mirrored, rolled, rolled_body
+from backend.training.depth_batches import DepthPool, DepthViewer, drawn, mirrored, rolled, rolled_body
 from backend.training.depth_data import errors_of, imagined_examples, make_examples, read_examples, write_examples
-from backend.training.depth_farm import Maker, spoil_photos
+from backend.training.depth_farm import Maker
 from backend.training.depth_pack import PackedDepths, pack_examples
+from backend.training.depth_spoil import other_outlines, spoilt
 from backend.training.estimate import FitErrors
 from backend.training.loop import save_weights
 from backend.training.person import build_person
@@ -144,9 +143,8 @@ def test_enlarged_maps_keep_to_their_limb() -> None:
     assert torch.allclose(grown, wanted, atol=1e-4)
 
 
-@pytest.mark.parametrize("config", [None, SMALL])
-def test_the_network_says_nothing_before_it_has_learnt(config: DepthConfig | None) -> None:
-    network = DepthNetwork(config)
+def test_the_network_says_nothing_before_it_has_learnt() -> None:
+    network = DepthNetwork()
     photo, maps = torch.rand(2, 4, PHOTO_SIZE, PHOTO_SIZE), torch.rand(2, 16, MAP_SIZE, MAP_SIZE)
     with torch.no_grad():
         offset, spread = network(photo, maps)
@@ -169,9 +167,8 @@ class Told(nn.Module):
 
 def told(body: BodyModel, lean: float, tmp_path: Path) -> DepthEstimator:
     save_weights(DepthNetwork().state_dict(), tmp_path / "depth.safetensors")
-    save_weights(DepthNetwork(SMALL).state_dict(), tmp_path / "depth_small.safetensors")
     estimator = DepthEstimator(tmp_path, body, torch.device("cpu"))
-    estimator.networks = [Told(lean + 0.1), Told(lean - 0.1)]  # whose mean counts
+    estimator.network = Told(lean)
     return estimator
 
 
@@ -334,11 +331,27 @@ def test_makers_mix_imagined_and_prepared_photos(pipeline: Pipeline, tmp_path: P
     assert len(photo) == len(maps) == len(truth) == len(known) == 19
     assert photo.dtype == np.uint8 and np.isfinite(maps.astype(float)).all() and np.isfinite(truth.astype(float)).all()
     assert (known.sum((1, 2, 3)) > 30).all()
+
+
+def test_photos_are_spoilt_at_every_draw(pipeline: Pipeline) -> None:
+    example = make_examples(1002, pipeline, photos=1)[0]
+    photo = drawn(example).expand(64, -1, -1, -1)
+    known = torch.rand(64, 1, 64, 64) < 0.9
     torch.manual_seed(0)
-    spoilt = spoil_photos(torch.as_tensor(photo), np.random.default_rng(0))
-    assert spoilt.shape == photo.shape and 0 <= float(spoilt.min()) and float(spoilt.max()) <= 1
-    assert float(spoilt[:, :3].amax(1).sub(spoilt[:, 3]).max()) < 1e-6  # colours are times the matte
-    assert float((spoilt[:, 3] - torch.as_tensor(photo[:, 3] / 255)).abs().mean()) < 0.02
+    seen, still = spoilt(photo, known, np.random.default_rng(0))
+    assert seen.shape == photo.shape and 0 <= float(seen.min()) and float(seen.max()) <= 1
+    assert float(seen[:, :3].amax(1).sub(seen[:, 3]).max()) < 1e-6  # colours are times the matte
+    assert not bool((still & ~known).any()) and bool((seen[:, 3, 2::4, 2::4][still[:, 0]] > 0).all())
+    # Above and below, people are drawn wider or narrower, each by itself, and on the average as they are.
+    own = photo[:, 3].float() / 255
+    share = [part.sum((1, 2)) / whole.sum((1, 2)) for part, whole in zip(seen[:, 3].chunk(2, 1), own.chunk(2, 1))]
+    for half in share:
+        assert float(half.min()) < 0.96 and float(half.max()) > 1.04 and abs(float(half.mean()) - 1) < 0.04
+    assert float(torch.corrcoef(torch.stack(share))[0, 1]) < 0.8
+    # Colours fill what is drawn wider: none of the black beside the person comes in.
+    bright = torch.full((8, 3, 256, 256), 0.8) * (own[:8, None] > 0)
+    rgb, alpha = other_outlines(bright, own[:8, None])
+    assert float((rgb / 0.8)[(alpha > 0.9).expand_as(rgb)].quantile(0.01)) > 0.85
 
 
 def test_smoke_training_stops_and_goes_on(pipeline: Pipeline, tmp_path: Path) -> None:

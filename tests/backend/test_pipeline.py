@@ -274,7 +274,7 @@ def test_lite_with_weights_makes_a_package(
     """With untrained weights: splats on the body that show the photo where it sees them."""
     import torch
 
-    from backend.reconstruct.depth import SMALL, DepthNetwork
+    from backend.reconstruct.depth import DepthNetwork
     from backend.reconstruct.latent import CONFIGS, LatentTransformer
     from backend.reconstruct.latent.codec import LatentCodec
     from backend.reconstruct.light import LightNetwork
@@ -305,7 +305,6 @@ def test_lite_with_weights_makes_a_package(
     assert "light.safetensors" in result.warnings[1] and "as bright" in result.warnings[1]
     assert "synthesizer.safetensors" in result.warnings[2] and "surface" in result.warnings[2]
     save_weights(DepthNetwork().state_dict(), tmp_path / "lite/depth.safetensors")
-    save_weights(DepthNetwork(SMALL).state_dict(), tmp_path / "lite/depth_small.safetensors")
     save_weights(LightNetwork().state_dict(), tmp_path / "lite/light.safetensors")
     save_weights(ViewUNet(imagined).state_dict(), tmp_path / "lite/synthesizer.safetensors")
     save_weights(Painter().state_dict(), tmp_path / "lite/painter.safetensors")

@@ -56,7 +56,7 @@ def test_zip_holds_what_runs_and_nothing_else(extension_zip: Path) -> None:
     )
     assert all(size == (ROOT / name).stat().st_size for name, size in sizes.items() if not name.endswith("/"))
     weights = {name for name in sizes if name.startswith("backend/weights/lite/")}
-    assert len([name for name in weights if name.endswith(".safetensors") and sizes[name] > 100_000]) == 6
+    assert len([name for name in weights if name.endswith(".safetensors") and sizes[name] > 100_000]) == 5
     assert sum(sizes.values()) < 90e6
 
 

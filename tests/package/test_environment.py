@@ -105,6 +105,15 @@ def test_failure_leaves_nothing_and_keeps_the_old_one(tmp_path: Path) -> None:
     assert (tmp_path / "user" / "environment" / environment.MARKER_NAME).read_text() == before
 
 
+def test_the_panel_shows_what_pip_says_without_its_bars(tmp_path: Path) -> None:
+    lines = ["   \u2501\u2501\u2578 12.5/526.6 MB 9.1 MB/s", "\u2501\u2501\u2501", "WARNING: an old pip"]
+    code = f"import sys; sys.stdout.buffer.write({chr(10).join(lines)!r}.encode())"
+    job = make_job(tmp_path, Step("Fetching", 1.0, (command(code),)))
+    run(job)
+    assert job.last_line == "12.5/526.6 MB 9.1 MB/s"
+    assert lines[1] in (tmp_path / "install.log").read_text("utf-8")
+
+
 def test_cancel_stops_children_too_and_leaves_nothing(tmp_path: Path) -> None:
     code = (
         "import subprocess, sys, time; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
