@@ -130,7 +130,7 @@ class Pipeline:
         self.networks()
         if body not in self._bodies:
             model = load_body(body)
-            self._bodies[body] = (model, BodyFitter(model), SurfaceReconstructor(model))
+            self._bodies[body] = (model, BodyFitter(model), SurfaceReconstructor(model, device=self.device))
 
     def networks(self) -> BlazePose:
         """The detection networks, loaded on first use."""

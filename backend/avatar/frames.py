@@ -7,7 +7,11 @@ to 1e-3, and those of a crease may turn over, while triangles of `ENOUGH_HEIGHT`
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
+
+from .threads import in_threads
 
 ENOUGH_HEIGHT = 0.07
 """Metres; lower triangles are taken only where nothing else moves alike."""
@@ -53,8 +57,9 @@ def reference_triangles(vertices: np.ndarray, weights: np.ndarray) -> np.ndarray
     best_score = np.full(len(first), -np.inf, dtype=np.float32)
     pending = np.arange(len(first))
     for reach in _REACHES:
-        for rows in _neighbourhoods(pending, places[first]):
-            triangles, score = _best_triangles(first[rows], places, weights, first, reach)
+        together = _neighbourhoods(pending, places[first])
+        search = partial(_best_triangles, places=places, weights=weights, candidates=first, reach=reach)
+        for rows, (triangles, score) in zip(together, in_threads(search, (first[rows] for rows in together))):
             better = score > best_score[rows]
             best[rows[better]], best_score[rows[better]] = triangles[better], score[better]
         pending = pending[best_score[pending] < _ENOUGH_SCORE]

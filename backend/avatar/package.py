@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 import zlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from .gaussians import Gaussians
 from .ply import read_ply, write_ply
 from .skinning import triangle_areas
+from .threads import in_threads
 
 FORMAT = "humansplat-avatar"
 VERSION = 2
@@ -241,10 +243,10 @@ def validate_avatar(avatar: Avatar) -> None:
 
 
 def _write_files(avatar: Avatar, folder: Path, input_image: bytes | None, preview: bytes | None) -> None:
-    write_ply(folder / GAUSSIANS_FILE, avatar.gaussians)
     skin, body = avatar.skin, avatar.body
     seen = {} if skin.seen is None else {"seen": skin.seen.astype(np.float32)}
-    np.savez_compressed(
+    write_skin = partial(
+        np.savez_compressed,
         folder / SKIN_FILE,
         vertex_ids=skin.vertex_ids.astype(np.int32),
         barycentric=skin.barycentric.astype(np.float32),
@@ -258,7 +260,8 @@ def _write_files(avatar: Avatar, folder: Path, input_image: bytes | None, previe
     arrays = {name: array.astype(np.float32) for name, array in optional.items() if array is not None}
     if body.uv_faces is not None:
         arrays["uv_faces"] = body.uv_faces.astype(np.int32)
-    np.savez_compressed(
+    write_body = partial(
+        np.savez_compressed,
         folder / BODY_FILE,
         vertices=body.vertices.astype(np.float32),
         faces=body.faces.astype(np.int32),
@@ -269,6 +272,8 @@ def _write_files(avatar: Avatar, folder: Path, input_image: bytes | None, previe
         reference_triangles=body.reference_triangles.astype(np.int32),
         **arrays,
     )
+    write_splats = partial(write_ply, folder / GAUSSIANS_FILE, avatar.gaussians)
+    in_threads(lambda write: write(), (write_skin, write_body, write_splats))
     for name, image in ((INPUT_FILE, input_image), (PREVIEW_FILE, preview)):
         if image is not None:
             (folder / name).write_bytes(image)

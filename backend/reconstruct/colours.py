@@ -67,7 +67,7 @@ def fill_unseen(
     source = np.vstack([features(source_rest, source_class, mirrored, doubt) for mirrored in (False, True)])
     tree = cKDTree(source)
     wanted = features(target_rest, target_class, False, np.zeros(len(target_rest)))
-    distance, index = tree.query(wanted, k=_NEIGHBOURS, workers=2)
+    distance, index = tree.query(wanted, k=_NEIGHBOURS, workers=-1)
     width = 0.5 * distance[:, :1] + 0.004
     weight = np.exp(-0.5 * ((distance - distance[:, :1]) / width) ** 2)
     colour = source_rgb[index % len(source_rgb)]
@@ -77,7 +77,7 @@ def fill_unseen(
     cheek = np.nonzero((target_class == FACE_CLASS) & (away > _SKIN_BEYOND[0]))[0]
     if len(cheek) and (source_class == FACE_CLASS).sum() >= MIN_HAIR:
         # The corner of an eye or of the mouth must not be drawn out over the side of the face.
-        _, around = tree.query(wanted[cheek], k=min(_SKIN_AROUND, len(source)), workers=2)
+        _, around = tree.query(wanted[cheek], k=min(_SKIN_AROUND, len(source)), workers=-1)
         skin = np.median(source_rgb[around % len(source_rgb)], 1)
         share = ((away[cheek, None] - _SKIN_BEYOND[0]) / (_SKIN_BEYOND[1] - _SKIN_BEYOND[0])).clip(0, 1)
         out[cheek] = share * skin + (1 - share) * out[cheek]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ..avatar.threads import in_threads
 from .regions import ARM_CLASS, FACE_CLASS, HAIR_CLASS, HAND_CLASS, MIN_HAIR, NAPE_CLASS, SEAT_CLASS, TRUNK_CLASS
 
 _BALD = 0.15
@@ -52,6 +53,8 @@ _NEAR, _RIM = 0.4, 0.008
 _MOST = 0.6
 """Share of a trunk's places that may differ from its sides: more are its cloth, and the sides something else."""
 _NEIGHBOURS = 16
+_PIECE = 1024
+"""Places that one thread compares at a time."""
 _ON_OTHER = 0.05
 """Share of the other leg at its height from which a colour is the cloth's."""
 
@@ -147,7 +150,7 @@ def on_front_alone(rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray, source: 
     alone = _in_patches(rest, middle, alone)
     if not 0 < len(alone) < _MOST * len(trunk):
         return out
-    out[trunk] = cKDTree(rest[alone]).query(rest[trunk], workers=2)[0] < _RIM
+    out[trunk] = cKDTree(rest[alone]).query(rest[trunk], workers=-1)[0] < _RIM
     return out
 
 
@@ -166,7 +169,7 @@ def on_one_leg(rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray, source: np.n
         here, _ = _frequency(rest, rgb, own, own, np.inf)
         alone = _in_patches(rest, own, known & (there < _ON_OTHER) & (here < _RARER))
         if len(alone):
-            out[own] = cKDTree(rest[alone]).query(rest[own], workers=2)[0] < _RIM
+            out[own] = cKDTree(rest[alone]).query(rest[own], workers=-1)[0] < _RIM
     return out
 
 
@@ -175,7 +178,7 @@ def _in_patches(rest: np.ndarray, places: np.ndarray, alone: np.ndarray) -> np.n
 
     Single ones are stripes that miss their height by a little.
     """
-    _, near = cKDTree(rest[places]).query(rest[places], k=_NEIGHBOURS, workers=2)
+    _, near = cKDTree(rest[places]).query(rest[places], k=_NEIGHBOURS, workers=-1)
     return places[alone[near.clip(max=len(places) - 1)].mean(1) > _NEAR]
 
 
@@ -189,8 +192,13 @@ def _frequency(
     among = among[np.argsort(rest[among, 1], kind="stable")]
     first, last = (np.searchsorted(rest[among, 1], rest[of, 1] + limit) for limit in (-reach, reach))
     chosen = first[:, None] + ((last - first)[:, None] * (np.arange(_COMPARED) + 0.5) / _COMPARED).astype(int)
-    others, mine = rgb[among][chosen.clip(0, len(among) - 1)], rgb[of][:, None]
-    return (_from_shades(mine, others, _SHADES) < _UNLIKE).mean(1), last - first >= _FEWEST
+    chosen, lent = chosen.clip(0, len(among) - 1), rgb[among]
+
+    def like(rows: slice) -> np.ndarray:
+        return (_from_shades(rgb[of[rows]][:, None], lent[chosen[rows]], _SHADES) < _UNLIKE).mean(1)
+
+    pieces = [slice(start, start + _PIECE) for start in range(0, len(of), _PIECE)]
+    return np.concatenate(in_threads(like, pieces)), last - first >= _FEWEST
 
 
 def bare_arms(kind: np.ndarray, rgb: np.ndarray) -> np.ndarray:

@@ -135,17 +135,24 @@ class _Splats:
     face: np.ndarray
 
 
+_Blend = Callable[[torch.Tensor], torch.Tensor]
+
+
 class SurfaceReconstructor:
     """The preset for one body model; holds what depends on the model alone.
 
     Args:
         body: the model.
         config: numbers of the preset.
+        device: where renders are computed.
     """
 
-    def __init__(self, body: BodyModel, config: SurfaceConfig | None = None) -> None:
+    def __init__(
+        self, body: BodyModel, config: SurfaceConfig | None = None, device: torch.device | None = None
+    ) -> None:
         self.body = body
         self.config = config or SurfaceConfig()
+        self.device = device or torch.device("cpu")
         self.regions = body_regions(body)
         self.faces = body.faces.numpy()
         self.weights = body.weights.numpy()
@@ -191,7 +198,9 @@ class SurfaceReconstructor:
         axes, scale = _frames(joined)
         scale[:, 2] *= config.thickness
         step(0.6, "Matching the photo")
-        opacity, rgb, shown = _match_photo(joined, axes, scale, rgb, len(pixels), image, photo.alpha, fit.focal, config)
+        opacity, rgb, shown = _match_photo(
+            joined, axes, scale, rgb, len(pixels), image, photo.alpha, fit.focal, config, self.device
+        )
         kept = opacity > 1 / 255
         return Reconstruction(
             position=joined.position[kept],
@@ -477,6 +486,7 @@ def _match_photo(
     alpha: np.ndarray,
     focal: float,
     config: SurfaceConfig,
+    device: torch.device,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Opacities [n] and colours [n, 3] corrected so that the render meets the photo; and each splat's share in it [n],
     in pixels.
@@ -486,46 +496,52 @@ def _match_photo(
     """
     size = config.correction_size
     factor = size / alpha.shape[0]
-    matte = torch.as_tensor(cv2.resize(alpha, (size, size), interpolation=cv2.INTER_AREA)).reshape(-1, 1)
-    target = torch.as_tensor(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)).reshape(-1, 3)
+    small = (cv2.resize(layer, (size, size), interpolation=cv2.INTER_AREA) for layer in (alpha, image))
+    matte, target = (torch.as_tensor(layer, device=device).reshape(size**2, -1) for layer in small)
+    everywhere, rows = torch.ones_like(matte[:, 0], dtype=torch.bool), matte[:, 0] > 0.5
     quaternion = from_matrix(axes)
 
     def contribute(opacity: np.ndarray) -> Contributions:
         arrays = (splats.position, quaternion, scale, opacity, np.zeros((len(opacity), 1)))
-        tensors = GaussianTensors(*(torch.as_tensor(np.ascontiguousarray(a, np.float32)) for a in arrays))
-        intrinsics = torch.tensor([focal * factor, focal * factor, size / 2, size / 2])
-        return contributions(tensors, CameraTensors(torch.eye(4), intrinsics, size, size))
+        tensors = (torch.as_tensor(np.ascontiguousarray(a, np.float32), device=device) for a in arrays)
+        intrinsics = torch.tensor([focal * factor, focal * factor, size / 2, size / 2], device=device)
+        camera = CameraTensors(torch.eye(4, device=device), intrinsics, size, size)
+        return contributions(GaussianTensors(*tensors), camera)
 
     opacity = splats.opacity.clip(0, 1)
     front = np.arange(len(opacity)) < front_count
     for _ in range(2):
-        seen = contribute(opacity)
-        both = seen.gather(torch.cat([torch.ones_like(matte), matte], 1)).numpy()
+        _, to_splats = _blending(contribute(opacity), everywhere)
+        both = to_splats(torch.cat([torch.ones_like(matte), matte], 1)).cpu().numpy()
         inside = both[:, 1] / np.maximum(both[:, 0], 1e-6)
         visible = (both[:, 0] > 0.05) & front
         opacity = np.where(visible, opacity * ((inside - 0.3) / 0.4).clip(0, 1), opacity)
-    weights = _matrix(contribute(opacity), (matte > 0.5).ravel().numpy())
-    target = target.numpy()[(matte > 0.5).ravel().numpy()]
-    transpose = weights.T.tocsr()
-    total = np.asarray(transpose.sum(1))
-    cover = np.asarray(weights.sum(1))
-    start = colours = rgb.astype(np.float32)
-    slack = np.where(front, _FIT_RANGE, _REST_FIT_RANGE)[:, None] * (total > 0.05)
-    low, high = (start - slack).clip(0, 1), (start + slack).clip(0, 1)
+    to_pixels, to_splats = _blending(contribute(opacity), rows)
+    total = to_splats(torch.ones(int(rows.sum()), 1, device=device))
+    wanted = target[rows] * to_pixels(torch.ones(len(rgb), 1, device=device))
+    start = colours = torch.as_tensor(rgb, dtype=torch.float32, device=device)
+    slack = torch.where(torch.as_tensor(front[:, None], device=device), _FIT_RANGE, _REST_FIT_RANGE) * (total > 0.05)
+    low, high = (start - slack).clamp(0, 1), (start + slack).clamp(0, 1)
     for _ in range(config.corrections):
         # Barely seen splats hardly move: from the side they are seen whole.
-        change = (transpose @ (target * cover - weights @ colours)) / (total + _FIT_DAMPING)
-        colours = (colours + change).clip(low, high)
-    return opacity, colours, total[:, 0]
+        change = to_splats(wanted - to_pixels(colours)) / (total + _FIT_DAMPING)
+        colours = (colours + change).clamp(low, high)
+    return opacity, colours.cpu().numpy(), total[:, 0].cpu().numpy()
 
 
-def _matrix(seen: Contributions, rows: np.ndarray) -> sparse.csr_matrix:
-    """The blend weights as a matrix [pixels where ``rows`` [H W] is true, splats], float32."""
-    pixel, splat, weight = (x.numpy() for x in (seen.pixel, seen.splat, seen.weight))
-    keep = rows[pixel]
-    number = np.cumsum(rows) - 1
-    index = (number[pixel[keep]].astype(np.int32), splat[keep].astype(np.int32))
-    return sparse.csr_matrix((weight[keep], index), (int(rows.sum()), seen.splat_count))
+def _blending(seen: Contributions, rows: torch.Tensor) -> tuple[_Blend, _Blend]:
+    """From values [n, C] of splats to those [m, C] of the pixels where ``rows`` [H W] is true, and the transpose."""
+    keep = rows[seen.pixel]
+    pixel = (rows.cumsum(0) - 1)[seen.pixel[keep]]
+    chosen = Contributions(seen.splat[keep], pixel, seen.weight[keep], seen.splat_count, int(rows.sum()))
+    if rows.device.type != "cpu":
+        # A card adds in any order: in double precision that makes no difference which float32 could tell.
+        exact = replace(chosen, weight=chosen.weight.double())
+        return lambda x: exact.render(x.double()).float(), lambda x: exact.gather(x.double()).float()
+    index = (chosen.pixel.int().numpy(), chosen.splat.int().numpy())
+    matrix = sparse.csr_matrix((chosen.weight.numpy(), index), (chosen.pixel_count, chosen.splat_count))
+    transpose = matrix.T.tocsr()
+    return lambda x: torch.as_tensor(matrix @ x.numpy()), lambda x: torch.as_tensor(transpose @ x.numpy())
 
 
 def _sheet_back(front: _Splats, pixels: np.ndarray, layers: Layers, focal: float) -> _Splats:

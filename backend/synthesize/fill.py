@@ -134,7 +134,7 @@ def vertex_colours(
     neckline = bare_neckline(fill.rest[chosen], kind[chosen], rgb[chosen])
     for mine, lenders in ((kind == TRUNK_CLASS, chosen[~neckline]), (kind != TRUNK_CLASS, chosen)):
         mine = mine & hidden
-        around = cKDTree(fill.ring[lenders]).query(fill.ring[mine], k=min(_AROUND, len(lenders)), workers=2)[1]
+        around = cKDTree(fill.ring[lenders]).query(fill.ring[mine], k=min(_AROUND, len(lenders)), workers=-1)[1]
         around = rgb[lenders][around.reshape(int(mine.sum()), -1)]
         out[mine, 1], out[mine, 2] = np.median(around, 1), around.mean(1)
     strand = _hair(fill, photo, inner(1), maps, first, vertices + _HAIR_DEPTH * normals)
