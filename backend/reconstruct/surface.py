@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import cv2
@@ -183,16 +184,18 @@ class SurfaceReconstructor:
         """
         config = self.config
         step(0.0, "Shaping the clothes")
-        mesh, layers, focal = clothe(self, fit, photo, depths)
+        # Under a matte that came with the file the person's colours need not be mixed with anything.
+        colours = extend_colours if photo.matte_given else own_colours
+        with ThreadPoolExecutor(1) as beside:
+            own = beside.submit(colours, photo.rgb, photo.alpha)
+            mesh, layers, focal = clothe(self, fit, photo, depths)
         step(0.3, "Placing splats")
         front, pixels = _front(layers, photo, focal, config)
         back = _sheet_back(front, pixels, layers, focal)
         rest = _rest_of_body(self, mesh, layers, photo, focal)
         joined = _join(front, back, rest)
         step(0.4, "Colouring the unseen side")
-        # Under a matte that came with the file the person's colours need not be mixed with anything.
-        colours = extend_colours if photo.matte_given else own_colours
-        image = colours(photo.rgb, photo.alpha).astype(np.float32) / 255
+        image = own.result().astype(np.float32) / 255
         pure = _pure_colours(photo, image)
         rgb, seen, local = _colour(self.regions, mesh, joined, len(pixels), layers, image, pure, focal, light)
         axes, scale = _frames(joined)
@@ -664,7 +667,7 @@ def _beyond_rim(
         from_, to = (np.flatnonzero(chosen & (kind == number)) for chosen in (source, wanted))
         if len(from_) < _RIM_NEIGHBOURS:
             continue
-        distance, index = cKDTree(splats.position[from_]).query(splats.position[to], _RIM_NEIGHBOURS)
+        distance, index = cKDTree(splats.position[from_]).query(splats.position[to], _RIM_NEIGHBOURS, workers=-1)
         weight = 1 / (distance + 1e-3) ** 2
         colour[to] = (rgb[from_][index] * weight[..., None]).sum(1) / weight.sum(1, keepdims=True)
         # The other side of something thin is near, but not beside.
