@@ -371,6 +371,11 @@ def test_smoke_training_stops_and_goes_on(pipeline: Pipeline, tmp_path: Path) ->
     run = subprocess.run([*command, *farm], capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     assert "step 2" in run.stdout and "samples" in run.stdout
+    command = [sys.executable, str(ROOT / "scripts/measure_depth.py"), str(tmp_path / "packed")]
+    measured = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert measured.returncode == 0, measured.stderr
+    moves = [float(line.split()[-1]) for line in measured.stdout.splitlines() if "pixels" in line]
+    assert len(moves) == 3 and max(map(abs, moves)) < 20  # the shipped network takes no width for nearness
     empty = subprocess.run(
         [sys.executable, script, "--photos", str(tmp_path), "--held-out", str(photos), "--out", str(tmp_path / "no")],
         capture_output=True, text=True, timeout=300,

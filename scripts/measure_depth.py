@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""Measure the depth network on people held out: its errors, and what it makes of thicker clothes.
+
+    .venvs/backend/bin/python scripts/measure_depth.py out/held.packed [--weights out/depth/weights.safetensors]
+
+The file is one of ``scripts/make_depths.py --pack``. Nothing about how deep legs are follows from how wide trousers
+are: a good network leaves legs where they are when they are drawn wider, front and back together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from train_depth import measured
+
+from backend.body.model import JOINT_INDEX, load_body
+from backend.errors import BackendError
+from backend.networks import read_network
+from backend.options import WEIGHTS_FOLDER
+from backend.reconstruct.depth import UNIT, WEIGHTS, DepthNetwork, rest_places
+from backend.training.depth_batches import DepthBatch, DepthViewer, joined
+from backend.training.depth_pack import PackedDepths
+
+_PIXELS = (-1, 1, 2)
+"""Of the photo, of which a person is some 230 tall."""
+_HEIGHT = 6
+"""Map of the body's front that says how high a place is in the rest pose."""
+
+
+def wider_legs(batch: DepthBatch, legs: torch.Tensor, pixels: int) -> DepthBatch:
+    """The photos with legs [B, 1, M, M] drawn so many pixels wider, without colours, which hardly count."""
+    alpha = batch.photo[:, 3:]
+    size = 2 * abs(pixels) + 1
+    other = (
+        functional.max_pool2d(alpha, size, 1, size // 2)
+        if pixels > 0
+        else -functional.max_pool2d(-alpha, size, 1, size // 2)
+    )
+    near = functional.max_pool2d(functional.interpolate(legs.float(), scale_factor=4.0), 9, 1, 4) > 0
+    alpha = torch.where(near, other, alpha)
+    return replace(batch, photo=torch.cat([0.45 * alpha.expand(-1, 3, -1, -1), alpha], 1))
+
+
+@torch.no_grad()
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("held_out", type=Path)
+    parser.add_argument("--weights", type=Path, default=WEIGHTS_FOLDER / "lite" / WEIGHTS)
+    arguments = parser.parse_args()
+    body = load_body("neutral")
+    network = DepthNetwork().eval()
+    try:
+        packed = PackedDepths(arguments.held_out)
+        read_network(network, arguments.weights)
+    except (BackendError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    viewer = DepthViewer(body)
+    batches = [viewer.unspoilt(packed[k]) for k in range(len(packed))]
+    for name, value in measured(network, batches).items():
+        print(f"{name:<18}{value:8.1f} mm")
+    hips = rest_places(body)[body.weights.argmax(1) == JOINT_INDEX["pelvis"], 1].min()
+    print(f"\n{'legs drawn wider by':<22}{'they move by, mm':>18}")
+    for pixels in _PIXELS:
+        moves = []
+        for start in range(0, len(batches), 32):
+            batch = joined(batches[start : start + 32])
+            legs = batch.known & (batch.body[:, :1] > 0) & (batch.body[:, _HEIGHT : _HEIGHT + 1] < hips)
+            before, after = (
+                network(b.photo, b.body)[0].mean(1, keepdim=True)[legs]
+                for b in (wider_legs(batch, legs, 0), wider_legs(batch, legs, pixels))
+            )
+            moves.append((after - before) * UNIT * 1000)
+        print(f"{pixels:>12} pixels   {float(torch.cat(moves).mean()):18.1f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
