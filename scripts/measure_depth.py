@@ -18,7 +18,6 @@ import torch
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from train_depth import measured
 
@@ -39,12 +38,8 @@ _HEIGHT = 6
 def wider_legs(batch: DepthBatch, legs: torch.Tensor, pixels: int) -> DepthBatch:
     """The photos with legs [B, 1, M, M] drawn so many pixels wider, without colours, which hardly count."""
     alpha = batch.photo[:, 3:]
-    size = 2 * abs(pixels) + 1
-    other = (
-        functional.max_pool2d(alpha, size, 1, size // 2)
-        if pixels > 0
-        else -functional.max_pool2d(-alpha, size, 1, size // 2)
-    )
+    sign = 1 if pixels > 0 else -1
+    other = sign * functional.max_pool2d(sign * alpha, 2 * abs(pixels) + 1, 1, abs(pixels))
     near = functional.max_pool2d(functional.interpolate(legs.float(), scale_factor=4.0), 9, 1, 4) > 0
     alpha = torch.where(near, other, alpha)
     return replace(batch, photo=torch.cat([0.45 * alpha.expand(-1, 3, -1, -1), alpha], 1))
