@@ -313,7 +313,7 @@ def test_lite_with_weights_makes_a_package(
     assert result.warnings == ()
     assert list(result.seconds) == stages
     assert avatar.generator["preset"] == "lite"
-    assert [len(w["sha256"]) for w in avatar.generator["weights"]] == [64] * 7
+    assert [len(w["sha256"]) for w in avatar.generator["weights"]] == [64] * 6
     # Whatever networks say, the photo's own view stays the photo's.
     with Image.open(result.package / "preview.png") as preview:
         pixels = np.asarray(preview.convert("RGB")).astype(float)
