@@ -153,7 +153,7 @@ def set_up_backend() -> Steps:
     yield from shoot("3_installing")
     if manager().busy:
         enter("cancel the installation")
-        yield from click_cancel("install_cancel_seconds", below=place["y"] + 60)
+        yield from click_cancel("install_cancel_seconds", below=place["y"] + 150)
     else:  # a system's Blender may run a Python that PyTorch does not know yet
         report["install_refused"] = [manager().failure.kind, manager().failure.message, manager().failure.fix]
         bpy.ops.humansplat.dismiss()
