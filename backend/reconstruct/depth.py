@@ -144,7 +144,6 @@ class DepthConfig:
         blocks: residual blocks at each on the way down, and on the way up.
         attention: blocks of attention at the smallest size.
         heads: of each.
-        mlp: width of their hidden layers over their own.
     """
 
     photo: int = 64
@@ -152,7 +151,6 @@ class DepthConfig:
     blocks: tuple[int, ...] = (3, 3, 2)
     attention: int = 12
     heads: int = 5
-    mlp: int = 4
 
 
 class DepthNetwork(nn.Module):
@@ -180,7 +178,7 @@ class DepthNetwork(nn.Module):
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(config.widths, others))
         cells = MAP_SIZE // 2 ** len(others)
         self.place = nn.Parameter(0.02 * torch.randn(1, cells * cells, last))
-        self.attend = nn.ModuleList(Block(last, config.heads, config.mlp) for _ in range(config.attention))
+        self.attend = nn.ModuleList(Block(last, config.heads, 4) for _ in range(config.attention))
         self.grow = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in zip(config.widths, others))
         self.up = nn.ModuleList(
             nn.Sequential(*(Residual(w) for _ in range(n))) for w, n in zip(config.widths[:-1], config.blocks)

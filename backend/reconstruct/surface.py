@@ -501,7 +501,7 @@ def _match_photo(
     factor = size / alpha.shape[0]
     small = (cv2.resize(layer, (size, size), interpolation=cv2.INTER_AREA) for layer in (alpha, image))
     matte, target = (torch.as_tensor(layer, device=device).reshape(size**2, -1) for layer in small)
-    everywhere, rows = torch.ones_like(matte[:, 0], dtype=torch.bool), matte[:, 0] > 0.5
+    rows = matte[:, 0] > 0.5
     quaternion = from_matrix(axes)
 
     def contribute(opacity: np.ndarray) -> Contributions:
@@ -514,8 +514,8 @@ def _match_photo(
     opacity = splats.opacity.clip(0, 1)
     front = np.arange(len(opacity)) < front_count
     for _ in range(2):
-        _, to_splats = _blending(contribute(opacity), everywhere)
-        both = to_splats(torch.cat([torch.ones_like(matte), matte], 1)).cpu().numpy()
+        seen = _exact(contribute(opacity))
+        both = seen.gather(torch.cat([torch.ones_like(matte), matte], 1).to(seen.weight)).float().cpu().numpy()
         inside = both[:, 1] / np.maximum(both[:, 0], 1e-6)
         visible = (both[:, 0] > 0.05) & front
         opacity = np.where(visible, opacity * ((inside - 0.3) / 0.4).clip(0, 1), opacity)
@@ -538,13 +538,17 @@ def _blending(seen: Contributions, rows: torch.Tensor) -> tuple[_Blend, _Blend]:
     pixel = (rows.cumsum(0) - 1)[seen.pixel[keep]]
     chosen = Contributions(seen.splat[keep], pixel, seen.weight[keep], seen.splat_count, int(rows.sum()))
     if rows.device.type != "cpu":
-        # A card adds in any order: in double precision that makes no difference which float32 could tell.
-        exact = replace(chosen, weight=chosen.weight.double())
+        exact = _exact(chosen)
         return lambda x: exact.render(x.double()).float(), lambda x: exact.gather(x.double()).float()
     index = (chosen.pixel.int().numpy(), chosen.splat.int().numpy())
     matrix = sparse.csr_matrix((chosen.weight.numpy(), index), (chosen.pixel_count, chosen.splat_count))
     transpose = matrix.T.tocsr()
     return lambda x: torch.as_tensor(matrix @ x.numpy()), lambda x: torch.as_tensor(transpose @ x.numpy())
+
+
+def _exact(seen: Contributions) -> Contributions:
+    """On a card, which adds in any order, in double precision: float32 can tell no difference then."""
+    return seen if seen.weight.device.type == "cpu" else replace(seen, weight=seen.weight.double())
 
 
 def _sheet_back(front: _Splats, pixels: np.ndarray, layers: Layers, focal: float) -> _Splats:

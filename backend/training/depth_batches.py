@@ -68,9 +68,9 @@ class DepthViewer:
             example, body = rolled(example, angle), rolled_body(body, self.body, angle)
         return example, body
 
-    def unspoilt(self, example: DepthExample) -> DepthBatch:
-        """A batch of one photo as it is, with the fitted body."""
-        body = (example.pose, example.betas, example.translation)
+    def unspoilt(self, example: DepthExample, body: tuple[torch.Tensor, ...] | None = None) -> DepthBatch:
+        """A batch of one photo as it is, with the fitted body or another."""
+        body = body or (example.pose, example.betas, example.translation)
         return self.seen(example, example.rgb.float() / 255, example.alpha.float() / 255, body)
 
     def seen(
@@ -146,7 +146,7 @@ class DepthPool(DepthViewer):
 
     def _spoilt(self, example: DepthExample, rng: np.random.Generator) -> DepthBatch:
         example, body = self.moved(example, rng)
-        batch = self.seen(example, example.rgb.float() / 255, example.alpha.float() / 255, body)
+        batch = self.unspoilt(example, body)
         photo, known = spoilt(drawn(example), batch.known, rng)
         batch = replace(batch, photo=photo, known=known)
         return mirrored(batch) if rng.random() < 0.5 else batch

@@ -75,7 +75,7 @@ class Maker:
 
     def _sample(self, example: DepthExample, rng: np.random.Generator) -> Sample:
         example, body = self.viewer.moved(example, rng)
-        batch = self.viewer.seen(example, example.rgb.float() / 255, example.alpha.float() / 255, body)
+        batch = self.viewer.unspoilt(example, body)
         return drawn(example).numpy(), batch.body.half().numpy(), batch.truth.half().numpy(), batch.known.numpy()
 
 
