@@ -65,17 +65,18 @@ def main() -> int:
         print(f"{name:<18}{value:8.1f} mm")
     hips = rest_places(body)[body.weights.argmax(1) == JOINT_INDEX["pelvis"], 1].min()
     print(f"\n{'legs drawn wider by':<22}{'they move by, mm':>18}")
+    moves: dict[int, list[torch.Tensor]] = {pixels: [] for pixels in _PIXELS}
+    for start in range(0, len(batches), 32):
+        batch = joined(batches[start : start + 32])
+        legs = batch.known & (batch.body[:, :1] > 0) & (batch.body[:, _HEIGHT : _HEIGHT + 1] < hips)
+        before, *after = (
+            network(drawn.photo, drawn.body)[0].mean(1, keepdim=True)[legs]
+            for drawn in (wider_legs(batch, legs, pixels) for pixels in (0, *_PIXELS))
+        )
+        for pixels, moved in zip(_PIXELS, after):
+            moves[pixels].append((moved - before) * UNIT * 1000)
     for pixels in _PIXELS:
-        moves = []
-        for start in range(0, len(batches), 32):
-            batch = joined(batches[start : start + 32])
-            legs = batch.known & (batch.body[:, :1] > 0) & (batch.body[:, _HEIGHT : _HEIGHT + 1] < hips)
-            before, after = (
-                network(b.photo, b.body)[0].mean(1, keepdim=True)[legs]
-                for b in (wider_legs(batch, legs, 0), wider_legs(batch, legs, pixels))
-            )
-            moves.append((after - before) * UNIT * 1000)
-        print(f"{pixels:>12} pixels   {float(torch.cat(moves).mean()):18.1f}")
+        print(f"{pixels:>12} pixels   {float(torch.cat(moves[pixels]).mean()):18.1f}")
     return 0
 
 
