@@ -18,8 +18,8 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from . import __version__
-from .avatar import Avatar, Body, Camera, pose_gaussians, save_avatar
-from .bind import bind
+from .avatar import Avatar, Body, Camera, KnownTriangles, pose_gaussians, save_avatar
+from .bind import bind, template_triangles
 from .body.fit import BodyFit, BodyFitter
 from .body.model import JOINT_NAMES, BodyModel, load_body
 from .errors import BackendError
@@ -115,6 +115,7 @@ class Pipeline:
         self.device = choose_device(device)
         self._networks: BlazePose | None = None
         self._bodies: dict[str, tuple[BodyModel, BodyFitter, SurfaceReconstructor]] = {}
+        self._triangles: dict[str, KnownTriangles] = {}
         self._latent: dict[tuple[str, str], LatentReconstructor] = {}
         self._synthesizers: dict[tuple[str, str], Synthesizer] = {}
         self._depth: dict[tuple[str, str], DepthEstimator] = {}
@@ -322,7 +323,9 @@ class Pipeline:
                 )
         with timed("bind", "Binding to the body"):
             used = options if networks is not None else replace(options, preset="surface")
-            avatar = assemble_avatar(body, fit, photo, reconstruction, used)
+            if options.body not in self._triangles:
+                self._triangles[options.body] = template_triangles(body)
+            avatar = assemble_avatar(body, fit, photo, reconstruction, used, self._triangles[options.body])
             generator = avatar.generator | {"weights": list(chosen.described)}
             avatar = replace(avatar, generator=generator, warnings=(*photo.warnings, *chosen.warnings))
         with timed("save", "Rendering the preview"):
@@ -400,10 +403,15 @@ def write_package(avatar: Avatar, output: Path, input_png: bytes, preview_png: b
 
 
 def assemble_avatar(
-    body: BodyModel, fit: BodyFit, photo: PreparedPhoto, reconstruction: Reconstruction, options: ReconstructOptions
+    body: BodyModel,
+    fit: BodyFit,
+    photo: PreparedPhoto,
+    reconstruction: Reconstruction,
+    options: ReconstructOptions,
+    known: KnownTriangles | None = None,
 ) -> Avatar:
     """Bind the splats and describe everything in world space (y up, standing on y = 0, pelvis at x = z = 0)."""
-    gaussians, skin, references = bind(reconstruction)
+    gaussians, skin, references = bind(reconstruction, known)
     mesh = reconstruction.surface
     with torch.no_grad():
         rest, joints = (x.numpy() for x in body.shaped(torch.as_tensor(fit.betas)))

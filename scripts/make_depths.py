@@ -7,7 +7,8 @@
     .venvs/backend/bin/python scripts/make_depths.py --out out/depths --pack out/depths.packed --megabytes 50
 
 The product prepares each photo and fits the body to it. Goes on where it stopped; about 1 MB a person. ``--pack`` puts
-photos that were made into one small file, each person's first before any second, as many as --megabytes hold.
+photos that were made into one small file, each person's first before any second, as many as --megabytes hold and but
+those that come --after so many: what one training has seen need not be in the file for the next.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -47,9 +49,10 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--pack", type=Path, help="write this file of what was made instead of making more")
     parser.add_argument("--megabytes", type=float, default=50.0)
+    parser.add_argument("--after", type=int, default=0, help="photos left out of the file at its beginning")
     arguments = parser.parse_args()
     if arguments.pack:
-        return _pack(arguments.out, arguments.pack, int(1e6 * arguments.megabytes))
+        return _pack(arguments.out, arguments.pack, int(1e6 * arguments.megabytes), arguments.after)
     arguments.out.mkdir(parents=True, exist_ok=True)
     first = split_seeds(arguments.split).start + arguments.skip
     wanted = {seed: arguments.out / f"{seed}.depths" for seed in range(first, first + arguments.count)}
@@ -57,7 +60,7 @@ def main() -> int:
     return 1 if work_off(calls, arguments.jobs) else 0
 
 
-def _pack(folder: Path, file: Path, most: int) -> int:
+def _pack(folder: Path, file: Path, most: int, after: int) -> int:
     files = sorted(folder.glob("*.depths"))
 
     def drawn() -> Iterator[DepthExample]:
@@ -65,7 +68,7 @@ def _pack(folder: Path, file: Path, most: int) -> int:
             for path in files:
                 yield from read_examples(path)[number : number + 1]
 
-    print(f"{pack_examples(drawn(), file, most)} photos in {file.stat().st_size / 1e6:.1f} MB")
+    print(f"{pack_examples(islice(drawn(), after, None), file, most)} photos in {file.stat().st_size / 1e6:.1f} MB")
     return 0
 
 

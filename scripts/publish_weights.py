@@ -102,9 +102,10 @@ def describe(name: str, runs: list[Path], published: Path) -> str:
         told = {key: value for entry in log for key, value in entry.items()}
         machine = told.get("machine", f"{os.cpu_count()} processor cores ({platform.machine()}), other work beside it")
         first = split_seeds("train").start
-        if "samples" in told:
-            seen = f"{told['prepared']} prepared photos of the train split's people, seeds from {first}, and "
-            seen += f"{told['samples']} samples of others, made meanwhile"
+        if "prepared" in told:
+            seen = f"{told['prepared']} prepared photos of the train split's people, seeds from {first}"
+            if "samples" in told:
+                seen += f", and {told['samples']} samples of others, made meanwhile"
         else:
             seen = f"{told.get('people', 0)} people of the train split, seeds from {first}"
         lines += [

@@ -3,9 +3,9 @@
 
     .venvs/backend/bin/python scripts/train_depth.py --photos out/depths --held-out out/depths_held --out out/depth
 
-Goes on from the last checkpoint in --out; photos that are added meanwhile are taken in. With --packed (a file of
-``scripts/make_depths.py --pack``) instead of --photos it trains on the device there is, while --makers processes make
-new people, and the learning rate falls over the minutes of the sitting.
+Goes on from the last checkpoint in --out; photos that are added to the folder meanwhile are taken in. --photos may be a
+file of ``scripts/make_depths.py --pack`` too. With such a file as --packed instead it trains on the device there is,
+while --makers processes make new people. The learning rate falls over the minutes of the sitting.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from backend.reconstruct.depth import UNIT, DepthConfig, DepthNetwork
 from backend.reconstruct.latent.layers import Block, Residual
 from backend.training.depth_batches import DepthBatch, DepthPool, DepthStream, DepthViewer, joined, mirrored
 from backend.training.depth_farm import DepthFarm
-from backend.training.depth_pack import PackedDepths
+from backend.training.depth_pack import PackedDepths, PackedPool
 from backend.training.loop import Average, Run, averaged, fallen, set_rate
 
 SMOKE = DepthConfig(photo=8, widths=(8, 8, 8), blocks=(1, 1, 1), attention=1, heads=2)
@@ -78,7 +78,7 @@ def measured(network: DepthNetwork, held_out: Sequence[DepthBatch]) -> dict[str,
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--photos", type=Path)
+    source.add_argument("--photos", type=Path, help="a folder, or a packed file")
     source.add_argument("--packed", type=Path)
     parser.add_argument("--held-out", type=Path, required=True, help="a folder, or a packed file")
     parser.add_argument("--out", type=Path, required=True)
@@ -127,11 +127,12 @@ def main() -> int:
 def _source(arguments: argparse.Namespace, run: Run, device: str) -> Iterator[Callable[[], DepthBatch]]:
     """What gives the next batch."""
     if arguments.photos:
-        pool = DepthPool(arguments.photos, load_body("neutral"))
+        folder = arguments.photos.is_dir()
+        pool = (DepthPool if folder else PackedPool)(arguments.photos, load_body("neutral"))
         stream = DepthStream(pool, arguments.batch, run.step)
         yield iter(torch.utils.data.DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4)).__next__
         pool.refresh()
-        print(run.log(people=len(pool.files)), flush=True)
+        print(run.log(people=len(pool.files)) if folder else run.log(prepared=len(pool.packed)), flush=True)
         return
     farm = DepthFarm(arguments.packed, arguments.makers, arguments.capacity, device, arguments.skip)
 

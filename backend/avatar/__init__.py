@@ -1,6 +1,6 @@
 """The avatar: splats, the surface they ride on, skinning, and the files. numpy and the standard library only."""
 
-from .frames import reference_triangles
+from .frames import KnownTriangles, reference_triangles
 from .gaussians import SH_C0, Gaussians, from_rgb, rgb_from_sh, sh_from_rgb
 from .package import Avatar, AvatarFormatError, Body, Camera, Skin, load_avatar, save_avatar, validate_avatar
 from .ply import read_ply, write_ply
@@ -22,6 +22,7 @@ __all__ = [
     "Body",
     "Camera",
     "Gaussians",
+    "KnownTriangles",
     "Skin",
     "bind_to_surface",
     "from_rgb",

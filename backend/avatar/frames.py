@@ -7,6 +7,7 @@ to 1e-3, and those of a crease may turn over, while triangles of `ENOUGH_HEIGHT`
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -23,6 +24,8 @@ _ENOUGH_SCORE = 0.5
 # What a triangle's flaws count against its height, which is 1 at WANTED_HEIGHT. Weights differ by 0 to sqrt(2).
 _LOWNESS, _DRIFT, _SPREAD, _OFF_CENTRE = 4.0, 1.0, 1.5, 0.4
 _SMALLEST_HEIGHT = 1e-3
+_KEPT_HEIGHT, _KEPT_REACH = 0.8, 1.4
+"""What a known triangle may keep of its height at least, and how much farther its corners may be, elsewhere."""
 
 _CELL = 0.012  # vertices of a cell that have the same main joint share one triangle: fingers and faces have thousands
 _NEIGHBOURHOOD = 0.1  # vertices are worked on together with their neighbours, who share candidates
@@ -38,7 +41,20 @@ _A, _B, _C = np.array(
 ).T
 
 
-def reference_triangles(vertices: np.ndarray, weights: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True, eq=False)
+class KnownTriangles:
+    """Reference triangles of a surface on which others begin: with the same first vertices, in other places.
+
+    Attributes:
+        vertices: [K, 3] rest, metres.
+        triangles: int [K, 3].
+    """
+
+    vertices: np.ndarray
+    triangles: np.ndarray
+
+
+def reference_triangles(vertices: np.ndarray, weights: np.ndarray, known: KnownTriangles | None = None) -> np.ndarray:
     """Corners int32 [S, 3] of a wide triangle around each vertex that moves as the vertex does; deterministic.
 
     Of the triangles between the outermost vertices nearby it is that of the best score: high, the mean of its skinning
@@ -48,14 +64,44 @@ def reference_triangles(vertices: np.ndarray, weights: np.ndarray) -> np.ndarray
     Args:
         vertices: [S, 3] rest, metres; not all on one line.
         weights: [S, J], rows sum to 1.
+        known: triangles of a surface whose K vertices are the first of this one, with the same weights: those that are
+            about as high and as near here as there are taken as they are.
     """
     places = np.ascontiguousarray(vertices, dtype=np.float32)
     weights = np.ascontiguousarray(weights, dtype=np.float32)
+    wanted = np.ones(len(places), dtype=bool)
+    if known is None:
+        return _searched(places, weights, wanted)
+    count = len(known.triangles)
+    wanted[:count] = ~_as_good(places, known)
+    out = np.zeros((len(places), 3), dtype=np.int32)
+    out[:count] = known.triangles
+    return np.where(wanted[:, None], _searched(places, weights, wanted), out)
+
+
+def _as_good(places: np.ndarray, known: KnownTriangles) -> np.ndarray:
+    """Which of the triangles [K] hold here too."""
+
+    def measured(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        corners = points[known.triangles]
+        sides = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(1)
+        area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+        away = np.linalg.norm(corners - points[: len(corners), None], axis=2).max(1)
+        return area / np.maximum(sides, 1e-12), away
+
+    (height, away), (height_then, away_then) = measured(places), measured(known.vertices)
+    high = height >= _KEPT_HEIGHT * np.minimum(ENOUGH_HEIGHT, height_then)
+    return high & (away <= np.maximum(_REACHES[0], _KEPT_REACH * away_then))
+
+
+def _searched(places: np.ndarray, weights: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The best triangle [S, 3] around each of the ``wanted`` [S] vertices; any around the others."""
     cells = np.column_stack([np.floor(places / _CELL).astype(np.int64), weights.argmax(axis=1)])
     _, first, cell = np.unique(cells, axis=0, return_index=True, return_inverse=True)
     best = np.zeros((len(first), 3), dtype=np.int32)
     best_score = np.full(len(first), -np.inf, dtype=np.float32)
-    pending = np.arange(len(first))
+    cell = cell.reshape(-1)
+    pending = np.unique(cell[wanted])
     for reach in _REACHES:
         together = _neighbourhoods(pending, places[first])
         search = partial(_best_triangles, places=places, weights=weights, candidates=first, reach=reach)
@@ -64,12 +110,12 @@ def reference_triangles(vertices: np.ndarray, weights: np.ndarray) -> np.ndarray
             best[rows[better]], best_score[rows[better]] = triangles[better], score[better]
         pending = pending[best_score[pending] < _ENOUGH_SCORE]
     # A part of less than three corners that are not in line, and a surface smaller than a cell, take what there is.
-    lost = np.flatnonzero(np.isneginf(best_score))
+    lost = pending[np.isneginf(best_score[pending])]
     if len(lost):
         anywhere = 2 * float(np.ptp(places, axis=0).max())
         everything = np.arange(len(places))
         best[lost] = _best_triangles(first[lost], places, np.zeros_like(weights), everything, anywhere)[0]
-    return best[cell.reshape(-1)]
+    return best[cell]
 
 
 def _neighbourhoods(rows: np.ndarray, places: np.ndarray) -> list[np.ndarray]:

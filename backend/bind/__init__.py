@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..avatar import Gaussians, Skin, bind_to_surface, from_rgb, reference_triangles, stretch, triangle_frames
+from ..avatar import Gaussians, KnownTriangles, Skin, bind_to_surface, from_rgb, reference_triangles, stretch
 from ..avatar.quaternion import from_matrix, multiply, normalize
+from ..avatar.skinning import triangle_frames
+from ..body.model import BodyModel
 from ..reconstruct import Reconstruction
 
 JOINTS_PER_SPLAT = 4
 
 
-def bind(reconstruction: Reconstruction) -> tuple[Gaussians, Skin, np.ndarray]:
+def template_triangles(body: BodyModel) -> KnownTriangles:
+    """The reference triangles of a body of mean shape, most of which hold for every clothed one."""
+    vertices = body.template.numpy()
+    return KnownTriangles(vertices, reference_triangles(vertices, body.weights.numpy()))
+
+
+def bind(reconstruction: Reconstruction, known: KnownTriangles | None = None) -> tuple[Gaussians, Skin, np.ndarray]:
     """Canonical splats, what ties them to the surface, and the surface's reference triangles [S, 3].
 
     Every splat keeps its point of the surface and its place and turn in the frame there; its scale is divided by the
     triangle's stretch from rest to the photo's pose, so that posing the result as in the photo gives the reconstruction
     back exactly.
+
+    Args:
+        reconstruction: from the stages before.
+        known: of the body's template, to be quick.
     """
     mesh = reconstruction.surface
-    references = reference_triangles(mesh.rest, mesh.weights)
+    references = reference_triangles(mesh.rest, mesh.weights, known)
     posed = from_rgb(
         reconstruction.position,
         from_matrix(reconstruction.rotation),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,6 +74,14 @@ class DepthViewer:
         body = body or (example.pose, example.betas, example.translation)
         return self.seen(example, example.rgb.float() / 255, example.alpha.float() / 255, body)
 
+    def spoilt(self, example: DepthExample, rng: np.random.Generator) -> DepthBatch:
+        """A batch of one photo as trainings draw it: moved, spoilt, mirrored as often as not."""
+        example, body = self.moved(example, rng)
+        batch = self.unspoilt(example, body)
+        photo, known = spoilt(drawn(example), batch.known, rng)
+        batch = replace(batch, photo=photo, known=known)
+        return mirrored(batch) if rng.random() < 0.5 else batch
+
     def seen(
         self, example: DepthExample, rgb: torch.Tensor, alpha: torch.Tensor, body: tuple[torch.Tensor, ...]
     ) -> DepthBatch:
@@ -103,7 +112,18 @@ class DepthViewer:
         return DepthBatch(see(rgb, alpha)[None], maps[None], truth[None], known[None, None])
 
 
-class DepthPool(DepthViewer):
+class PhotoPool(DepthViewer, ABC):
+    """Where photos are drawn from."""
+
+    @abstractmethod
+    def batch(self, count: int, rng: np.random.Generator) -> DepthBatch:
+        """So many photos, spoilt."""
+
+    def refresh(self) -> None:
+        """Look whether there are more."""
+
+
+class DepthPool(PhotoPool):
     """The photos of a folder; those that were drawn stay in memory, about 0.4 MB each.
 
     Args:
@@ -136,20 +156,13 @@ class DepthPool(DepthViewer):
             examples = self._read[path]
             if examples:
                 number = 0 if rng.random() < _OWN else rng.integers(len(examples))
-                found.append(self._spoilt(examples[number], rng))
+                found.append(self.spoilt(examples[number], rng))
         return joined(found)
 
     def clean(self) -> list[DepthBatch]:
         """All photos as they are, one a batch."""
         examples = [example for path in self.files for example in read_examples(path)]
         return [self.unspoilt(example) for example in examples]
-
-    def _spoilt(self, example: DepthExample, rng: np.random.Generator) -> DepthBatch:
-        example, body = self.moved(example, rng)
-        batch = self.unspoilt(example, body)
-        photo, known = spoilt(drawn(example), batch.known, rng)
-        batch = replace(batch, photo=photo, known=known)
-        return mirrored(batch) if rng.random() < 0.5 else batch
 
 
 def _is_real(value: object) -> bool:
@@ -165,7 +178,7 @@ class DepthStream(torch.utils.data.IterableDataset):
         seed: of the draw.
     """
 
-    def __init__(self, pool: DepthPool, count: int, seed: int) -> None:
+    def __init__(self, pool: PhotoPool, count: int, seed: int) -> None:
         self.pool, self.count, self.seed = pool, count, seed
 
     def __iter__(self) -> Iterator[DepthBatch]:

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
+from ..body.model import BodyModel
 from ..reconstruct.depth import MAP_SIZE, PHOTO_SIZE
-from .depth_batches import smaller
+from .depth_batches import DepthBatch, PhotoPool, joined, smaller
 from .depth_data import DepthExample
 
 _BODY = ("pose", "betas", "translation", "true_pose", "true_betas", "true_translation")
@@ -79,6 +80,23 @@ class PackedDepths:
     def _part(self, name: str, index: int) -> bytes:
         ends = self._kept[f"{name}_ends"]
         return self._kept[name][ends[index - 1] if index else 0 : ends[index]].tobytes()
+
+
+class PackedPool(PhotoPool):
+    """All photos of a packed file, each as likely as any.
+
+    Args:
+        path: of the file.
+        body: the neutral body.
+    """
+
+    def __init__(self, path: Path, body: BodyModel) -> None:
+        super().__init__(body)
+        self.packed = PackedDepths(path)
+
+    def batch(self, count: int, rng: np.random.Generator) -> DepthBatch:
+        """So many of them, spoilt."""
+        return joined([self.spoilt(self.packed[int(k)], rng) for k in rng.integers(len(self.packed), size=count)])
 
 
 def _joined(name: str, parts: list[bytes]) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ from synthetic import PARENTS, REST_JOINTS, make_avatar, make_pose
 from backend.avatar import (
     Avatar,
     Gaussians,
+    KnownTriangles,
     bind_to_surface,
     joint_transforms,
     pose_gaussians,
@@ -171,6 +172,29 @@ def test_reference_triangles_are_wide_and_move_with_their_vertex() -> None:
     transforms = joint_transforms(make_pose(3, 0.5), avatar.rest_joints, avatar.parents)
     posed = skin_vertices(rest, body.surface_weights, transforms)
     assert heights(posed).min() > 0.035
+
+
+def test_known_reference_triangles_are_taken_where_they_hold() -> None:
+    body = make_avatar(10, detail=3).body
+    rest, weights = body.surface_vertices.astype(np.float64), body.surface_weights
+    known = KnownTriangles(rest, body.reference_triangles)
+    taller = rest * [1.1, 1.15, 1.1]
+    np.testing.assert_array_equal(reference_triangles(taller, weights, known), known.triangles)
+    # Squeezed to a ribbon, the triangles around a part are low: those that touch it are sought again.
+    squeezed = rest.copy()
+    squeezed[weights.argmax(1) == weights.argmax(1)[0], 1] *= 0.3
+    found = reference_triangles(squeezed, weights, known)
+    corners, before = squeezed[found], squeezed[known.triangles]
+
+    def heights(corners: np.ndarray) -> np.ndarray:
+        edges = corners - np.roll(corners, 1, axis=1)
+        return np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1) / np.linalg.norm(edges, axis=2).max(axis=1)
+
+    changed = (found != known.triangles).any(1)
+    assert 0 < changed.sum() < len(found)
+    np.testing.assert_array_equal(found[changed], reference_triangles(squeezed, weights)[changed])
+    assert (heights(corners)[~changed] >= 0.8 * np.minimum(0.07, heights(rest[found])[~changed]) - 1e-6).all()
+    assert heights(corners).min() >= heights(before).min()
 
 
 def test_reference_triangles_of_rigid_parts_stay_on_them() -> None:

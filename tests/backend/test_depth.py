@@ -35,7 +35,7 @@ from backend.rendering.mesh import rasterize_mesh
 from backend.training.depth_batches import DepthPool, DepthViewer, drawn, mirrored, rolled, rolled_body
 from backend.training.depth_data import errors_of, imagined_examples, make_examples, read_examples, write_examples
 from backend.training.depth_farm import Maker
-from backend.training.depth_pack import PackedDepths, pack_examples
+from backend.training.depth_pack import PackedDepths, PackedPool, pack_examples
 from backend.training.depth_spoil import other_outlines, spoilt
 from backend.training.estimate import FitErrors
 from backend.training.loop import save_weights
@@ -300,6 +300,12 @@ def test_packed_photos_are_nearly_the_same(pipeline: Pipeline, body: BodyModel, 
         # Depths in steps of 2 mm: a millimetre at most, and what the median of their quotients moves.
         assert float((ours.truth - batch.truth)[both].abs().quantile(0.99)) * UNIT < 0.002
         assert float((ours.photo - batch.photo)[batch.photo[:, 3:].expand_as(batch.photo) > 0.5].abs().mean()) < 0.03
+    # Drawn from the file alone, both come, and much as they are.
+    drawn = PackedPool(tmp_path / "two.packed", body).batch(16, np.random.default_rng(0))
+    shown = drawn.known.sum((1, 2, 3)).float()[:, None]
+    whole = torch.stack([batch.known.sum().float() for batch in pool.clean()])
+    near = (shown / whole).log().abs()
+    assert float(near.amin(1).median()) < 0.05 and set(near.argmin(1).tolist()) == {0, 1}
 
 
 def test_imagined_photos_are_as_prepared_ones(pipeline: Pipeline, body: BodyModel) -> None:
@@ -366,6 +372,9 @@ def test_smoke_training_stops_and_goes_on(pipeline: Pipeline, tmp_path: Path) ->
         assert f"step {steps}" in run.stdout
     assert (tmp_path / "run" / "weights.safetensors").is_file()
     pack_examples(make_examples(1001, pipeline, photos=1), tmp_path / "packed", 10**6)
+    command[3] = str(tmp_path / "packed")
+    run = subprocess.run([*command, "--out", str(tmp_path / "file")], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0 and "prepared 1" in run.stdout, run.stderr
     command = [sys.executable, script, "--packed", str(tmp_path / "packed"), "--held-out", str(tmp_path / "packed")]
     farm = ["--makers", "1", "--smoke", "--out", str(tmp_path / "farm")]
     run = subprocess.run([*command, *farm], capture_output=True, text=True, timeout=300)
