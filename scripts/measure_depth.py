@@ -3,9 +3,11 @@
 
     .venvs/backend/bin/python scripts/measure_depth.py out/held.packed [--weights out/depth/weights.safetensors]
 
-The file is one of ``scripts/make_depths.py --pack``; one with photos of the training tells how far the network knows
-them by heart. Nothing about how deep legs are follows from how wide trousers are: a good network leaves legs where they
-are when they are drawn wider, front and back together.
+The file is one of ``scripts/make_depths.py --pack``: each person's own photo first, then those from elsewhere. One with
+photos of the training tells how far the network knows them by heart.
+
+Nothing about how deep legs are follows from how wide trousers are: a good network leaves legs where they are when they
+are drawn wider, front and back together.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("held_out", type=Path)
     parser.add_argument("--weights", type=Path, default=WEIGHTS_FOLDER / "lite" / WEIGHTS)
-    parser.add_argument("--most", type=int, default=200, help="photos, spread over the file")
+    parser.add_argument("--photos", type=int, nargs=2, metavar=("FROM", "TO"), help="those of the file, in its order")
     arguments = parser.parse_args()
     body = load_body("neutral")
     network = DepthNetwork().eval()
@@ -62,8 +64,11 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     viewer = DepthViewer(body)
-    chosen = range(0, len(packed), -(-len(packed) // arguments.most))
-    batches = [viewer.unspoilt(packed[k]) for k in chosen]
+    first, last = arguments.photos or (0, len(packed))
+    if not 0 <= first < last <= len(packed):
+        print(f"{arguments.held_out} holds photos 0 to {len(packed)}: choose among them.", file=sys.stderr)
+        return 1
+    batches = [viewer.unspoilt(packed[k]) for k in range(first, last)]
     for name, value in measured(network, batches).items():
         print(f"{name:<18}{value:8.1f} mm")
     hips = rest_places(body)[body.weights.argmax(1) == JOINT_INDEX["pelvis"], 1].min()
