@@ -30,7 +30,7 @@ from backend.body.model import load_body
 from backend.networks import read_network
 from backend.reconstruct.depth import UNIT, DepthConfig, DepthNetwork
 from backend.reconstruct.latent.layers import Block, Residual
-from backend.training.depth_batches import DepthBatch, DepthPool, DepthStream, DepthViewer, joined, mirrored
+from backend.training.depth_batches import DepthBatch, DepthPool, DepthStream, PhotoPool, joined, mirrored
 from backend.training.depth_farm import DepthFarm
 from backend.training.depth_pack import PackedDepths, PackedPool
 from backend.training.loop import Average, Run, averaged, fallen, set_rate
@@ -115,7 +115,7 @@ def main() -> int:
     run = Run(arguments.out, network, optimiser, Average(network))
     try:
         with _source(arguments, run, device) as draw:
-            held_out = [_on(batch, device) for batch in _held_out(arguments.held_out)]
+            held_out = [_on(batch, device) for batch in _pool(arguments.held_out).clean()]
             _train(arguments, run, draw, held_out, device)
     except (FileNotFoundError, RuntimeError) as error:
         print(error, file=sys.stderr)
@@ -127,12 +127,11 @@ def main() -> int:
 def _source(arguments: argparse.Namespace, run: Run, device: str) -> Iterator[Callable[[], DepthBatch]]:
     """What gives the next batch."""
     if arguments.photos:
-        folder = arguments.photos.is_dir()
-        pool = (DepthPool if folder else PackedPool)(arguments.photos, load_body("neutral"))
+        pool = _pool(arguments.photos)
         stream = DepthStream(pool, arguments.batch, run.step)
         yield iter(torch.utils.data.DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4)).__next__
         pool.refresh()
-        print(run.log(people=len(pool.files)) if folder else run.log(prepared=len(pool.packed)), flush=True)
+        print(run.log(**pool.counts()), flush=True)
         return
     farm = DepthFarm(arguments.packed, arguments.makers, arguments.capacity, device, arguments.skip)
 
@@ -151,12 +150,9 @@ def _source(arguments: argparse.Namespace, run: Run, device: str) -> Iterator[Ca
         farm.close()
 
 
-def _held_out(path: Path) -> list[DepthBatch]:
-    body = load_body("neutral")
-    if path.is_dir():
-        return DepthPool(path, body).clean()
-    viewer, packed = DepthViewer(body), PackedDepths(path)
-    return [viewer.unspoilt(packed[k]) for k in range(len(packed))]
+def _pool(path: Path) -> PhotoPool:
+    """The photos of a packed file, or of a folder."""
+    return (PackedPool if path.is_file() else DepthPool)(path, load_body("neutral"))
 
 
 def _on(batch: DepthBatch, device: str) -> DepthBatch:

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..avatar import Gaussians, KnownTriangles, Skin, bind_to_surface, from_rgb, reference_triangles, stretch
+from ..avatar import (
+    Gaussians,
+    KnownTriangles,
+    Skin,
+    bind_to_surface,
+    from_rgb,
+    reference_triangles,
+    stretch,
+    triangle_frames,
+)
 from ..avatar.quaternion import from_matrix, multiply, normalize
-from ..avatar.skinning import triangle_frames
 from ..body.model import BodyModel
 from ..reconstruct import Reconstruction
 

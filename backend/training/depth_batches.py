@@ -119,6 +119,14 @@ class PhotoPool(DepthViewer, ABC):
     def batch(self, count: int, rng: np.random.Generator) -> DepthBatch:
         """So many photos, spoilt."""
 
+    @abstractmethod
+    def clean(self) -> list[DepthBatch]:
+        """All photos as they are, one a batch."""
+
+    @abstractmethod
+    def counts(self) -> dict[str, int]:
+        """How much there is, for a log."""
+
     def refresh(self) -> None:
         """Look whether there are more."""
 
@@ -163,6 +171,10 @@ class DepthPool(PhotoPool):
         """All photos as they are, one a batch."""
         examples = [example for path in self.files for example in read_examples(path)]
         return [self.unspoilt(example) for example in examples]
+
+    def counts(self) -> dict[str, int]:
+        """How many people."""
+        return {"people": len(self.files)}
 
 
 def _is_real(value: object) -> bool:

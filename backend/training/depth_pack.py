@@ -98,6 +98,14 @@ class PackedPool(PhotoPool):
         """So many of them, spoilt."""
         return joined([self.spoilt(self.packed[int(k)], rng) for k in rng.integers(len(self.packed), size=count)])
 
+    def clean(self) -> list[DepthBatch]:
+        """All photos as they are, one a batch."""
+        return [self.unspoilt(self.packed[k]) for k in range(len(self.packed))]
+
+    def counts(self) -> dict[str, int]:
+        """How many photos."""
+        return {"prepared": len(self.packed)}
+
 
 def _joined(name: str, parts: list[bytes]) -> dict[str, np.ndarray]:
     return {

@@ -300,10 +300,14 @@ def test_packed_photos_are_nearly_the_same(pipeline: Pipeline, body: BodyModel, 
         # Depths in steps of 2 mm: a millimetre at most, and what the median of their quotients moves.
         assert float((ours.truth - batch.truth)[both].abs().quantile(0.99)) * UNIT < 0.002
         assert float((ours.photo - batch.photo)[batch.photo[:, 3:].expand_as(batch.photo) > 0.5].abs().mean()) < 0.03
-    # Drawn from the file alone, both come, and much as they are.
-    drawn = PackedPool(tmp_path / "two.packed", body).batch(16, np.random.default_rng(0))
-    shown = drawn.known.sum((1, 2, 3)).float()[:, None]
-    whole = torch.stack([batch.known.sum().float() for batch in pool.clean()])
+    # Drawn from the file alone, both come, and much as they are: one of a whole person, one of the upper half.
+    alpha = examples[1].alpha.clone()
+    alpha[PHOTO_SIZE // 2 :] = 0
+    pack_examples([examples[0], replace(examples[1], alpha=alpha)], tmp_path / "half.packed", 10**6)
+    torch.manual_seed(0)
+    halves = PackedPool(tmp_path / "half.packed", body)
+    shown = halves.batch(16, np.random.default_rng(0)).known.sum((1, 2, 3)).float()[:, None]
+    whole = torch.stack([batch.known.sum().float() for batch in halves.clean()])
     near = (shown / whole).log().abs()
     assert float(near.amin(1).median()) < 0.05 and set(near.argmin(1).tolist()) == {0, 1}
 
