@@ -6,9 +6,12 @@
 
     .venvs/backend/bin/python scripts/make_depths.py --out out/depths --pack out/depths.packed --megabytes 50
 
+    .venvs/backend/bin/python scripts/make_depths.py --out out/imagined --imagine out/depths.packed --skip 300000
+
 The product prepares each photo and fits the body to it. Goes on where it stopped; about 1 MB a person. ``--pack`` puts
 photos that were made into one small file, each person's first before any second, as many as --megabytes hold and but
-those that come --after so many: what one training has seen need not be in the file for the next.
+those that come --after so many: what one training has seen need not be in the file for the next. ``--imagine`` asks no
+network: bodies err as the fits of that file's photos do, and photos are packed at once, those of 50 people in a file.
 """
 
 from __future__ import annotations
@@ -23,12 +26,25 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.pipeline import Pipeline
-from backend.training.depth_data import PHOTOS, DepthExample, make_examples, read_examples, write_examples
-from backend.training.depth_pack import pack_examples
+from backend.training.depth_data import (
+    NEARLY,
+    PHOTOS,
+    DepthExample,
+    imagined_examples,
+    make_examples,
+    read_examples,
+    write_examples,
+)
+from backend.training.depth_farm import lent_errors
+from backend.training.depth_pack import PackedDepths, pack_examples
+from backend.training.estimate import FitErrors
 from backend.training.loop import work_off
 from backend.training.samples import split_seeds
 
+_GROUP = 50
+"""People in one file of imagined photos."""
 _pipeline: Pipeline | None = None
+_errors: FitErrors | None = None
 
 
 def make(seed: int, path: Path, photos: int) -> None:
@@ -37,6 +53,25 @@ def make(seed: int, path: Path, photos: int) -> None:
     if _pipeline is None:
         _pipeline = Pipeline("cpu")
     write_examples(make_examples(seed, _pipeline, photos), path)
+
+
+def imagine(seeds: range, path: Path, photos: int, lender: Path) -> None:
+    """Photos of people, taken much as their own ones, into one packed file."""
+    global _errors
+    if _errors is None:
+        _errors = lent_errors(PackedDepths(lender), seeds.start)
+
+    def examples() -> Iterator[DepthExample]:
+        for seed in seeds:
+            try:
+                yield from imagined_examples(seed, photos, _errors, (NEARLY,))
+            except (ValueError, RuntimeError, IndexError) as error:
+                # One person more or less.
+                print(f"person {seed}: {error}", flush=True)
+
+    part = path.with_suffix(".part")
+    pack_examples(examples(), part, sys.maxsize)
+    part.replace(path)
 
 
 def main() -> int:
@@ -50,13 +85,23 @@ def main() -> int:
     parser.add_argument("--pack", type=Path, help="write this file of what was made instead of making more")
     parser.add_argument("--megabytes", type=float, default=50.0)
     parser.add_argument("--after", type=int, default=0, help="photos left out of the file at its beginning")
+    parser.add_argument("--imagine", type=Path, help="imagine photos with the errors of this packed file's fits")
     arguments = parser.parse_args()
     if arguments.pack:
         return _pack(arguments.out, arguments.pack, int(1e6 * arguments.megabytes), arguments.after)
     arguments.out.mkdir(parents=True, exist_ok=True)
     first = split_seeds(arguments.split).start + arguments.skip
-    wanted = {seed: arguments.out / f"{seed}.depths" for seed in range(first, first + arguments.count)}
-    calls = {seed: (make, (seed, path, arguments.photos)) for seed, path in wanted.items() if not path.exists()}
+    step = _GROUP if arguments.imagine else 1
+    calls = {}
+    for seed in range(first, first + arguments.count, step):
+        if arguments.imagine:
+            path, call = arguments.out / f"{seed}.packed", imagine
+            rest = (range(seed, min(seed + step, first + arguments.count)), path, arguments.photos, arguments.imagine)
+        else:
+            path, call = arguments.out / f"{seed}.depths", make
+            rest = (seed, path, arguments.photos)
+        if not path.exists():
+            calls[seed] = (call, rest)
     return 1 if work_off(calls, arguments.jobs) else 0
 
 

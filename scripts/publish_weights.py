@@ -102,8 +102,9 @@ def describe(name: str, runs: list[Path], published: Path) -> str:
         told = {key: value for entry in log for key, value in entry.items()}
         machine = told.get("machine", f"{os.cpu_count()} processor cores ({platform.machine()}), other work beside it")
         first = split_seeds("train").start
-        if "prepared" in told:
-            seen = f"{told['prepared']} prepared photos of the train split's people, seeds from {first}"
+        kind = "packed" if "packed" in told else "prepared"
+        if kind in told:
+            seen = f"{told[kind]} {kind} photos of the train split's people, seeds from {first}"
             if "samples" in told:
                 seen += f", and {told['samples']} samples of others, made meanwhile"
         else:

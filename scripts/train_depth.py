@@ -4,7 +4,7 @@
     .venvs/backend/bin/python scripts/train_depth.py --photos out/depths --held-out out/depths_held --out out/depth
 
 Goes on from the last checkpoint in --out; photos that are added to the folder meanwhile are taken in. --photos may be a
-file of ``scripts/make_depths.py --pack`` too. With such a file as --packed instead it trains on the device there is,
+file of ``scripts/make_depths.py --pack`` too. With such files as --packed instead it trains on the device there is,
 while --makers processes make new people. The learning rate falls over the minutes of the sitting.
 """
 
@@ -79,7 +79,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--photos", type=Path, help="a folder, or a packed file")
-    source.add_argument("--packed", type=Path)
+    source.add_argument("--packed", type=Path, nargs="+", help="files or folders of such; the first lends fits' errors")
     parser.add_argument("--held-out", type=Path, required=True, help="a folder, or a packed file")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--begin", type=Path, help="weights that a new run begins with, such as those that ship")
@@ -145,7 +145,7 @@ def _source(arguments: argparse.Namespace, run: Run, device: str) -> Iterator[Ca
         yield draw
         machine = torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()} processor"
         machine += f" with {os.cpu_count()} cores"
-        print(run.log(machine=machine, prepared=len(PackedDepths(arguments.packed)), samples=farm.made), flush=True)
+        print(run.log(machine=machine, packed=len(PackedDepths(*arguments.packed)), samples=farm.made), flush=True)
     finally:
         farm.close()
 

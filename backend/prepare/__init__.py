@@ -147,7 +147,7 @@ def prepare(
     origin = (low + high) / 2 - side / 2
     rgb, soft, inside = (_square(layer, origin, scale) for layer in (photo.rgb, mask, np.ones((height, width), "f4")))
     inside = inside > 0.5
-    alpha = soft if photo.alpha is not None else refine_matte(rgb, soft, inside)
+    alpha = soft if photo.alpha is not None else refine_matte(rgb, soft, inside, networks.exact)
     alpha = alpha * inside
     check()
     # The region holds the whole body, also what the frame cuts: the camera's distance follows the body, not the crop.

@@ -148,6 +148,11 @@ class BlazePose:
         self._hands = GraphNetwork(network_path("hand_landmark")).to(device)
         self._anchors = _anchors()
 
+    @property
+    def exact(self) -> torch.device:
+        """Where sums in float64 are fastest: on the networks' device, if that can at all."""
+        return self._device if self._device.type == "cuda" else torch.device("cpu")
+
     @cached_property
     def lifter(self) -> Lifter:
         """What mends ``PoseLandmarks.world``, loaded on first use."""

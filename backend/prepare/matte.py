@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import torch
 
 from .matting import foreground_colours, solve_matte
 
@@ -104,7 +105,9 @@ def _carried(rgb: np.ndarray, soft: np.ndarray, person: np.ndarray, inside: np.n
     return keep[labels]
 
 
-def refine_matte(rgb: np.ndarray, soft: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def refine_matte(
+    rgb: np.ndarray, soft: np.ndarray, inside: np.ndarray, device: torch.device | str = "cpu"
+) -> np.ndarray:
     """Sharpen a soft mask along the picture's own edges.
 
     GrabCut decides within the mask's uncertain band only, seeded by what the network is sure of. Where the cut
@@ -115,6 +118,7 @@ def refine_matte(rgb: np.ndarray, soft: np.ndarray, inside: np.ndarray) -> np.nd
         rgb: uint8 [S, S, 3].
         soft: float32 [S, S] in 0..1.
         inside: bool [S, S], false where the crop lies outside the picture.
+        device: which solves for the matte; it must know float64.
 
     Returns:
         float32 [S, S] in 0..1.
@@ -146,7 +150,7 @@ def refine_matte(rgb: np.ndarray, soft: np.ndarray, inside: np.ndarray) -> np.nd
     reach = 2 * round(_BAND * side) + 1
     band = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
     uncertain = (cv2.dilate(mask, band) > 0) & (cv2.erode(mask, band) == 0) & inside
-    alpha = solve_matte(rgb, mask, uncertain)
+    alpha = solve_matte(rgb, mask, uncertain, device=device)
     low, high = _FAINT
     alpha = np.clip((alpha - low) / (high - low), 0, 1).astype(np.float32) * inside
     return _keep_main_parts(alpha, cv2.resize(sure.astype(np.uint8), (side, side)) > 0)

@@ -6,19 +6,28 @@ there. What fits that best in all windows at once, given where alpha is known, i
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
-from scipy import ndimage, sparse
-from scipy.sparse.linalg import cg
+import torch
+from scipy import ndimage
 
 _WINDOW = 3
 _CHUNK = 50_000
 """Windows whose matrices are in memory at once."""
 _TOLERANCE, _ITERATIONS = 1e-3, 200
+_REACH = 2 * (_WINDOW // 2)
+"""Rows and columns between two pixels of one window, at most."""
 
 
 def solve_matte(
-    rgb: np.ndarray, guess: np.ndarray, uncertain: np.ndarray, belief: float = 3e-3, smoothness: float = 1e-5
+    rgb: np.ndarray,
+    guess: np.ndarray,
+    uncertain: np.ndarray,
+    belief: float = 3e-3,
+    smoothness: float = 1e-5,
+    device: torch.device | str = "cpu",
 ) -> np.ndarray:
     """``guess`` where it is certain; elsewhere what the colours say.
 
@@ -28,6 +37,7 @@ def solve_matte(
         uncertain: bool [H, W], the pixels to solve for.
         belief: how much the guess counts there too: where person and background look alike, nothing else does.
         smoothness: epsilon of Levin et al., equation 12; for colours in 0..1 more than their noise's variance.
+        device: which solves; it must know float64.
 
     Returns:
         float64 [H, W] in 0..1.
@@ -36,25 +46,60 @@ def solve_matte(
     pixels = np.flatnonzero(uncertain)
     if not len(pixels):
         return out
-    number = np.full(uncertain.size, -1)
+    # Values of the pixels in question in a row, and a zero for all others.
+    number = np.full(uncertain.size, len(pixels))
     number[pixels] = np.arange(len(pixels))
-    laplacian = sparse.csr_matrix((len(pixels), len(pixels)))
-    known = np.zeros(len(pixels))
+    number = torch.as_tensor(number, device=device)
+    given = torch.as_tensor(np.where(uncertain, 0.0, out).ravel(), device=device)
+    colours = torch.as_tensor(rgb.reshape(-1, 3), device=device)
+    row = torch.arange(-_REACH, _REACH + 1)
+    # A pixel meets those of its windows: two rows and columns around it.
+    around = (torch.as_tensor(pixels)[:, None] + (row[:, None] * rgb.shape[1] + row).ravel()).clamp(
+        0, number.numel() - 1
+    )
+    around = around.to(device)
+    laplacian = torch.zeros(len(pixels) + 1, len(row), len(row), dtype=torch.float64, device=device)
     for windows in _windows(uncertain):
-        matrices = _affinities(rgb.reshape(-1, 3)[windows] / 255.0, smoothness)
+        windows = torch.as_tensor(windows, device=device)
+        matrices = _affinities(colours[windows].double() / 255, smoothness).unflatten(2, (_WINDOW, _WINDOW))
         at = number[windows]
-        free = at >= 0
-        given = np.einsum("nkl,nl->nk", matrices, np.where(free, 0.0, out.ravel()[windows]))
-        known -= np.bincount(at[free], given[free], len(pixels))
-        rows, columns = (np.broadcast_to(v, matrices.shape) for v in (at[:, :, None], at[:, None, :]))
-        both = (rows >= 0) & (columns >= 0)
-        laplacian = laplacian + sparse.csr_matrix((matrices[both], (rows[both], columns[both])), laplacian.shape)
-    first = out.ravel()[pixels]
-    system = (laplacian + belief * sparse.identity(len(pixels))).tocsr()
-    inverse = sparse.diags(1 / system.diagonal())
-    found, _ = cg(system, known + belief * first, x0=first, rtol=_TOLERANCE, maxiter=_ITERATIONS, M=inverse)
-    out.ravel()[pixels] = found.clip(0, 1)
+        for place in range(_WINDOW**2):
+            # A pixel is in this place of one window alone: no two write to the same entry.
+            up, left = (_REACH - steps for steps in divmod(place, _WINDOW))
+            laplacian[:, up : up + _WINDOW, left : left + _WINDOW][at[:, place]] += matrices[:, place]
+    laplacian = laplacian[:-1].flatten(1)
+    first = torch.as_tensor(out.ravel()[pixels], device=device)
+    wanted = belief * first - (laplacian * given[around]).sum(1)
+    neighbours = number[around].ravel()
+
+    def times(values: torch.Tensor) -> torch.Tensor:
+        # In one row: selecting by a matrix of indices takes four times as long.
+        seen = torch.cat([values, values.new_zeros(1)]).index_select(0, neighbours)
+        return seen.view_as(laplacian).mul_(laplacian).sum(1) + belief * values
+
+    found = _conjugate_gradients(times, wanted, first, laplacian[:, around.shape[1] // 2] + belief)
+    out.ravel()[pixels] = found.clamp(0, 1).cpu().numpy()
     return out
+
+
+def _conjugate_gradients(
+    times: Callable[[torch.Tensor], torch.Tensor], wanted: torch.Tensor, first: torch.Tensor, diagonal: torch.Tensor
+) -> torch.Tensor:
+    """What ``times`` takes to ``wanted``, from ``first`` on, until the rest is a thousandth; by the diagonal scaled."""
+    found, rest = first, wanted - times(first)
+    enough = _TOLERANCE * float(wanted.norm())
+    scaled = rest / diagonal
+    way, size = scaled, rest @ scaled
+    for _ in range(_ITERATIONS):
+        if float(rest.norm()) <= enough:
+            break
+        turned = times(way)
+        step = size / (way @ turned)
+        found, rest = found + step * way, rest - step * turned
+        scaled = rest / diagonal
+        before, size = size, rest @ scaled
+        way = scaled + size / before * way
+    return found
 
 
 def _windows(uncertain: np.ndarray) -> list[np.ndarray]:
@@ -68,12 +113,13 @@ def _windows(uncertain: np.ndarray) -> list[np.ndarray]:
     return [found[k : k + _CHUNK] for k in range(0, len(found), _CHUNK)]
 
 
-def _affinities(colours: np.ndarray, smoothness: float) -> np.ndarray:
+def _affinities(colours: torch.Tensor, smoothness: float) -> torch.Tensor:
     """The matting Laplacian's part of each window (equation 12): colours [n, 9, 3] to [n, 9, 9]."""
     count = colours.shape[1]
-    away = colours - colours.mean(1, keepdims=True)
-    covariance = away.transpose(0, 2, 1) @ away / count + smoothness / count * np.eye(3)
-    return np.eye(count) - (1 + away @ np.linalg.inv(covariance) @ away.transpose(0, 2, 1)) / count
+    away = colours - colours.mean(1, keepdim=True)
+    still = torch.eye(3).to(colours)
+    inverse = torch.linalg.inv(away.mT @ away / count + smoothness / count * still)
+    return torch.eye(count).to(colours) - (1 + away @ inverse @ away.mT) / count
 
 
 _REGULARISATION, _SLOPE = 1e-5, 0.1

@@ -548,7 +548,7 @@ def _blending(seen: Contributions, rows: torch.Tensor) -> tuple[_Blend, _Blend]:
 
 def _exact(seen: Contributions) -> Contributions:
     """On a card, which adds in any order, in double precision: float32 can tell no difference then."""
-    return seen if seen.weight.device.type == "cpu" else replace(seen, weight=seen.weight.double())
+    return seen if seen.weight.device.type != "cuda" else replace(seen, weight=seen.weight.double())
 
 
 def _sheet_back(front: _Splats, pixels: np.ndarray, layers: Layers, focal: float) -> _Splats:

@@ -7,7 +7,7 @@ principal point at the middle), the truth at the size at which the fitted pelvis
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -38,8 +38,9 @@ TRUTH_SIZE = 128
 """Pixels a side of maps of the truth."""
 _AHEAD = 75.0
 """Degrees from the front of the second photo, at most."""
-_NEARLY = 30.0
+NEARLY = 30.0
 """The same of photos that are taken much as a seed's own."""
+SPREADS = (NEARLY, _AHEAD, 180.0)
 _CUT = 0.12
 """Share of the photos but the seed's own that the frame cuts at knees, waist or chest."""
 _ROOM = (-0.02, 0.1)
@@ -116,24 +117,26 @@ def _example(scene: Scene, rng: np.random.Generator, pipeline: Pipeline, cut: bo
     return example_of(photo, fit, scene, pipeline)
 
 
-def imagined_examples(seed: int, photos: int, errors: FitErrors) -> list[DepthExample]:
+def imagined_examples(
+    seed: int, photos: int, errors: FitErrors, spreads: Sequence[float] = SPREADS
+) -> list[DepthExample]:
     """Photos of one person as if they had been prepared, and bodies with errors as fits have: no network is asked.
 
     Ten times as fast as :func:`make_examples`, for training that sees every person but a few times.
 
     Args:
         seed: of the person.
-        photos: how many: the seed's own, the others by turns more or less from the front, from anywhere, and from
-            nearly before the person.
+        photos: how many: the seed's own, the others by turns from within each of ``spreads``.
         errors: to choose from.
+        spreads: degrees from the front, at most; by themselves more or less from the front, from anywhere, and from
+            nearly before the person.
     """
     scene = make_scene(seed, figure=build_person(seed).figure())
     rng = np.random.default_rng([seed, _STREAM, 1])
     ahead = facing(scene.figure)
     examples = []
     for number in range(photos):
-        spread = (_NEARLY, _AHEAD, 180.0)[number % 3]
-        shot = _from_elsewhere(scene, ahead, spread, rng) if number else scene
+        shot = _from_elsewhere(scene, ahead, spreads[number % len(spreads)], rng) if number else scene
         # Prepared photos leave more or less room, and the person is not quite in the middle.
         nearer = float(np.exp(rng.uniform(*_ROOM)))
         shift = torch.as_tensor(rng.normal(0, _SHIFT, 3), dtype=torch.float32) * shot.distance

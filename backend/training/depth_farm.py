@@ -1,9 +1,9 @@
 """Samples for the depth network without end: processes make people while a device trains on those made so far.
 
-A graphics card trains faster than photos can be prepared and fitted, so most samples are of
-:func:`.depth_data.imagined_examples`; photos that the product prepared and fitted (:mod:`.depth_pack`) are mixed in,
-and lend the others their fits' errors. What moves (roll, errors of the body) is made beside; colours, mattes and the
-mirror are spoilt on the device at every draw.
+A graphics card trains faster than photos can be prepared and fitted, or people be made. So photos that were made
+before (:mod:`.depth_pack`), prepared or imagined ones, are moved anew over and over, and new people are imagined
+between them. What moves (roll, errors of the body) is made beside; colours, mattes and the mirror are spoilt on the
+device at every draw.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import queue
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -23,24 +24,24 @@ import torch
 
 from ..body.model import load_body
 from .depth_batches import DepthBatch, DepthViewer, drawn, joined, mirrored
-from .depth_data import DepthExample, errors_of, imagined_examples
+from .depth_data import NEARLY, SPREADS, DepthExample, errors_of, imagined_examples
 from .depth_pack import PackedDepths
 from .depth_spoil import spoilt
+from .estimate import FitErrors
 from .samples import split_seeds
 
-_PHOTOS = 6
-"""Of a person."""
-_VERSIONS = 2
-"""Of a photo: other errors, other roll."""
-_FITTED = 7
-"""Photos of the product that each person's come with."""
+_PHOTOS = 3
+"""Of a new person: two as most photos are, and one more or less from the front."""
+_SPREADS = (SPREADS[1], NEARLY)
+_PACKED = 60
+"""Packed photos that each new person's come with."""
 _ERRORS = 1200
 """Fits whose errors one process knows."""
 _FIRST = 200_000
 """Number of the first person in the split: those of scripts/make_depths.py come before."""
 _CHUNK = 4096
 """Samples in one piece of memory: fewer than 2^31 numbers."""
-_DRAWS = 8
+_DRAWS = 2
 """Groups of a batch, each from one piece, and blurred by as much."""
 
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -51,26 +52,20 @@ class Maker:
     """Makes the samples of people.
 
     Args:
-        packed: photos that the product prepared and fitted.
-        number: of this maker, which decides whose errors it knows.
+        packed: photos made before.
+        errors: that bodies of new people have.
     """
 
-    def __init__(self, packed: PackedDepths, number: int = 0) -> None:
-        self.packed = packed
+    def __init__(self, packed: PackedDepths, errors: FitErrors) -> None:
+        self.packed, self.errors = packed, errors
         self.viewer = DepthViewer(load_body("neutral"))
-        chosen = np.random.default_rng(number).permutation(len(packed))[:_ERRORS]
-        self.errors = errors_of(packed[int(k)] for k in chosen)
 
     @torch.no_grad()
     def samples(self, seed: int) -> Sample:
-        """Those of a person, and of a few photos of the product."""
+        """Those of a person, and of packed photos."""
         rng = np.random.default_rng([seed, 0xFA])
-        made = [
-            self._sample(example, rng)
-            for example in imagined_examples(seed, _PHOTOS, self.errors)
-            for _ in range(_VERSIONS)
-        ]
-        made += [self._sample(self.packed[int(k)], rng) for k in rng.integers(len(self.packed), size=_FITTED)]
+        made = [self._sample(example, rng) for example in imagined_examples(seed, _PHOTOS, self.errors, _SPREADS)]
+        made += [self._sample(self.packed[int(k)], rng) for k in rng.integers(len(self.packed), size=_PACKED)]
         return tuple(np.concatenate(values) for values in zip(*made))
 
     def _sample(self, example: DepthExample, rng: np.random.Generator) -> Sample:
@@ -79,10 +74,16 @@ class Maker:
         return drawn(example).numpy(), batch.body.half().numpy(), batch.truth.half().numpy(), batch.known.numpy()
 
 
-def _make(number: int, makers: int, skip: int, packed: Path, made: Any) -> None:
+def lent_errors(packed: PackedDepths, seed: int) -> FitErrors:
+    """The errors of the fits of some photos that the product prepared, which ``seed`` chooses."""
+    chosen = np.random.default_rng(seed).permutation(len(packed))[:_ERRORS]
+    return errors_of(packed[int(k)] for k in chosen)
+
+
+def _make(number: int, makers: int, skip: int, packed: Sequence[Path], made: Any) -> None:
     """What one process does."""
     torch.set_num_threads(1)
-    maker = Maker(PackedDepths(packed), number)
+    maker = Maker(PackedDepths(*packed), lent_errors(PackedDepths(packed[0]), number))
     first = split_seeds("train").start + _FIRST
     for person in count(skip + number, makers):
         try:
@@ -104,14 +105,16 @@ class DepthFarm:
     """Processes that make samples, and the memory of those made.
 
     Args:
-        packed: file of :func:`.depth_pack.pack_examples`.
+        packed: files of :func:`.depth_pack.pack_examples` and folders of such; the first lends its fits' errors.
         makers: processes.
         capacity: samples kept; later ones take the place of the oldest.
         device: where they lie, 0.4 MB each.
         skip: people that earlier trainings have seen.
     """
 
-    def __init__(self, packed: Path, makers: int, capacity: int, device: torch.device | str, skip: int = 0) -> None:
+    def __init__(
+        self, packed: Sequence[Path], makers: int, capacity: int, device: torch.device | str, skip: int = 0
+    ) -> None:
         self.device = torch.device(device)
         self.chunks: list[_Chunk] = []
         self.most = max(1, math.ceil(capacity / _CHUNK))
@@ -169,7 +172,7 @@ class DepthFarm:
             self.made += some
 
     def batch(self, size: int) -> DepthBatch:
-        """Samples drawn by chance and spoilt; ``size`` is a multiple of 8."""
+        """Samples drawn by chance and spoilt; ``size`` is an even number."""
         whole = min(self.made, self.most * _CHUNK)
         parts = []
         for at in self._rng.integers(whole, size=_DRAWS) // _CHUNK:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -52,19 +52,35 @@ def pack_examples(examples: Iterable[DepthExample], path: Path, most: int) -> in
 
 
 class PackedDepths:
-    """What :func:`pack_examples` wrote, as a sequence of :class:`DepthExample` with maps of 64 pixels a side."""
+    """What :func:`pack_examples` wrote, as a sequence of :class:`DepthExample` with maps of 64 pixels a side.
 
-    def __init__(self, path: Path) -> None:
-        self._kept = load_file(str(path))
+    Args:
+        paths: files, or folders of files named ``*.packed``, one after the other.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+
+    def __init__(self, *paths: Path) -> None:
+        files = [file for path in paths for file in (sorted(path.glob("*.packed")) if path.is_dir() else [path])]
+        if not files:
+            raise FileNotFoundError(f"{paths[0]} holds no packed photos: make some with scripts/make_depths.py")
+        self._files = [load_file(str(file)) for file in files]
+        self._ends = np.cumsum([len(kept["rest"]) for kept in self._files])
 
     def __len__(self) -> int:
-        return len(self._kept["rest"])
+        return int(self._ends[-1])
 
     def __getitem__(self, index: int) -> DepthExample:
-        picture = np.asarray(Image.open(io.BytesIO(self._part("pictures", index))).convert("RGBA"))
-        front, back = _unpacked_depths(self._part("depths", index))
-        inside = np.unpackbits(self._kept["inside"][index]).reshape(MAP_SIZE, MAP_SIZE).astype(bool)
-        focal, *values = np.split(self._kept["rest"][index], [1, 73, 83, 86, 158, 168])
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        number = int(np.searchsorted(self._ends, index, "right"))
+        kept = self._files[number]
+        index -= int(self._ends[number]) - len(kept["rest"])
+        picture = np.asarray(Image.open(io.BytesIO(_part(kept, "pictures", index))).convert("RGBA"))
+        front, back = _unpacked_depths(_part(kept, "depths", index))
+        inside = np.unpackbits(kept["inside"][index]).reshape(MAP_SIZE, MAP_SIZE).astype(bool)
+        focal, *values = np.split(kept["rest"][index], [1, 73, 83, 86, 158, 168])
         body = {name: torch.as_tensor(value.copy()) for name, value in zip(_BODY, values)}
         body |= {name: body[name].reshape(24, 3) for name in ("pose", "true_pose")}
         return DepthExample(
@@ -76,10 +92,6 @@ class PackedDepths:
             focal=float(focal[0]),
             **body,
         )
-
-    def _part(self, name: str, index: int) -> bytes:
-        ends = self._kept[f"{name}_ends"]
-        return self._kept[name][ends[index - 1] if index else 0 : ends[index]].tobytes()
 
 
 class PackedPool(PhotoPool):
@@ -105,6 +117,11 @@ class PackedPool(PhotoPool):
     def counts(self) -> dict[str, int]:
         """How many photos."""
         return {"prepared": len(self.packed)}
+
+
+def _part(kept: Mapping[str, np.ndarray], name: str, index: int) -> bytes:
+    ends = kept[f"{name}_ends"]
+    return kept[name][ends[index - 1] if index else 0 : ends[index]].tobytes()
 
 
 def _joined(name: str, parts: list[bytes]) -> dict[str, np.ndarray]:

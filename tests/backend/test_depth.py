@@ -34,7 +34,7 @@ from backend.reconstruct.types import SideDepths
 from backend.rendering.mesh import rasterize_mesh
 from backend.training.depth_batches import DepthPool, DepthViewer, drawn, mirrored, rolled, rolled_body
 from backend.training.depth_data import errors_of, imagined_examples, make_examples, read_examples, write_examples
-from backend.training.depth_farm import Maker
+from backend.training.depth_farm import Maker, lent_errors
 from backend.training.depth_pack import PackedDepths, PackedPool, pack_examples
 from backend.training.depth_spoil import other_outlines, spoilt
 from backend.training.estimate import FitErrors
@@ -289,6 +289,16 @@ def test_packed_photos_are_nearly_the_same(pipeline: Pipeline, body: BodyModel, 
     assert pack_examples(examples, tmp_path / "one.packed", 1) == 1
     packed = PackedDepths(tmp_path / "two.packed")
     assert len(packed) == 2 and len(PackedDepths(tmp_path / "one.packed")) == 1
+    # Files and a folder's files are one sequence.
+    for name in ("more", "empty"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one.packed").rename(tmp_path / "more" / "one.packed")
+    joint = PackedDepths(tmp_path / "two.packed", tmp_path / "more")
+    assert len(joint) == 3 and torch.equal(joint[2].rgb, packed[0].rgb) and torch.equal(joint[1].rgb, packed[1].rgb)
+    with pytest.raises(IndexError):
+        joint[3]
+    with pytest.raises(FileNotFoundError, match=r"make_depths\.py"):
+        PackedDepths(tmp_path / "empty")
     (tmp_path / "all").mkdir()
     write_examples(examples, tmp_path / "all" / "1002.depths")
     pool = DepthPool(tmp_path / "all", body)
@@ -337,8 +347,9 @@ def test_imagined_photos_are_as_prepared_ones(pipeline: Pipeline, body: BodyMode
 
 def test_makers_mix_imagined_and_prepared_photos(pipeline: Pipeline, tmp_path: Path) -> None:
     pack_examples(make_examples(1002, pipeline, photos=1), tmp_path / "one.packed", 10**6)
-    photo, maps, truth, known = Maker(PackedDepths(tmp_path / "one.packed")).samples(200_000)
-    assert len(photo) == len(maps) == len(truth) == len(known) == 19
+    packed = PackedDepths(tmp_path / "one.packed")
+    photo, maps, truth, known = Maker(packed, lent_errors(packed, 0)).samples(200_000)
+    assert len(photo) == len(maps) == len(truth) == len(known) == 63
     assert photo.dtype == np.uint8 and np.isfinite(maps.astype(float)).all() and np.isfinite(truth.astype(float)).all()
     assert (known.sum((1, 2, 3)) > 30).all()
 
@@ -379,7 +390,13 @@ def test_smoke_training_stops_and_goes_on(pipeline: Pipeline, tmp_path: Path) ->
     command[3] = str(tmp_path / "packed")
     run = subprocess.run([*command, "--out", str(tmp_path / "file")], capture_output=True, text=True, timeout=300)
     assert run.returncode == 0 and "prepared 1" in run.stdout, run.stderr
-    command = [sys.executable, script, "--packed", str(tmp_path / "packed"), "--held-out", str(tmp_path / "packed")]
+    folder = tmp_path / "imagined"
+    made = [sys.executable, str(ROOT / "scripts/make_depths.py"), "--out", str(folder), "--imagine"]
+    made += [str(tmp_path / "packed"), "--skip", "700", "--count", "1", "--photos", "2"]
+    run = subprocess.run(made, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0 and len(PackedDepths(folder)) == 2, run.stderr
+    command = [sys.executable, script, "--packed", str(tmp_path / "packed"), str(folder)]
+    command += ["--held-out", str(tmp_path / "packed")]
     farm = ["--makers", "1", "--smoke", "--out", str(tmp_path / "farm")]
     run = subprocess.run([*command, *farm], capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
