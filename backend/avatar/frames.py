@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from .rows import distinct_rows
 from .threads import in_threads
 
 ENOUGH_HEIGHT = 0.07
@@ -97,10 +98,9 @@ def _as_good(places: np.ndarray, known: KnownTriangles) -> np.ndarray:
 def _searched(places: np.ndarray, weights: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """The best triangle [S, 3] around each of the ``wanted`` [S] vertices; any around the others."""
     cells = np.column_stack([np.floor(places / _CELL).astype(np.int64), weights.argmax(axis=1)])
-    _, first, cell = np.unique(cells, axis=0, return_index=True, return_inverse=True)
+    first, cell = distinct_rows(cells)
     best = np.zeros((len(first), 3), dtype=np.int32)
     best_score = np.full(len(first), -np.inf, dtype=np.float32)
-    cell = cell.reshape(-1)
     pending = np.unique(cell[wanted])
     for reach in _REACHES:
         together = _neighbourhoods(pending, places[first])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ..avatar.rows import distinct_rows
 from ..avatar.threads import in_threads
 from .regions import ARM_CLASS, FACE_CLASS, HAIR_CLASS, HAND_CLASS, MIN_HAIR, NAPE_CLASS, SEAT_CLASS, TRUNK_CLASS
 
@@ -118,7 +119,7 @@ def skin_on_clothes(
         like = mine & _is_skin(rgb, skin, np.median(rgb[clothed], 0))
         if part == TRUNK_CLASS:
             found = np.nonzero(mine)[0]
-            cell = np.unique(np.floor(rest[found] / _PATCH).astype(int), axis=0, return_inverse=True)[1].ravel()
+            _, cell = distinct_rows(np.floor(rest[found] / _PATCH).astype(int))
             like[found] &= ((np.bincount(cell, like[found]) / np.bincount(cell))[cell] > _CLOTHED) | beside[found]
         out |= like
     return out

@@ -454,7 +454,7 @@ def _nearest_face(mesh: SurfaceMesh, position: np.ndarray, face: np.ndarray) -> 
     for number in np.unique(limb[face]):
         own = np.nonzero(limb == number)[0]
         mine = limb[face] == number
-        out[mine] = own[cKDTree(centre[own]).query(position[mine])[1]]
+        out[mine] = own[cKDTree(centre[own]).query(position[mine], workers=-1)[1]]
     return out
 
 

@@ -173,5 +173,5 @@ def work_off(calls: Mapping[int, tuple[Callable[..., None], tuple[Any, ...]]], j
                 failed += 1
                 print(f"seed {futures[future]}: {future.exception()}", file=sys.stderr)
             if done % 50 == 0 or done == len(calls):
-                print(f"{done} of {len(calls)}, {(time.monotonic() - started) / done:.2f} s a person", flush=True)
+                print(f"{done} of {len(calls)}, {(time.monotonic() - started) / done:.2f} s each", flush=True)
     return failed

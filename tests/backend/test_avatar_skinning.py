@@ -22,7 +22,21 @@ from backend.avatar import (
     skin_vertices,
     triangle_frames,
 )
+from backend.avatar.rows import distinct_rows
 from backend.avatar.skinning import nearest_on_triangles
+
+
+def test_distinct_rows_are_those_of_numpy() -> None:
+    rng = np.random.default_rng(0)
+    for rows in (
+        rng.integers(-5, 7, (4000, 4)),
+        rng.integers(0, 2, (30, 1)),
+        np.full((3, 2), -9),
+        np.zeros((0, 3), int),
+    ):
+        _, first, kind = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+        ours, numbered = distinct_rows(rows)
+        assert np.array_equal(ours, first) and np.array_equal(numbered, kind.reshape(-1))
 
 
 def scipy_rotation(q: np.ndarray) -> Rotation:

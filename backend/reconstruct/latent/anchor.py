@@ -18,6 +18,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from ...avatar.rows import distinct_rows
 from ...body.model import JOINT_INDEX
 from ...rendering.mesh import rasterize_mesh
 from ..clothed import joint_of_vertex
@@ -136,8 +137,7 @@ def _smoothed(points: np.ndarray, normals: np.ndarray, values: np.ndarray) -> np
 
     Means over cells of space, mixed by their distance.
     """
-    cell = np.concatenate([np.floor(points / _BLUR), normals > 0], 1).astype(int)
-    cell = np.unique(cell, axis=0, return_inverse=True)[1].ravel()
+    _, cell = distinct_rows(np.concatenate([np.floor(points / _BLUR), normals > 0], 1).astype(int))
     count = np.bincount(cell).astype(float)
     features = np.concatenate([points, _BLUR * normals], 1)
 
@@ -145,7 +145,7 @@ def _smoothed(points: np.ndarray, normals: np.ndarray, values: np.ndarray) -> np
         return np.stack([np.bincount(cell, column) / count for column in of.T], 1)
 
     neighbours = min(8, len(count))
-    distance, index = cKDTree(means(features)).query(features, k=neighbours)
+    distance, index = cKDTree(means(features)).query(features, k=neighbours, workers=-1)
     distance, index = (v.reshape(len(points), neighbours) for v in (distance, index))
     weight = np.exp(-0.5 * (distance / _BLUR) ** 2) * count[index] + 1e-9
     return (means(values)[index] * weight[..., None]).sum(1) / weight.sum(1, keepdims=True)

@@ -312,7 +312,7 @@ def _faces_near(
         eye = -matrix[:3, :3].T @ matrix[:3, 3]
         facing = np.nonzero(((eye - middle) * normal).sum(1) > 0)[0]
         mine = np.nonzero(view == number)[0]
-        distance, nearest = cKDTree(middle[facing]).query(position[mine])
+        distance, nearest = cKDTree(middle[facing]).query(position[mine], workers=-1)
         far = away[mine] > _FAR * distance + _NEAR
         out[mine[far]] = facing[nearest[far]]
     return out
