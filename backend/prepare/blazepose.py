@@ -141,8 +141,8 @@ def _region_about(centre: np.ndarray, point: np.ndarray, scale: float) -> tuple[
 class BlazePose:
     """The three networks, loaded once."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, device: torch.device | str) -> None:
+        self._device = torch.device(device)
         self._detector = GraphNetwork(network_path("pose_detection")).to(device)
         self._landmarker = GraphNetwork(network_path("pose_landmark")).to(device)
         self._hands = GraphNetwork(network_path("hand_landmark")).to(device)
