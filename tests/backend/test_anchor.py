@@ -9,6 +9,7 @@ import pytest
 
 from backend.reconstruct.latent import anchor as module
 from backend.reconstruct.latent.anchor import ViewedPerson, anchor
+from backend.reconstruct.latent.seam import _REACH, soften_seam
 from backend.reconstruct.shading import PhotoLight
 from backend.reconstruct.types import Reconstruction, SurfaceMesh
 from backend.rendering.mesh import rasterize_mesh
@@ -168,3 +169,34 @@ def test_patterns_go_on_behind_but_badges_do_not(base: Reconstruction) -> None:
     around = behind & ~badge
     left = np.linalg.norm(moved.rgb[badge].mean(0) - moved.rgb[around].mean(0)) / np.linalg.norm([0.4, -0.4, -0.4])
     assert left < 1.2 * (1 - module._TRUST)
+
+
+def test_a_step_of_light_at_the_seam_is_spread_and_another_thing_is_not(base: Reconstruction) -> None:
+    around, height = (v.ravel() for v in np.meshgrid(np.radians(np.arange(0.5, 360)), np.linspace(-0.3, 0.3, 120)))
+    normal = np.stack([np.sin(around), np.zeros_like(around), -np.cos(around)], 1)
+    dense = Reconstruction(
+        position=0.2 * normal + np.stack([0 * height, height, 0 * height], 1) + MIDDLE,
+        rotation=np.concatenate([np.zeros((len(normal), 3, 2)), normal[:, :, None]], 2),
+        scale=np.full((len(normal), 3), 0.01),
+        opacity=np.ones(len(normal)),
+        rgb=np.zeros((len(normal), 3)),
+        face=np.zeros(len(normal), int),
+        surface=base.surface,
+        seen=(np.cos(around) > 0.3).astype(float),
+        local=np.zeros(len(normal), bool),
+    )
+    seen = dense.seen > 0.5
+    for step in (0.05, -0.05):
+        rgb = soften_seam(replace(dense, rgb=np.where(seen, 0.5 + step, 0.5)[:, None] * np.ones(3)))
+        assert np.array_equal(rgb[seen], np.full((seen.sum(), 3), 0.5 + step))
+        # Along the tube's wall colours fall from the seen one to the other: half of a cosine's wave, turned normals
+        # being a fifth of the way.
+        along = 0.2 * (np.arccos(np.cos(around[~seen])) - np.arccos(0.3))
+        share = (rgb[~seen] - 0.5) / step
+        expected = 0.5 + 0.5 * np.cos(np.pi * (along * np.hypot(1, 0.2) / _REACH).clip(0, 1))
+        assert np.abs(share - expected[:, None]).max() < 0.08
+        assert np.abs(share[along > _REACH]).max() < 1e-9
+    # Skin beside cloth stays as it is, and so does somebody whom no photo shows.
+    other = replace(dense, rgb=np.where(seen, 0.8, 0.5)[:, None] * np.ones(3))
+    for given in (other, replace(other, seen=0 * other.seen)):
+        assert np.array_equal(soften_seam(given), given.rgb)

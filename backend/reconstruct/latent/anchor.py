@@ -25,6 +25,7 @@ from ..clothed import joint_of_vertex
 from ..shading import in_light_of
 from ..surface import ANY, sample_map
 from ..types import Reconstruction, SurfaceMesh
+from .seam import soften_seam
 
 _TRUST = 0.5
 """How far imagined colours count against what the surface alone would guess: the mean of two guesses beats either."""
@@ -81,7 +82,8 @@ def anchor(base: Reconstruction, viewed: ViewedPerson) -> Reconstruction:
         # Imagined views know what is where, the photo's light is better known from the photo.
         said = in_light_of(said, base.rgb, normals, unseen)
     share = (unseen * np.where(np.isin(_joint(base), _HEAD), _TRUST_HEAD, _TRUST))[:, None]
-    return replace(base, rgb=((1 - share) * base.rgb + share * said).clip(0, 1))
+    coloured = replace(base, rgb=((1 - share) * base.rgb + share * said).clip(0, 1))
+    return replace(coloured, rgb=soften_seam(coloured))
 
 
 def _look(
