@@ -89,6 +89,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.pack:
         return _pack(arguments.out, arguments.pack, int(1e6 * arguments.megabytes), arguments.after)
+    if arguments.imagine and not arguments.imagine.exists():
+        parser.error(f"{arguments.imagine} is not there: make it with --pack first")
     arguments.out.mkdir(parents=True, exist_ok=True)
     first = split_seeds(arguments.split).start + arguments.skip
     step = _GROUP if arguments.imagine else 1

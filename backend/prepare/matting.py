@@ -54,10 +54,8 @@ def solve_matte(
     colours = torch.as_tensor(rgb.reshape(-1, 3), device=device)
     row = torch.arange(-_REACH, _REACH + 1)
     # A pixel meets those of its windows: two rows and columns around it.
-    around = (torch.as_tensor(pixels)[:, None] + (row[:, None] * rgb.shape[1] + row).ravel()).clamp(
-        0, number.numel() - 1
-    )
-    around = around.to(device)
+    around = torch.as_tensor(pixels)[:, None] + (row[:, None] * rgb.shape[1] + row).ravel()
+    around = around.clamp(0, uncertain.size - 1).to(device)
     laplacian = torch.zeros(len(pixels) + 1, len(row), len(row), dtype=torch.float64, device=device)
     for windows in _windows(uncertain):
         windows = torch.as_tensor(windows, device=device)
