@@ -15,7 +15,7 @@ from scipy.sparse.linalg import splu
 
 from ..body.model import JOINT_INDEX
 from ..rendering.mesh import rasterize_mesh, vertex_normals
-from .types import SideDepths
+from .types import Reconstruction, SideDepths
 
 _LIMITS_OUT = {"head": 0.12, "neck": 0.06, "hand": 0.02, "wrist": 0.025, "foot": 0.035, "ankle": 0.05, "knee": 0.10}
 """Metres that a part's surface may be pushed out; clothes on the trunk and thighs take the default."""
@@ -34,6 +34,11 @@ _OUTLINE_PIXELS = 3
 def joint_of_vertex(weights: np.ndarray) -> np.ndarray:
     """Index of the joint that moves each vertex most, [V]."""
     return weights.argmax(1)
+
+
+def joint_of_splat(splats: Reconstruction) -> np.ndarray:
+    """The joint [n] that moves each splat."""
+    return joint_of_vertex(splats.surface.weights)[splats.surface.faces[splats.face, 0]]
 
 
 def _outward_limit(weights: np.ndarray) -> np.ndarray:

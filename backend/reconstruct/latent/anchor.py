@@ -21,7 +21,7 @@ from scipy.spatial import cKDTree
 from ...avatar.rows import distinct_rows
 from ...body.model import JOINT_INDEX
 from ...rendering.mesh import rasterize_mesh
-from ..clothed import joint_of_vertex
+from ..clothed import joint_of_splat
 from ..shading import in_light_of
 from ..surface import ANY, sample_map
 from ..types import Reconstruction, SurfaceMesh
@@ -81,7 +81,7 @@ def anchor(base: Reconstruction, viewed: ViewedPerson) -> Reconstruction:
     if base.light is not None:
         # Imagined views know what is where, the photo's light is better known from the photo.
         said = in_light_of(said, base.rgb, normals, unseen)
-    share = (unseen * np.where(np.isin(_joint(base), _HEAD), _TRUST_HEAD, _TRUST))[:, None]
+    share = (unseen * np.where(np.isin(joint_of_splat(base), _HEAD), _TRUST_HEAD, _TRUST))[:, None]
     coloured = replace(base, rgb=((1 - share) * base.rgb + share * said).clip(0, 1))
     return replace(coloured, rgb=soften_seam(coloured))
 
@@ -115,16 +115,11 @@ def _ramp(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     return ((values - limits[0]) / (limits[1] - limits[0])).clip(0, 1)
 
 
-def _joint(splats: Reconstruction) -> np.ndarray:
-    """The joint [n] that moves each splat."""
-    return joint_of_vertex(splats.surface.weights)[splats.surface.faces[splats.face, 0]]
-
-
 def _pattern(splats: Reconstruction) -> np.ndarray:
     """The detail [n, 3] of the guessed colours, as far as it is the pattern of a part of the body; none on heads."""
     detail = splats.rgb - _smoothed(splats.position, splats.rotation[:, :, 2], splats.rgb)
     strength = np.linalg.norm(detail, axis=1)
-    joint = _joint(splats)
+    joint = joint_of_splat(splats)
     limit = np.zeros(len(strength))
     for number in np.unique(joint):
         mine = joint == number

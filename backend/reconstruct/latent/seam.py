@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ..clothed import CHAIN_OF_JOINT, joint_of_vertex
+from ..clothed import CHAIN_OF_JOINT, joint_of_splat
 from ..types import Reconstruction
 
 _SEEN = 0.5
@@ -29,7 +29,7 @@ _APART = 10.0
 
 def soften_seam(splats: Reconstruction) -> np.ndarray:
     """Colours [n, 3] of ``splats``, those of unseen ones near seen ones brought to theirs, less the farther away."""
-    limb = CHAIN_OF_JOINT[joint_of_vertex(splats.surface.weights)][splats.surface.faces[splats.face, 0]]
+    limb = CHAIN_OF_JOINT[joint_of_splat(splats)]
     place = np.column_stack([splats.position, _SIDE * splats.rotation[:, :, 2], _APART * limb])
     seen = splats.seen >= _SEEN
     out = splats.rgb.copy()
