@@ -86,6 +86,8 @@ _FIT_DAMPING = 0.15
 """Contribution in pixels below which a splat's colour is not fitted freely."""
 _SHOWN = 0.5
 """Pixels of the corrected picture that a splat fills from which the photo counts as showing it."""
+_TRACE = (0.02, 0.1)
+"""Shares of a splat's light up to which the photo does not show it, and from which it does."""
 _FIT_RANGE = 0.4
 """How far a fitted colour may leave the photo's at the same place."""
 _SURE = 8.0
@@ -510,8 +512,8 @@ def _match_photo(
     config: SurfaceConfig,
     device: torch.device,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Opacities [n] and colours [n, 3] corrected so that the render meets the photo; and each splat's share in it [n],
-    in pixels.
+    """Opacities [n] and colours [n, 3] corrected so that the render meets the photo; and how much of each splat it
+    shows [n], in pixels.
 
     Overlapping splats blur; SIRT iterations on the colours undo that, mostly on those of the front's splats, the first
     ``front_count``. Front splats whose light falls outside the matte fade, or the outline would grow by their width.
@@ -542,13 +544,18 @@ def _match_photo(
     total = to_splats(torch.ones(int(rows.sum()), 1, device=device))
     wanted = target[rows] * to_pixels(torch.ones(len(rgb), 1, device=device))
     start = colours = torch.as_tensor(rgb, dtype=torch.float32, device=device)
-    slack = torch.where(torch.as_tensor(front[:, None], device=device), _FIT_RANGE, _REST_FIT_RANGE) * (total > 0.05)
+    wide = scale[:, 0] * scale[:, 1] * (focal * factor / splats.position[:, 2]) ** 2
+    facing = np.abs((splats.normal * splats.position).sum(1)) / np.linalg.norm(splats.position, axis=1)
+    whole = torch.as_tensor(2 * np.pi * opacity * wide * facing, dtype=torch.float32, device=device)[:, None]
+    # A trace of everything shines through what lies before it; of large splats, in close-ups, that is many pixels.
+    shown = total * ((total / whole.clamp(min=1e-6) - _TRACE[0]) / (_TRACE[1] - _TRACE[0])).clamp(0, 1)
+    slack = torch.where(torch.as_tensor(front[:, None], device=device), _FIT_RANGE, _REST_FIT_RANGE) * (shown > 0.05)
     low, high = (start - slack).clamp(0, 1), (start + slack).clamp(0, 1)
     for _ in range(config.corrections):
         # Barely seen splats hardly move: from the side they are seen whole.
         change = to_splats(wanted - to_pixels(colours)) / (total + _FIT_DAMPING)
         colours = (colours + change).clamp(low, high)
-    return opacity, colours.cpu().numpy(), total[:, 0].cpu().numpy()
+    return opacity, colours.cpu().numpy(), shown[:, 0].cpu().numpy()
 
 
 def _blending(seen: Contributions, rows: torch.Tensor) -> tuple[_Blend, _Blend]:
