@@ -9,6 +9,7 @@ import pytest
 
 from backend.reconstruct.latent import anchor as module
 from backend.reconstruct.latent.anchor import ViewedPerson, anchor
+from backend.reconstruct.latent.even import even_cloth
 from backend.reconstruct.latent.seam import _REACH, soften_seam
 from backend.reconstruct.shading import PhotoLight
 from backend.reconstruct.types import Reconstruction, SurfaceMesh
@@ -200,3 +201,23 @@ def test_a_step_of_light_at_the_seam_is_spread_and_another_thing_is_not(base: Re
     other = replace(dense, rgb=np.where(seen, 0.8, 0.5)[:, None] * np.ones(3))
     for given in (other, replace(other, seen=0 * other.seen)):
         assert np.array_equal(soften_seam(given), given.rgb)
+
+
+def test_a_pale_patch_behind_is_evened_out_and_cloth_of_many_colours_is_not(base: Reconstruction) -> None:
+    around = np.arctan2(base.rotation[:, 0, 2], -base.rotation[:, 2, 2])
+    seen, height = np.abs(around) < 1.4, base.position[:, 1]
+    person = replace(base, seen=seen.astype(float))
+    cloth = np.where(height[:, None] > 0.1, [0.3, 0.2, 0.6], [0.6, 0.3, 0.2])
+    patch = (np.abs(np.abs(around) - np.pi) < 0.8) & (np.abs(height + 0.25) < 0.1)
+    given = np.where(patch[:, None], [0.8, 0.75, 0.7], cloth)
+    rgb = even_cloth(replace(person, rgb=given))
+    assert np.array_equal(rgb[seen], given[seen])
+    inner = (np.abs(np.abs(around) - np.pi) < 0.5) & (np.abs(height + 0.25) < 0.06)
+    left = np.linalg.norm(rgb[inner] - cloth[inner], axis=1) / np.linalg.norm([0.2, 0.45, 0.5])
+    assert inner.sum() > 50 and left.mean() < 0.35
+    # Away from where both cloths meet, what was right stays right.
+    far = ~patch & (np.abs(height - 0.1) > 0.1) & (np.abs(height + 0.25) > 0.2)
+    assert np.abs(rgb[far] - cloth[far]).max() < 0.02
+    many = np.array([[0.8, 0.2, 0.2], [0.2, 0.8, 0.2], [0.2, 0.2, 0.8], [0.8, 0.8, 0.2], [0.2, 0.8, 0.8]])
+    many = many[np.floor((around + np.pi) / 0.4).astype(int) % 5]
+    assert np.array_equal(even_cloth(replace(person, rgb=many)), many)

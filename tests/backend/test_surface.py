@@ -33,7 +33,18 @@ from backend.reconstruct.regions import (
 )
 from backend.reconstruct.sampling import face_areas, poisson_disk_samples
 from backend.reconstruct.sheets import Layers, Sheet, build_layers, push_pull
-from backend.reconstruct.surface import _SEAM, _beyond_rim, _face_stretch, _hang_on_body, _Splats, _torn
+from backend.reconstruct.surface import (
+    _SEAM,
+    SurfaceConfig,
+    _beyond_rim,
+    _face_stretch,
+    _frames,
+    _hang_on_body,
+    _join,
+    _match_photo,
+    _Splats,
+    _torn,
+)
 from backend.rendering import CameraTensors, GaussianTensors, contributions, render_gaussians
 from backend.rendering.mesh import rasterize_mesh, vertex_normals
 from backend.turntable import orbit_camera
@@ -405,6 +416,40 @@ def test_photo_view_meets_the_photo(case: Case) -> None:
     inner = cv2.erode(matte.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     error = out[..., :3][inner] - case.mannequin.rgb[inner] / 255
     assert -10 * np.log10((error**2).mean()) > 26
+
+
+def test_what_shines_through_a_dense_front_is_not_shown() -> None:
+    size, distance = 128, 2.0
+    pixels = np.stack(np.meshgrid(np.arange(24.5, 104), np.arange(24.5, 104)), -1).reshape(-1, 2)
+    behind = np.stack(np.meshgrid(np.arange(40.0, 96, 8), np.arange(40.0, 96, 8)), -1).reshape(-1, 2)
+
+    def splats(pixels: np.ndarray, depth: float, sigma: float, toward: float) -> _Splats:
+        count = len(pixels)
+        position = np.column_stack([(pixels - size / 2) * depth / size, np.full(count, depth)])
+        normal = np.tile([0.0, 0.0, toward], (count, 1))
+        ones = np.ones(count)
+        wide = sigma * depth / size * ones
+        return _Splats(position, normal, 0 * normal, wide, ones, 0.9 * ones, np.zeros(count, int))
+
+    front, back = splats(pixels, distance, 0.65, -1.0), splats(behind, distance + 0.3, 10.0, 1.0)
+    alpha = np.zeros((size, size))
+    alpha[24:104, 24:104] = 1
+    image = np.full((size, size, 3), 0.8, np.float32)
+    config = SurfaceConfig(correction_size=size)
+
+    def matched(both: _Splats, count: int) -> tuple[np.ndarray, np.ndarray]:
+        axes, scale = _frames(both)
+        rgb = np.full((len(scale), 3), 0.75)
+        _, rgb, shown = _match_photo(
+            both, axes, scale, rgb, count, image, alpha, float(size), config, torch.device("cpu")
+        )
+        return rgb, shown
+
+    rgb, shown = matched(_join(front, back), len(pixels))
+    assert np.median(shown[: len(pixels)]) > 0.5
+    assert np.all(shown[len(pixels) :] == 0) and np.allclose(rgb[len(pixels) :], 0.75)
+    # By themselves they are all that it shows.
+    assert matched(back, 0)[1].min() > 1
 
 
 def test_number_and_size_of_splats(case: Case) -> None:

@@ -25,7 +25,6 @@ from ..clothed import joint_of_splat
 from ..shading import in_light_of
 from ..surface import ANY, sample_map
 from ..types import Reconstruction, SurfaceMesh
-from .seam import soften_seam
 
 _TRUST = 0.5
 """How far imagined colours count against what the surface alone would guess: the mean of two guesses beats either."""
@@ -82,8 +81,7 @@ def anchor(base: Reconstruction, viewed: ViewedPerson) -> Reconstruction:
         # Imagined views know what is where, the photo's light is better known from the photo.
         said = in_light_of(said, base.rgb, normals, unseen)
     share = (unseen * np.where(np.isin(joint_of_splat(base), _HEAD), _TRUST_HEAD, _TRUST))[:, None]
-    coloured = replace(base, rgb=((1 - share) * base.rgb + share * said).clip(0, 1))
-    return replace(coloured, rgb=soften_seam(coloured))
+    return replace(base, rgb=((1 - share) * base.rgb + share * said).clip(0, 1))
 
 
 def _look(
@@ -117,7 +115,7 @@ def _ramp(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
 
 def _pattern(splats: Reconstruction) -> np.ndarray:
     """The detail [n, 3] of the guessed colours, as far as it is the pattern of a part of the body; none on heads."""
-    detail = splats.rgb - _smoothed(splats.position, splats.rotation[:, :, 2], splats.rgb)
+    detail = splats.rgb - smoothed(splats.position, splats.rotation[:, :, 2], splats.rgb)
     strength = np.linalg.norm(detail, axis=1)
     joint = joint_of_splat(splats)
     limit = np.zeros(len(strength))
@@ -129,7 +127,7 @@ def _pattern(splats: Reconstruction) -> np.ndarray:
     return detail * np.minimum(1, limit / np.maximum(strength, 1e-9))[:, None]
 
 
-def _smoothed(points: np.ndarray, normals: np.ndarray, values: np.ndarray) -> np.ndarray:
+def smoothed(points: np.ndarray, normals: np.ndarray, values: np.ndarray) -> np.ndarray:
     """``values`` [n, 3] without detail finer than :data:`_BLUR`; the two sides of thin parts do not mix.
 
     Means over cells of space, mixed by their distance.

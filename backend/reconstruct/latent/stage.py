@@ -24,8 +24,10 @@ from ..types import Reconstruction, SurfaceMesh
 from .anchor import ViewedPerson, anchor
 from .codec import LatentCodec
 from .config import LatentConfig
+from .even import even_cloth
 from .inputs import network_input, shown
 from .model import LatentInput, LatentTransformer, SplatMaps
+from .seam import soften_seam
 from .views import SideViews, ViewCameras, spread_points
 
 AZIMUTHS = (0.0, 90.0, 180.0, 270.0)
@@ -269,7 +271,9 @@ class LatentReconstructor:
         maps = self.network(given, compare=not views.imagined)
         if views.imagined:
             step(0.6, "Laying the views on the body")
-            return anchor(orbit.base, self._viewed(orbit, given, maps))
+            coloured = anchor(orbit.base, self._viewed(orbit, given, maps))
+            evened = replace(coloured, rgb=even_cloth(coloured))
+            return replace(evened, rgb=soften_seam(evened))
         splats = self.network.splats(given, maps, _OPACITY)
         position, surface = _array(splats.position) * orbit.unit + orbit.origin, orbit.base.surface
         return Reconstruction(
