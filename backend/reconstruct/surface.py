@@ -75,11 +75,6 @@ MAP_SIZE = 512
 """Pixels a side of all maps."""
 _DENSITY = {"head": 2.0, "hand": 2.0, "wrist": 1.5, "foot": 1.5}
 """How much denser than elsewhere splats lie on fine parts."""
-_RIM_WIDTH, _RIM_SPACING = 1.5, 0.5
-"""How many distances between splats the matte's rim is wide, and how much nearer they lie there: what reaches over the
-outline is as wide as a splat."""
-_FADE = (0.35, 0.75)
-"""Share of a front splat's light inside the matte at which it is gone, and from which it keeps its opacity."""
 _PURE = 3.0
 """Pixels from the outline beyond which no background can have mixed into the photo's colours."""
 _FIT_DAMPING = 0.15
@@ -344,19 +339,16 @@ def _front(layers: Layers, photo: PreparedPhoto, focal: float, config: SurfaceCo
     factor = MAP_SIZE / alpha.shape[0]
     area = float(alpha.sum()) * factor**2
     spacing = np.sqrt(area / config.front_count)
-    within = cv2.distanceTransform((alpha > 0.5).astype(np.uint8), cv2.DIST_L2, 5)[..., None]
-    rim = _RIM_WIDTH * spacing / factor
-    grids = []
-    for fine in (False, True):
-        width = spacing * (_RIM_SPACING if fine else 1)
-        pixels = _hexagonal(width)
-        near = _bilinear(within, pixels / factor).ravel() < rim
-        pixels = pixels[near == fine]
-        grids.append((pixels, np.full(len(pixels), width)))
-    pixels, width = (np.concatenate(parts) for parts in zip(*grids))
+    rows = np.arange(0.5 * spacing, MAP_SIZE, spacing * np.sqrt(3) / 2)
+    spacing_x = spacing * 2 / np.sqrt(3)
+    grid = []
+    for k, y in enumerate(rows):
+        x = np.arange((0.25 + 0.5 * (k % 2)) * spacing_x, MAP_SIZE, spacing_x)
+        grid.append(np.column_stack([x, np.full(len(x), y)]))
+    pixels = np.vstack(grid)
     opacity = _bilinear(alpha[..., None], pixels / factor).ravel()
     keep = opacity > 0.5
-    pixels, width, opacity = pixels[keep], width[keep], opacity[keep]
+    pixels, opacity = pixels[keep], opacity[keep]
     # Cells at the matte's rim may fall outside the thresholded map: take the layers of the nearest pixel inside it.
     inside = layers.face >= 0
     to_inside = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
@@ -367,20 +359,9 @@ def _front(layers: Layers, photo: PreparedPhoto, focal: float, config: SurfaceCo
     normal = _layer_normals(layers, focal)[row, column]
     ray = position / np.linalg.norm(position, axis=1, keepdims=True)
     facing = np.maximum(-(normal * ray).sum(1), 0.3)
-    sigma = config.overlap * width * depth / focal
+    sigma = config.overlap * spacing * depth / focal
     splats = _Splats(position, normal, ray, sigma, 1 / facing, config.opacity * opacity, face)
     return splats, pixels
-
-
-def _hexagonal(spacing: float) -> np.ndarray:
-    """Pixels [n, 2] of a grid over the maps, each with an area of ``spacing`` squared."""
-    across = spacing * 2 / np.sqrt(3)
-    rows = np.arange(0.5 * spacing, MAP_SIZE, spacing * np.sqrt(3) / 2)
-    grid = []
-    for k, y in enumerate(rows):
-        x = np.arange((0.25 + 0.5 * (k % 2)) * across, MAP_SIZE, across)
-        grid.append(np.column_stack([x, np.full(len(x), y)]))
-    return np.vstack(grid)
 
 
 def _layer_normals(layers: Layers, focal: float) -> np.ndarray:
@@ -539,7 +520,7 @@ def _match_photo(
         both = seen.gather(torch.cat([torch.ones_like(matte), matte], 1).to(seen.weight)).float().cpu().numpy()
         inside = both[:, 1] / np.maximum(both[:, 0], 1e-6)
         visible = (both[:, 0] > 0.05) & front
-        opacity = np.where(visible, opacity * ((inside - _FADE[0]) / (_FADE[1] - _FADE[0])).clip(0, 1), opacity)
+        opacity = np.where(visible, opacity * ((inside - 0.3) / 0.4).clip(0, 1), opacity)
     to_pixels, to_splats = _blending(contribute(opacity), rows)
     total = to_splats(torch.ones(int(rows.sum()), 1, device=device))
     wanted = target[rows] * to_pixels(torch.ones(len(rgb), 1, device=device))
