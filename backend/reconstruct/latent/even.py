@@ -3,7 +3,7 @@
 Both continue what is in front, blurred: the shine of one fold, a strap, a shaded side become pale or dark patches on a
 back. What a garment is like at a height is better said by most of what the photo shows of it there. So the coarse
 colour of trunk and legs goes towards that; what is finer, the pattern, stays. Where no one colour prevails, as on
-jackets of two halves, nothing changes.
+cloth of many colours, nothing changes; a jacket of two halves takes that of the larger one behind.
 """
 
 from __future__ import annotations
