@@ -122,7 +122,7 @@ def imagined_examples(
 ) -> list[DepthExample]:
     """Photos of one person as if they had been prepared, and bodies with errors as fits have: no network is asked.
 
-    Ten times as fast as :func:`make_examples`, for training that sees every person but a few times.
+    For training that sees every person but a few times: further photos of a person cost a tenth of prepared ones.
 
     Args:
         seed: of the person.
@@ -179,6 +179,24 @@ def _imagined(scene: Scene, rng: np.random.Generator, errors: FitErrors, cut: bo
         translation=found.translation.float(),
         true_pose=true.pose.float(),
         true_betas=true.betas.float(),
+        true_translation=(true.translation + (scale - 1) * true.joints[0]).float(),
+    )
+
+
+def otherwise_fitted(example: DepthExample, errors: FitErrors, rng: np.random.Generator) -> DepthExample:
+    """``example`` with a body that errs as the fit to another person in a like pose does."""
+    here = Camera(torch.eye(4)[None], torch.ones(1), torch.zeros(1, 2), 1)
+    true = _neutral(example.true_betas, example.true_pose, example.true_translation)
+    found = noisy_body(true, here, int(rng.integers(2**62)), errors)
+    before, after = float(true.joints[0, 2]), float(found.joints[0, 2])
+    scale = after / before
+    return replace(
+        example,
+        front=(scale * (example.front.float() + before) - after).to(example.front.dtype),
+        back=(scale * (example.back.float() + before) - after).to(example.back.dtype),
+        pose=found.pose.float(),
+        betas=found.betas.float(),
+        translation=found.translation.float(),
         true_translation=(true.translation + (scale - 1) * true.joints[0]).float(),
     )
 

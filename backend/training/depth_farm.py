@@ -24,7 +24,7 @@ import torch
 
 from ..body.model import load_body
 from .depth_batches import DepthBatch, DepthViewer, drawn, joined, mirrored
-from .depth_data import NEARLY, SPREADS, DepthExample, errors_of, imagined_examples
+from .depth_data import NEARLY, SPREADS, DepthExample, errors_of, imagined_examples, otherwise_fitted
 from .depth_pack import PackedDepths
 from .depth_spoil import spoilt
 from .estimate import FitErrors
@@ -35,8 +35,10 @@ _PHOTOS = 3
 _SPREADS = (SPREADS[1], NEARLY)
 _PACKED = 60
 """Packed photos that each new person's come with."""
-_ERRORS = 1200
+_ERRORS = 2500
 """Fits whose errors one process knows."""
+_OTHERWISE = 0.3
+"""Share of the packed photos whose body errs as that of somebody else in a like pose."""
 _FIRST = 200_000
 """Number of the first person in the split: those of scripts/make_depths.py come before."""
 _CHUNK = 4096
@@ -65,7 +67,11 @@ class Maker:
         """Those of a person, and of packed photos."""
         rng = np.random.default_rng([seed, 0xFA])
         made = [self._sample(example, rng) for example in imagined_examples(seed, _PHOTOS, self.errors, _SPREADS)]
-        made += [self._sample(self.packed[int(k)], rng) for k in rng.integers(len(self.packed), size=_PACKED)]
+        for k in rng.integers(len(self.packed), size=_PACKED):
+            example = self.packed[int(k)]
+            if rng.random() < _OTHERWISE:
+                example = otherwise_fitted(example, self.errors, rng)
+            made.append(self._sample(example, rng))
         return tuple(np.concatenate(values) for values in zip(*made))
 
     def _sample(self, example: DepthExample, rng: np.random.Generator) -> Sample:

@@ -28,6 +28,11 @@ _MIRRORED = [0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 1
 """The joint on the other side."""
 _CHILD = [3, 4, 5, 6, 7, 8, 9, 10, 11, 12, -1, -1, 15, 16, 17, -1, 18, 19, 20, 21, 22, 23, -1, -1]
 """The joint that a joint's bone leads to, -1 at the ends."""
+_BONES = [joint for joint, child in enumerate(_CHILD) if child >= 0]
+_TWINS = [_BONES.index(_MIRRORED[joint]) for joint in _BONES]
+"""The bone on the other side."""
+_ALIKE = 16
+"""Fits to people in like poses that lend their errors by turns."""
 _ASTRAY = 0.1
 """Share of its error across the picture that a bone keeps: fits see where limbs are, but not how far away."""
 _STREAM = 0x4D
@@ -44,12 +49,14 @@ class FitErrors:
         true_betas: [n, 10] the shape that it should have been, as near as the neutral body comes to it.
         place: [n, 3] the displacement of the joints' middle in the picture, x and y in focal lengths, and the
             logarithm of how much too large the body appears (its size over its depth, over the true quotient).
+        bones: [n, 19, 3] true directions of the bones in camera axes, or None where poses are not known.
     """
 
     pose: np.ndarray
     betas: np.ndarray
     true_betas: np.ndarray
     place: np.ndarray
+    bones: np.ndarray | None = None
 
 
 @lru_cache(maxsize=4)
@@ -176,24 +183,48 @@ def fit_errors(truth: TrueBody, estimate: TrueBody, camera: Camera) -> FitErrors
     lateral = (there[:, :2] / there[:, 2:]).mean(0) - (here[:, :2] / here[:, 2:]).mean(0)
     sizes = [stature(b.name, b.betas) / float(p[0, 2]) for b, p in ((estimate, there), (truth, here))]
     place = torch.cat([lateral, torch.tensor([np.log(sizes[0] / sizes[1])], dtype=torch.float64)])
-    return FitErrors(*(v.numpy()[None] for v in (pose, estimate.betas, neutral_betas(truth), place)))
+    values = (pose, estimate.betas, neutral_betas(truth), place, _bones(here))
+    return FitErrors(*(v.numpy()[None] for v in values))
+
+
+def _bones(joints: torch.Tensor) -> torch.Tensor:
+    """Directions [19, 3] of the bones between joints [24, 3]."""
+    bones = joints[[_CHILD[joint] for joint in _BONES]] - joints[_BONES]
+    return torch.nn.functional.normalize(bones, dim=1)
+
+
+def _chosen(errors: FitErrors, bones: np.ndarray, rng: np.random.Generator) -> tuple[int, bool]:
+    """A row by chance and whether to mirror it; among those whose poses are most like ``bones`` [19, 3], if known.
+
+    What a fit gets wrong depends on the pose: knees that are bent towards the camera come out straight, say.
+    """
+    if errors.bones is None:
+        return int(rng.integers(len(errors.pose))), bool(rng.random() < 0.5)
+    both = np.stack([errors.bones, errors.bones[:, _TWINS] * [-1.0, 1.0, 1.0]])
+    distance = ((both - bones) ** 2).sum((2, 3)).ravel()
+    alike = np.argsort(distance)[:_ALIKE]
+    mirrored, row = divmod(int(rng.choice(alike)), len(errors.pose))
+    return row, bool(mirrored)
 
 
 def noisy_body(truth: TrueBody, camera: Camera, seed: int, errors: FitErrors | None = None) -> TrueBody:
-    """The neutral body with the true pose and the error of a measured fit, chosen by chance, mirrored at times.
+    """The neutral body with the true pose and the error of a measured fit, mirrored at times.
 
     Args:
         truth: in the world of ``camera``.
         camera: the photo's (its first one is used).
         seed: decides the error.
-        errors: to choose from; None takes those that were measured.
+        errors: to choose from, among those in like poses where these are known; None takes those that were measured.
     """
     errors = _errors() if errors is None else errors
     truth = _cpu(truth)
     rng = np.random.default_rng([seed, _STREAM])
-    row, strength = int(rng.integers(len(errors.pose))), float(rng.uniform(0.6, 1.3))
+    rotation, shift = _axes(camera)
+    here = truth.joints @ rotation.T + shift
+    row, mirror = _chosen(errors, _bones(here).numpy(), rng)
+    strength = float(rng.uniform(0.6, 1.3))
     pose, place = errors.pose[row] * strength, errors.place[row] * strength
-    if rng.random() < 0.5:
+    if mirror:
         # A mirror keeps turns about the axis across it and reverses the others.
         pose, place = pose[_MIRRORED] * [1.0, -1.0, -1.0], place * [-1.0, 1.0, 1.0]
         # The pelvis' error is in camera axes; they have the same mirror.
@@ -203,12 +234,10 @@ def noisy_body(truth: TrueBody, camera: Camera, seed: int, errors: FitErrors | N
     gain = (spread * (errors.betas - errors.betas.mean(0))).sum(0) / np.maximum((spread**2).sum(0), 1e-9)
     rest = errors.betas[row] - gain * errors.true_betas[row]
     betas = torch.as_tensor(gain) * neutral_betas(truth) + torch.as_tensor(rest)
-    rotation, shift = _axes(camera)
     turned = rotation_matrices(torch.as_tensor(pose)) @ _in_camera(truth.pose, rotation)
     turned = _keep_in_picture(turned, betas, truth, rotation)
     turned[0] = rotation.T @ turned[0]
     found = placed_body("neutral", betas, rotation_vectors(turned), torch.zeros(3, dtype=torch.float64))
-    here = truth.joints @ rotation.T + shift
     depth = here[0, 2] * stature("neutral", betas) / stature(truth.name, truth.betas) / np.exp(place[2])
     # Where the pelvis must be for the joints' middle to appear where it is wanted.
     wanted = (here[:, :2] / here[:, 2:]).mean(0) + torch.as_tensor(place[:2])

@@ -33,7 +33,14 @@ from backend.reconstruct.depth import (
 from backend.reconstruct.types import SideDepths
 from backend.rendering.mesh import rasterize_mesh
 from backend.training.depth_batches import DepthPool, DepthViewer, drawn, mirrored, rolled, rolled_body
-from backend.training.depth_data import errors_of, imagined_examples, make_examples, read_examples, write_examples
+from backend.training.depth_data import (
+    errors_of,
+    imagined_examples,
+    make_examples,
+    otherwise_fitted,
+    read_examples,
+    write_examples,
+)
 from backend.training.depth_farm import Maker, lent_errors
 from backend.training.depth_pack import PackedDepths, PackedPool, pack_examples
 from backend.training.depth_spoil import other_outlines, spoilt
@@ -343,6 +350,13 @@ def test_imagined_photos_are_as_prepared_ones(pipeline: Pipeline, body: BodyMode
         assert float((small ^ example.front.isfinite()).sum()) < 0.05 * float(small.sum())
     # Without errors clothes and hair are left, and what the neutral body's shape cannot be.
     assert fronts[0] < 0.016 and fronts[1] > 1.3 * fronts[0]
+    # A prepared photo may be given another body: the truth stays where the photo shows it.
+    others = [DepthViewer(body).unspoilt(otherwise_fitted(fitted[0], none, np.random.default_rng(k))) for k in range(5)]
+    errors = [float((b.truth[:, :1].abs() * b.known).sum() / b.known.sum() * UNIT) for b in others]
+    assert np.median(errors) < 0.016
+    before = DepthViewer(body).unspoilt(fitted[0])
+    assert all(torch.equal(batch.photo, before.photo) for batch in others)
+    assert not torch.equal(others[0].body, others[1].body)
 
 
 def test_makers_mix_imagined_and_prepared_photos(pipeline: Pipeline, tmp_path: Path) -> None:

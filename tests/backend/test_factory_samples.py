@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +17,19 @@ from figures import cube, figure_from, mannequin_figure  # noqa: E402
 from PIL import Image  # noqa: E402
 from scipy.spatial.transform import Rotation  # noqa: E402
 
-from backend.body.model import load_body  # noqa: E402
+from backend.body.model import JOINT_INDEX, load_body  # noqa: E402
 from backend.training.augment import augment_photo  # noqa: E402
-from backend.training.cameras import MARGIN  # noqa: E402
+from backend.training.cameras import MARGIN, Camera  # noqa: E402
 from backend.training.estimate import (  # noqa: E402
     FitErrors,
     body_of_fit,
     fit_errors,
     neutral_betas,
     noisy_body,
+    placed_body,
     rotation_vectors,
     scale_of,
+    seen_by,
 )
 from backend.training.figure import Figure, TrueBody  # noqa: E402
 from backend.training.jpeg import jpeg  # noqa: E402
@@ -47,6 +49,13 @@ def tensors(value: object, name: str = "") -> dict[str, torch.Tensor]:
     if is_dataclass(value):
         return {k: v for f in fields(value) for k, v in tensors(getattr(value, f.name), f"{name}.{f.name}").items()}
     return {}
+
+
+def other_side(joint: str) -> str:
+    """The joint of that name on the other side."""
+    if joint.startswith("left"):
+        return joint.replace("left", "right", 1)
+    return joint.replace("right", "left", 1)
 
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -192,6 +201,33 @@ def test_a_shape_of_another_body_becomes_the_nearest_neutral_one() -> None:
     plain = load_body("neutral").shaped(torch.zeros(10, dtype=torch.float64))[0]
     error, before = ((v - v.mean(0) - wanted + wanted.mean(0)).norm(dim=1).mean() for v in (found, plain))
     assert error < 0.5 * before and error < 0.02
+
+
+def test_fits_err_as_in_like_poses(sample: Sample) -> None:
+    """Of forty fits those sixteen lend errors whose people stand like this one, in the mirror here."""
+    truth, camera = sample.body, sample.cameras[:1]
+    here = seen_by(truth, camera)
+    swapped = [JOINT_INDEX[other_side(name)] for name in JOINT_INDEX]
+    pose = here.pose[swapped] * torch.tensor([1.0, -1.0, -1.0])
+    mirror = placed_body("neutral", neutral_betas(truth), pose, here.joints[0] * torch.tensor([-1.0, 1.0, 1.0]))
+    plain = Camera(torch.eye(4)[None], torch.ones(1), torch.zeros(1, 2), 1)
+    alike = fit_errors(mirror, mirror, plain)
+    rng = np.random.default_rng(3)
+    far = rng.normal(size=(24, *alike.bones.shape[1:]))
+    far /= np.linalg.norm(far, axis=2, keepdims=True)
+    errors = FitErrors(
+        pose=np.zeros((40, 24, 3)),
+        betas=np.repeat(alike.betas, 40, 0),
+        true_betas=np.repeat(alike.betas, 40, 0),
+        place=np.repeat([[0.01, 0.0, 0.0], [0.3, 0.0, 0.0]], [16, 24], 0),
+        bones=np.concatenate([np.repeat(alike.bones, 16, 0), far]),
+    )
+    for seed in range(8):
+        place = fit_errors(truth, noisy_body(truth, camera, seed, errors), camera).place[0]
+        assert -0.0131 < place[0] < -0.0059
+    by_chance = replace(errors, bones=None)
+    places = [fit_errors(truth, noisy_body(truth, camera, seed, by_chance), camera).place[0, 0] for seed in range(16)]
+    assert max(map(abs, places)) > 0.1 and min(places) < 0 < max(places)
 
 
 def test_errors_that_were_measured_come_back(sample: Sample) -> None:
