@@ -7,6 +7,7 @@ import io
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,6 +122,7 @@ class Pipeline:
         self._depth: dict[tuple[str, str], DepthEstimator] = {}
         self._light: dict[tuple[str, str], LightEstimator] = {}
         self._clothed: _Clothed | None = None
+        self._beside = ThreadPoolExecutor(1)
 
     def load(self, body: str = "neutral") -> None:
         """Load the networks and one body; cheap when they are loaded already.
@@ -288,6 +290,8 @@ class Pipeline:
             else:
                 photo = last.photo
             photo = replace(photo, name=photo_file.name)
+            # Packed while the other stages work.
+            packed = self._beside.submit(_png, np.dstack([photo.rgb, (photo.alpha * 255).round()]))
         body, fitter, preset = self._bodies[options.body]
         with timed("body", "Fitting the body"):
             fit = fitter.fit(photo, report.check) if last is None else last.fit
@@ -332,7 +336,7 @@ class Pipeline:
             preview = _png(self._preview(avatar, photo))
             report.step("save", 0.6, "Writing the package")
             avatar = replace(avatar, seconds=dict(seconds))
-            write_package(avatar, output, _png(np.dstack([photo.rgb, (photo.alpha * 255).round()])), preview)
+            write_package(avatar, output, packed.result(), preview)
         return ReconstructResult(output, seconds, avatar.warnings)
 
     def _preview(self, avatar: Avatar, photo: PreparedPhoto) -> np.ndarray:

@@ -25,6 +25,8 @@ _BAND = 12 / 1024
 """Picture sides on both sides of the cut within which the colours say what is person."""
 _FAINT = (0.1, 0.9)
 """What matting makes of surely nothing and surely person in noisy photos."""
+_MARGIN = 8
+"""Pixels around the person whose colours are told from the background's."""
 _TELLING = 0.5
 """Alpha from which the colour of what shows of the person can be told, two pixels further in."""
 
@@ -53,17 +55,18 @@ def _backdrop(rgb: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float] | 
     basis = np.stack([x**i * y**j for i in range(4) for j in range(4 - i)], -1)
     rows, columns = np.nonzero(known)
     chosen = np.random.default_rng(0).permutation(len(rows))[:_BACKDROP_SAMPLES]
-    some, colours = basis[rows[chosen], columns[chosen]], rgb[rows[chosen], columns[chosen]]
-    weight = np.ones(len(some), np.float32)
+    some, colours = (values[rows[chosen], columns[chosen]].astype(float) for values in (basis, rgb))
+    weight = np.ones(len(some))
     for _ in range(5):
-        root = np.sqrt(weight)[:, None]
-        coefficients = np.linalg.lstsq(root * some, root * colours, rcond=None)[0]
+        weighted = (some * weight[:, None]).T
+        # Samples on one line do not tell all of a cubic: any of those that fit will do.
+        coefficients = np.linalg.lstsq(weighted @ some, weighted @ colours, rcond=None)[0]
         away = np.linalg.norm(colours - some @ coefficients, axis=1)
         spread = max(1.5 * float(np.median(away)), 0.5 / 255)
         weight = 1 / (1 + (away / (2 * spread)) ** 2) ** 2
     if spread > _PLAIN_SPREAD or (away < 4 * spread + 0.02).mean() < _PLAIN_SHARE:
         return None
-    return basis @ coefficients, spread
+    return basis @ coefficients.astype(np.float32), spread
 
 
 def _carried(rgb: np.ndarray, soft: np.ndarray, person: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -194,4 +197,10 @@ def own_colours(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     Returns:
         uint8 [H, W, 3].
     """
-    return extend_colours(foreground_colours(rgb, alpha), alpha, _TELLING)
+    rows, columns = (np.nonzero((alpha > 0).any(axis))[0] for axis in (1, 0))
+    own = rgb.copy()
+    if len(rows):
+        # A person fills half of the picture, and nothing else is asked for.
+        part = tuple(slice(max(at[0] - _MARGIN, 0), at[-1] + 1 + _MARGIN) for at in (rows, columns))
+        own[part] = foreground_colours(rgb[part], alpha[part])
+    return extend_colours(own, alpha, _TELLING)

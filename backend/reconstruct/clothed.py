@@ -169,21 +169,33 @@ def outline_displacement(
     return np.column_stack([across, share * smooth[:, 2:] * normals[:, 2:]])
 
 
+def ways_in(matte: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of a matte, bool [H, W]: what is :data:`_INSIDE` it, and for every pixel the distance to that in pixels, and row
+    and column [2, H, W] of the nearest of it."""
+    inner = ndimage.distance_transform_edt(matte) > _INSIDE
+    return inner, *ndimage.distance_transform_edt(~inner, return_indices=True)
+
+
 def carve(
-    vertices: np.ndarray, faces: np.ndarray, matte: np.ndarray, known: np.ndarray, focal: float, reach: float
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    way_in: tuple[np.ndarray, np.ndarray, np.ndarray],
+    known: np.ndarray,
+    focal: float,
+    reach: float,
 ) -> np.ndarray:
     """Displacements [V, 3] that bring what is not :data:`_INSIDE` the matte into it, dragging its neighbours along.
 
     Args:
-        vertices, faces, matte, known, focal: as for :func:`outline_displacement`.
+        vertices, faces, known, focal: as for :func:`outline_displacement`.
+        way_in: see :func:`ways_in`.
         reach: metres; what lies further outside is left alone.
     """
-    height, width = matte.shape
+    height, width = known.shape
     pixels = vertices[:, :2] / vertices[:, 2:] * focal + np.array([width / 2, height / 2])
     x, y = np.floor(pixels).astype(int).clip(0, [width - 1, height - 1]).T
     in_picture = ((pixels >= 0) & (pixels < [width, height])).all(1) & known[y, x]
-    inner = ndimage.distance_transform_edt(matte) > _INSIDE
-    distance, (row, column) = ndimage.distance_transform_edt(~inner, return_indices=True)
+    inner, distance, (row, column) = way_in
     metres = vertices[:, 2] / focal
     gap = distance[y, x] * metres
     outside = in_picture & (gap > 0) & (gap < reach)
@@ -238,7 +250,9 @@ def smooth_over_mesh(
     laplacian = _laplacian(np.ascontiguousarray(faces, np.int64).tobytes(), len(target))
     system = (sparse.diags(trust + rest * 0.01) + stiffness * laplacian).tocsc()
     right = trust * target if target.ndim == 1 else trust[:, None] * target
-    return splu(system, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(right)
+    # A membrane has no large dense blocks: looking for them takes as long as all else.
+    factors = splu(system, permc_spec="MMD_AT_PLUS_A", relax=1, panel_size=1, options={"SymmetricMode": True})
+    return factors.solve(right)
 
 
 @lru_cache(maxsize=2)

@@ -8,22 +8,24 @@ a source for anything but faces, so the back of a head gets hair.
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from .misleading import bare_arms, bare_neckline
+from .neighbours import tree_of
 from .regions import FACE_CLASS, MIN_HAIR, SEAT_CLASS, TRUNK_CLASS
 
 _DEPTH_WEIGHT = 0.35
 _MIRROR_PENALTY = (0.05, 0.012)
 """Metres that the other side of the body is worth further away; of the face, whose sides have the same features."""
 _CLASS_PENALTY = 0.6
+_GROUP = 0.5
+"""Difference of classes from which they are searched one after the other."""
 _DOUBT_PENALTY = 0.12
 """Metres that a colour without any certainty is worth further away."""
 _NEIGHBOURS = 16
 _SKIN_BEYOND = (0.008, 0.025)
 """Metres from the nearest seen place of a face beyond which its colour is the median of what lies around."""
-_SKIN_AROUND = 400
-"""How many: a patch of some centimetres, in which features are rarer than skin."""
+_SKIN_AROUND, _SKIN_STEP = 400, 4
+"""How many: a patch of some centimetres, in which features are rarer than skin. Every fourth of them is enough."""
 _BELOW = (0.08, 0.25)
 """Metres from the nearest seen place of legs, likewise, the median being that of the lowest that is seen."""
 _LOWEST, _FOOT = 0.15, 0.02
@@ -65,9 +67,8 @@ def fill_unseen(
 
     doubt = (1 - source_sure) * _DOUBT_PENALTY
     source = np.vstack([features(source_rest, source_class, mirrored, doubt) for mirrored in (False, True)])
-    tree = cKDTree(source)
-    wanted = features(target_rest, target_class, False, np.zeros(len(target_rest)))
-    distance, index = tree.query(wanted, k=_NEIGHBOURS, workers=-1)
+    wanted, kinds = features(target_rest, target_class, False, np.zeros(len(target_rest))), np.tile(source_class, 2)
+    distance, index = _nearest(source, kinds, wanted, target_class, _NEIGHBOURS)
     width = 0.5 * distance[:, :1] + 0.004
     weight = np.exp(-0.5 * ((distance - distance[:, :1]) / width) ** 2)
     colour = source_rgb[index % len(source_rgb)]
@@ -77,8 +78,10 @@ def fill_unseen(
     cheek = np.nonzero((target_class == FACE_CLASS) & (away > _SKIN_BEYOND[0]))[0]
     if len(cheek) and (source_class == FACE_CLASS).sum() >= MIN_HAIR:
         # The corner of an eye or of the mouth must not be drawn out over the side of the face.
-        _, around = tree.query(wanted[cheek], k=min(_SKIN_AROUND, len(source)), workers=-1)
-        skin = np.median(source_rgb[around % len(source_rgb)], 1)
+        some = np.arange(0, len(source), _SKIN_STEP)
+        count = min(_SKIN_AROUND // _SKIN_STEP, len(some))
+        _, around = _nearest(source[some], kinds[some], wanted[cheek], target_class[cheek], count)
+        skin = np.median(source_rgb[some[around] % len(source_rgb)], 1)
         share = ((away[cheek, None] - _SKIN_BEYOND[0]) / (_SKIN_BEYOND[1] - _SKIN_BEYOND[0])).clip(0, 1)
         out[cheek] = share * skin + (1 - share) * out[cheek]
     below = np.nonzero((target_class >= SEAT_CLASS) & (target_class < FACE_CLASS) & (away > _BELOW[0]))[0]
@@ -87,6 +90,34 @@ def fill_unseen(
         share = ((away[below, None] - _BELOW[0]) / (_BELOW[1] - _BELOW[0])).clip(0, 1)
         out[below] = share * _lowest(source_rest, source_class, source_rgb) + (1 - share) * out[below]
     return out
+
+
+def _nearest(
+    source: np.ndarray, source_class: np.ndarray, wanted: np.ndarray, target_class: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and numbers [M, count] of the features ``source`` [N, 6] nearest to ``wanted`` [M, 6].
+
+    Classes lie apart: those like a target's are searched by themselves, which is quick, and all of them where another
+    class might be nearer.
+    """
+    kinds = np.unique(source_class)
+    cuts = (kinds[:-1] + kinds[1:])[np.diff(kinds) > _GROUP] / 2
+    group, group_of_kind, wanted_group = (np.searchsorted(cuts, c) for c in (source_class, kinds, target_class))
+    distance, index = np.empty((len(wanted), count)), np.empty((len(wanted), count), int)
+    doubtful = np.ones(len(wanted), bool)
+    for number in np.unique(wanted_group):
+        own, to = np.nonzero(group == number)[0], np.nonzero(wanted_group == number)[0]
+        if len(own) < count:
+            continue
+        found, near = (v.reshape(len(to), count) for v in tree_of(source[own]).query(wanted[to], k=count, workers=-1))
+        distance[to], index[to] = found, own[near]
+        others = np.append(kinds[group_of_kind != number], np.inf)
+        apart = _CLASS_PENALTY * np.abs(target_class[to, None] - others).min(1)
+        doubtful[to] = found[:, -1] > apart
+    if doubtful.any():
+        found = tree_of(source).query(wanted[doubtful], k=count, workers=-1)
+        distance[doubtful], index[doubtful] = (v.reshape(-1, count) for v in found)
+    return distance, index
 
 
 def _lowest(rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray) -> np.ndarray:

@@ -6,10 +6,10 @@ It must not lend its colours to the other side of the body: an arm before a shir
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from ..avatar.rows import distinct_rows
 from ..avatar.threads import in_threads
+from .neighbours import tree_of
 from .regions import ARM_CLASS, FACE_CLASS, HAIR_CLASS, HAND_CLASS, MIN_HAIR, NAPE_CLASS, SEAT_CLASS, TRUNK_CLASS
 
 _BALD = 0.15
@@ -151,7 +151,7 @@ def on_front_alone(rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray, source: 
     alone = _in_patches(rest, middle, alone)
     if not 0 < len(alone) < _MOST * len(trunk):
         return out
-    out[trunk] = cKDTree(rest[alone]).query(rest[trunk], workers=-1)[0] < _RIM
+    out[trunk] = tree_of(rest[alone]).query(rest[trunk], workers=-1)[0] < _RIM
     return out
 
 
@@ -170,7 +170,7 @@ def on_one_leg(rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray, source: np.n
         here, _ = _frequency(rest, rgb, own, own, np.inf)
         alone = _in_patches(rest, own, known & (there < _ON_OTHER) & (here < _RARER))
         if len(alone):
-            out[own] = cKDTree(rest[alone]).query(rest[own], workers=-1)[0] < _RIM
+            out[own] = tree_of(rest[alone]).query(rest[own], workers=-1)[0] < _RIM
     return out
 
 
@@ -179,7 +179,7 @@ def _in_patches(rest: np.ndarray, places: np.ndarray, alone: np.ndarray) -> np.n
 
     Single ones are stripes that miss their height by a little.
     """
-    _, near = cKDTree(rest[places]).query(rest[places], k=_NEIGHBOURS, workers=-1)
+    _, near = tree_of(rest[places]).query(rest[places], k=_NEIGHBOURS, workers=-1)
     return places[alone[near.clip(max=len(places) - 1)].mean(1) > _NEAR]
 
 
@@ -193,10 +193,17 @@ def _frequency(
     among = among[np.argsort(rest[among, 1], kind="stable")]
     first, last = (np.searchsorted(rest[among, 1], rest[of, 1] + limit) for limit in (-reach, reach))
     chosen = first[:, None] + ((last - first)[:, None] * (np.arange(_COMPARED) + 0.5) / _COMPARED).astype(int)
-    chosen, lent = chosen.clip(0, len(among) - 1), rgb[among]
+    chosen, rgb = chosen.clip(0, len(among) - 1), rgb.astype(np.float32)
+    lent, own = rgb[among], rgb[of]
+    power, own_power = (np.square(colours).sum(1) for colours in (lent, own))
 
     def like(rows: slice) -> np.ndarray:
-        return (_from_shades(rgb[of[rows]][:, None], lent[chosen[rows]], _SHADES) < _UNLIKE).mean(1)
+        # As :func:`_from_shades` of every pair, squared.
+        others = power[chosen[rows]]
+        product = np.einsum("nc,nkc->nk", own[rows], lent[chosen[rows]])
+        factor = (product / np.maximum(others, 1e-6)).clip(*_SHADES)
+        squared = own_power[rows, None] + factor * (factor * others - 2 * product)
+        return (squared < _UNLIKE**2).mean(1)
 
     pieces = [slice(start, start + _PIECE) for start in range(0, len(of), _PIECE)]
     return np.concatenate(in_threads(like, pieces)), last - first >= _FEWEST

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 from scipy import ndimage, sparse
-from scipy.spatial import cKDTree
 
+from .neighbours import tree_of
 from .types import SideDepths
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def _grid(
 
 def _diffused_weights(posed: np.ndarray, faces: np.ndarray, vertices: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weights [n, 24]: from the body around each node, then smoothed along the sheet."""
-    distance, index = cKDTree(vertices).query(posed, k=24, workers=-1)
+    distance, index = tree_of(vertices).query(posed, k=24, workers=-1)
     blend = 1 / (distance**2 + 0.04**2)
     out = (weights[index] * (blend / blend.sum(1, keepdims=True))[..., None]).sum(1)
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])

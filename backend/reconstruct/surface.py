@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import torch
 from scipy import ndimage, sparse
-from scipy.spatial import cKDTree
 
 from ..avatar.quaternion import from_matrix
 from ..avatar.skinning import triangle_frames
@@ -25,10 +24,11 @@ from ..body.model import JOINT_INDEX, BodyModel, rotation_matrices
 from ..prepare import PreparedPhoto, extend_colours, own_colours
 from ..rendering import CameraTensors, Contributions, GaussianTensors, contributions
 from ..rendering.mesh import rasterize_mesh, vertex_normals
-from .clothed import CHAIN_OF_JOINT, LEG_CHAINS, carve, joint_of_vertex, meet_depths, outline_displacement
+from .clothed import CHAIN_OF_JOINT, LEG_CHAINS, carve, joint_of_vertex, meet_depths, outline_displacement, ways_in
 from .colours import fill_unseen
 from .hands import find_hands, with_shown, without_absent
 from .misleading import misleading
+from .neighbours import tree_of
 from .regions import (
     ARM_CLASS,
     FACE_CLASS,
@@ -243,8 +243,9 @@ def clothe(
     for stiffness in (3.0, 3.0, 1.0):
         hits = rasterize_mesh(posed, faces, focal, size)
         posed = posed + outline_displacement(posed, faces, weights, matte, known, hits.face, focal, pinned, stiffness)
+    way_in = ways_in(matte)
     for _ in range(3):
-        posed = posed + carve(posed, faces, matte, known, focal, _MAX_CLOTHES)
+        posed = posed + carve(posed, faces, way_in, known, focal, _MAX_CLOTHES)
     if depths is not None:
         posed = posed + meet_depths(posed, faces, focal, depths)
     clothed = _unskin(posed, weights, transforms) - rest
@@ -456,7 +457,7 @@ def _nearest_face(mesh: SurfaceMesh, position: np.ndarray, face: np.ndarray) -> 
     for number in np.unique(limb[face]):
         own = np.nonzero(limb == number)[0]
         mine = limb[face] == number
-        out[mine] = own[cKDTree(centre[own]).query(position[mine], workers=-1)[1]]
+        out[mine] = own[tree_of(centre[own]).query(position[mine], workers=-1)[1]]
     return out
 
 
@@ -678,7 +679,7 @@ def _beyond_rim(
         from_, to = (np.flatnonzero(chosen & (kind == number)) for chosen in (source, wanted))
         if len(from_) < _RIM_NEIGHBOURS:
             continue
-        distance, index = cKDTree(splats.position[from_]).query(splats.position[to], _RIM_NEIGHBOURS, workers=-1)
+        distance, index = tree_of(splats.position[from_]).query(splats.position[to], _RIM_NEIGHBOURS, workers=-1)
         weight = 1 / (distance + 1e-3) ** 2
         colour[to] = (rgb[from_][index] * weight[..., None]).sum(1) / weight.sum(1, keepdims=True)
         # The other side of something thin is near, but not beside.

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from zbuffer import numpy_hits
 
 from backend.body.model import BodyModel, load_body, rotation_matrices
 from backend.errors import BackendError
@@ -31,7 +32,6 @@ from backend.reconstruct.depth import (
     rest_places,
 )
 from backend.reconstruct.types import SideDepths
-from backend.rendering.mesh import rasterize_mesh
 from backend.training.depth_batches import DepthPool, DepthViewer, drawn, mirrored, rolled, rolled_body
 from backend.training.depth_data import (
     errors_of,
@@ -188,7 +188,7 @@ def test_estimate_is_the_body_and_what_the_network_adds(
     focal = fit.focal * 512 / photo.rgb.shape[0]
     # An independent rasteriser sees the same two sides.
     for farthest, ours in ((False, depths.front), (True, depths.back)):
-        hits = rasterize_mesh(vertices, body.faces.numpy(), focal, (512, 512), farthest=farthest)
+        hits = numpy_hits(vertices, body.faces.numpy(), focal, (512, 512), farthest=farthest)
         both = np.isfinite(hits.depth) & depths.known
         assert np.median(np.abs(ours - hits.depth)[both]) < 1e-4
     assert depths.front_spread[depths.known] == pytest.approx(0.02 * UNIT)

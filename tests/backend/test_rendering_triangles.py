@@ -1,4 +1,4 @@
-"""The factory's z-buffer against closed forms and against the numpy rasteriser."""
+"""The factory's z-buffer against closed forms and against a rasteriser in NumPy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from figures import cube, mannequin_figure  # noqa: E402
+from zbuffer import numpy_hits  # noqa: E402
 
 from backend.rendering import triangles  # noqa: E402
 from backend.rendering.mesh import rasterize_mesh  # noqa: E402
@@ -23,27 +24,20 @@ def _random_scene(seed: int, faces: int = 300) -> tuple[np.ndarray, np.ndarray]:
     return corner.reshape(-1, 3), np.arange(3 * faces).reshape(-1, 3)
 
 
-def _screen(vertices: np.ndarray, focal: float, size: int) -> torch.Tensor:
-    pixels = vertices[:, :2] / vertices[:, 2:] * focal + size / 2
-    return torch.as_tensor(np.concatenate([pixels, vertices[:, 2:]], 1), dtype=torch.float32)
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_agrees_with_the_numpy_rasterizer(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "farthest"), [(0, False), (1, False), (0, True), (1, True)])
+def test_agrees_with_the_numpy_rasterizer(seed: int, farthest: bool) -> None:
     vertices, faces = _random_scene(seed)
-    size, focal = 96, 100.0
-    expected = rasterize_mesh(vertices, faces, focal, (size, size))
-    hits = rasterize(_screen(vertices, focal, size)[None], torch.as_tensor(faces), (size, size))
-    face = hits.spread(hits.face, -1)[0].numpy()
-    depth = hits.spread(hits.depth, float("inf"))[0].numpy()
-    same = face == expected.face
+    size, focal = (96, 80), 100.0
+    expected = numpy_hits(vertices, faces, focal, size, farthest=farthest)
+    hits = rasterize_mesh(vertices, faces, focal, size, farthest=farthest)
+    same = hits.face == expected.face
     # Samples on an edge, within rounding, may go either way.
     assert same.mean() > 0.997
-    both = same & (face >= 0)
+    assert np.isinf(hits.depth[hits.face < 0]).all() and not hits.barycentric[hits.face < 0].any()
+    both = same & (hits.face >= 0)
     assert both.sum() > 2000
-    np.testing.assert_allclose(depth[both], expected.depth[both], rtol=2e-4)
-    weights = hits.spread(hits.barycentric)[0].numpy()
-    np.testing.assert_allclose(weights[both], expected.barycentric[both], atol=5e-3)
+    np.testing.assert_allclose(hits.depth[both], expected.depth[both], rtol=2e-4)
+    np.testing.assert_allclose(hits.barycentric[both], expected.barycentric[both], atol=5e-3)
 
 
 def test_depth_and_barycentric_of_a_tilted_plane() -> None:

@@ -21,7 +21,7 @@ from backend.evaluation.mannequins import Mannequin, make_mannequin
 from backend.pipeline import ReconstructOptions, assemble_avatar
 from backend.prepare import PreparedPhoto
 from backend.reconstruct import Reconstruction, SurfaceReconstructor
-from backend.reconstruct.clothed import carve, outline_displacement, smooth_over_mesh
+from backend.reconstruct.clothed import carve, outline_displacement, smooth_over_mesh, ways_in
 from backend.reconstruct.colours import fill_unseen
 from backend.reconstruct.regions import (
     ARM_CLASS,
@@ -129,7 +129,7 @@ def test_carving_brings_the_mesh_into_the_matte() -> None:
     vertices, faces, _, matte, _, focal = cloth_case((0, 0, 3), 0.11)
     known = np.ones_like(matte)
     for _ in range(6):
-        vertices = vertices + carve(vertices, faces, matte, known, focal, 0.12)
+        vertices = vertices + carve(vertices, faces, ways_in(matte), known, focal, 0.12)
     middle = np.abs(vertices[:, 1]) < 0.3
     assert np.abs(vertices[middle, 0]).max() < 0.11
 

@@ -16,15 +16,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import cKDTree
 
-from ...avatar.rows import distinct_rows
+from ...avatar.threads import in_threads
 from ...body.model import JOINT_INDEX
 from ...rendering.mesh import rasterize_mesh
 from ..clothed import joint_of_splat
 from ..shading import in_light_of
 from ..surface import ANY, sample_map
 from ..types import Reconstruction, SurfaceMesh
+from .smooth import Smoother, smoother_of
 
 _TRUST = 0.5
 """How far imagined colours count against what the surface alone would guess: the mean of two guesses beats either."""
@@ -39,8 +39,6 @@ blurred, and an arm before the trunk is not quite where the body has it."""
 _SURE_COVERAGE = (0.8, 1.0)
 _ENOUGH = 0.3
 """Sum of the views' weights from which their colour counts wholly."""
-_BLUR = 0.03
-"""Metres: detail finer than that is what imagined views lack."""
 _PATTERN = 1.5
 """How many times the median detail of a part of the body counts as its pattern. Stripes are everywhere on a shirt; a
 badge or lapels are not, and do not belong on its back."""
@@ -63,18 +61,27 @@ class ViewedPerson:
     coverage: np.ndarray
 
 
-def anchor(base: Reconstruction, viewed: ViewedPerson) -> Reconstruction:
-    """The ``surface`` preset's avatar in the colours that the views say."""
+def anchor(base: Reconstruction, viewed: ViewedPerson, smooth: Smoother | None = None) -> Reconstruction:
+    """The ``surface`` preset's avatar in the colours that the views say.
+
+    Args:
+        base: the avatar.
+        viewed: the views.
+        smooth: of its splats, where it is known.
+    """
     mesh, normals, size = base.surface, base.rotation[:, :, 2], viewed.coverage.shape[1]
-    total, mixed = np.zeros(len(normals)), np.zeros((len(normals), 3))
-    for number, matrix in enumerate(viewed.matrices):
+
+    def said_by(number: int) -> tuple[np.ndarray, np.ndarray]:
+        matrix = viewed.matrices[number]
         pixels, facing, shown = _look(base.position, normals, mesh, matrix, viewed.focal * size, size)
         there = np.concatenate([viewed.rgb[number], viewed.coverage[number][..., None]], 2)
         found = _between(there, pixels)
         weight = np.where(shown, facing.clip(0, 1) ** 2, 0.0) * _ramp(found[:, 3], _SURE_COVERAGE)
-        total += weight
-        mixed += weight[:, None] * found[:, :3]
-    said = mixed / np.maximum(total, 1e-6)[:, None] + _pattern(base)
+        return weight, weight[:, None] * found[:, :3]
+
+    total, mixed = (sum(parts) for parts in zip(*in_threads(said_by, range(len(viewed.matrices)))))
+    smooth = smooth or smoother_of(base.position, normals)
+    said = mixed / np.maximum(total, 1e-6)[:, None] + _pattern(base, smooth)
     # Where the photo shows anything its colours stay, or its own view would suffer.
     unseen = (1 - base.seen / ANY).clip(0, 1) * (total / _ENOUGH).clip(0, 1)
     if base.light is not None:
@@ -113,9 +120,9 @@ def _ramp(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     return ((values - limits[0]) / (limits[1] - limits[0])).clip(0, 1)
 
 
-def _pattern(splats: Reconstruction) -> np.ndarray:
+def _pattern(splats: Reconstruction, smooth: Smoother) -> np.ndarray:
     """The detail [n, 3] of the guessed colours, as far as it is the pattern of a part of the body; none on heads."""
-    detail = splats.rgb - smoothed(splats.position, splats.rotation[:, :, 2], splats.rgb)
+    detail = splats.rgb - smooth(splats.rgb)
     strength = np.linalg.norm(detail, axis=1)
     joint = joint_of_splat(splats)
     limit = np.zeros(len(strength))
@@ -125,22 +132,3 @@ def _pattern(splats: Reconstruction) -> np.ndarray:
         if number != JOINT_INDEX["head"] and guessed.any():
             limit[mine] = _PATTERN * np.median(strength[guessed])
     return detail * np.minimum(1, limit / np.maximum(strength, 1e-9))[:, None]
-
-
-def smoothed(points: np.ndarray, normals: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """``values`` [n, 3] without detail finer than :data:`_BLUR`; the two sides of thin parts do not mix.
-
-    Means over cells of space, mixed by their distance.
-    """
-    _, cell = distinct_rows(np.concatenate([np.floor(points / _BLUR), normals > 0], 1).astype(int))
-    count = np.bincount(cell).astype(float)
-    features = np.concatenate([points, _BLUR * normals], 1)
-
-    def means(of: np.ndarray) -> np.ndarray:
-        return np.stack([np.bincount(cell, column) / count for column in of.T], 1)
-
-    neighbours = min(8, len(count))
-    distance, index = cKDTree(means(features)).query(features, k=neighbours, workers=-1)
-    distance, index = (v.reshape(len(points), neighbours) for v in (distance, index))
-    weight = np.exp(-0.5 * (distance / _BLUR) ** 2) * count[index] + 1e-9
-    return (means(values)[index] * weight[..., None]).sum(1) / weight.sum(1, keepdims=True)

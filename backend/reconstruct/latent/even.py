@@ -15,7 +15,7 @@ from ...body.model import JOINT_INDEX
 from ..clothed import CHAIN_OF_JOINT, LEG_CHAINS, joint_of_splat
 from ..surface import ANY
 from ..types import Reconstruction
-from .anchor import smoothed
+from .smooth import Smoother, smoother_of
 
 _SHARE = 0.8
 """How far coarse colours go."""
@@ -45,14 +45,19 @@ def _parts(joint: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (chain == _TRUNK_CHAIN) & ~of("_shoulder"), np.isin(chain, LEG_CHAINS) & ~of("_ankle", "_foot")
 
 
-def even_cloth(splats: Reconstruction) -> np.ndarray:
-    """Colours [n, 3] of ``splats`` with the coarse ones of unseen cloth as most of the seen cloth at their height."""
+def even_cloth(splats: Reconstruction, smooth: Smoother | None = None) -> np.ndarray:
+    """Colours [n, 3] of ``splats`` with the coarse ones of unseen cloth as most of the seen cloth at their height.
+
+    Args:
+        splats: of one person.
+        smooth: of these splats, where it is known.
+    """
     hidden = (1 - splats.seen / ANY).clip(0, 1)
     normals = splats.rotation[:, :, 2]
     # Cloth is alike all around, the light on it is not.
     lit = np.ones((len(normals), 1)) if splats.light is None else splats.light.display(normals)
     cloth = splats.rgb / lit
-    coarse = smoothed(splats.position, normals, cloth)
+    coarse = (smooth or smoother_of(splats.position, normals))(cloth)
     height = splats.surface.rest[splats.surface.faces[splats.face], 1].mean(1)
     for part in _parts(joint_of_splat(splats)):
         shown = np.nonzero(part & ~splats.local & (splats.seen > _SHOWN))[0]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from ..clothed import CHAIN_OF_JOINT, joint_of_splat
+from ..neighbours import tree_of
 from ..types import Reconstruction
 
 _SEEN = 0.5
@@ -36,7 +36,7 @@ def soften_seam(splats: Reconstruction) -> np.ndarray:
     if min(seen.sum(), (~seen).sum()) < _AROUND:
         return out
     shown, hidden = np.nonzero(seen)[0], np.nonzero(~seen)[0]
-    shown_tree = cKDTree(place[shown])
+    shown_tree = tree_of(place[shown])
     away = shown_tree.query(place[hidden], distance_upper_bound=_REACH, workers=-1)[0]
     near, away = hidden[away < _REACH], away[away < _REACH]
     seam = near[away < _RIM]
@@ -46,12 +46,12 @@ def soften_seam(splats: Reconstruction) -> np.ndarray:
     seam = seam[:: max(1, len(seam) // _PLACES)]
     theirs, ours = (
         splats.rgb[kind[tree.query(place[seam], k=_AROUND, workers=-1)[1]]].mean(1)
-        for kind, tree in ((shown, shown_tree), (near, cKDTree(place[near])))
+        for kind, tree in ((shown, shown_tree), (near, tree_of(place[near])))
     )
     step = theirs - ours
     size = np.linalg.norm(step, axis=1, keepdims=True)
     step = step * ((_ANOTHER[1] - size) / (_ANOTHER[1] - _ANOTHER[0])).clip(0, 1)
-    distance, index = cKDTree(place[seam]).query(place[near], k=min(_LENT, len(seam)), workers=-1)
+    distance, index = tree_of(place[seam]).query(place[near], k=min(_LENT, len(seam)), workers=-1)
     distance, index = (values.reshape(len(near), -1) for values in (distance, index))
     weight = np.exp(-0.5 * ((distance - distance[:, :1]) / _RIM) ** 2)
     lent = (step[index] * weight[..., None]).sum(1) / weight.sum(1, keepdims=True)

@@ -28,6 +28,7 @@ from .even import even_cloth
 from .inputs import network_input, shown
 from .model import LatentInput, LatentTransformer, SplatMaps
 from .seam import soften_seam
+from .smooth import smoother_of
 from .views import SideViews, ViewCameras, spread_points
 
 AZIMUTHS = (0.0, 90.0, 180.0, 270.0)
@@ -271,8 +272,9 @@ class LatentReconstructor:
         maps = self.network(given, compare=not views.imagined)
         if views.imagined:
             step(0.6, "Laying the views on the body")
-            coloured = anchor(orbit.base, self._viewed(orbit, given, maps))
-            evened = replace(coloured, rgb=even_cloth(coloured))
+            smooth = smoother_of(orbit.base.position, orbit.base.rotation[:, :, 2])
+            coloured = anchor(orbit.base, self._viewed(orbit, given, maps), smooth)
+            evened = replace(coloured, rgb=even_cloth(coloured, smooth))
             return replace(evened, rgb=soften_seam(evened))
         splats = self.network.splats(given, maps, _OPACITY)
         position, surface = _array(splats.position) * orbit.unit + orbit.origin, orbit.base.surface
