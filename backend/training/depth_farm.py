@@ -33,9 +33,9 @@ from .samples import split_seeds
 _PHOTOS = 3
 """Of a new person: two as most photos are, and one more or less from the front."""
 _SPREADS = (SPREADS[1], NEARLY)
-_PACKED = 60
+_PACKED = 40
 """Packed photos that each new person's come with."""
-_ERRORS = 2500
+_ERRORS = 2000
 """Fits whose errors one process knows."""
 _OTHERWISE = 0.3
 """Share of the packed photos whose body errs as that of somebody else in a like pose."""

@@ -65,6 +65,18 @@ def _body(name: str) -> BodyModel:
 
 
 @lru_cache(maxsize=4)
+def _joint_shapes(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    body = _body(name)
+    return body.joint_regressor @ body.template, torch.einsum("jv,vab->jab", body.joint_regressor, body.shape_directions)
+
+
+def _joints(name: str, betas: torch.Tensor) -> torch.Tensor:
+    """Joints [24, 3] in the rest pose, without the vertices that :meth:`BodyModel.shaped` goes by."""
+    mean, directions = _joint_shapes(name)
+    return mean + directions @ betas
+
+
+@lru_cache(maxsize=4)
 def _to_neutral(name: str) -> tuple[torch.Tensor, torch.Tensor]:
     """(matrix [10, 10], offset [10]): the neutral body's shape nearest (least squares) to that of another body."""
     body, neutral = _body(name), _body("neutral")
@@ -86,7 +98,7 @@ def neutral_betas(body: TrueBody) -> torch.Tensor:
 
 def stature(name: str, betas: torch.Tensor) -> float:
     """Metres of bone between pelvis, head and feet: the size that a photo cannot tell from distance."""
-    joints = _body(name).shaped(betas)[1]
+    joints = _joints(name, betas)
     chain = [(0, 12), (12, 15), (0, 4), (4, 7), (0, 5), (5, 8)]
     return float(sum((joints[a] - joints[b]).norm() for a, b in chain))
 
@@ -127,7 +139,7 @@ def _axes(camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:
 def placed_body(name: str, betas: torch.Tensor, pose: torch.Tensor, pelvis: torch.Tensor) -> TrueBody:
     """The body whose pelvis joint lies at ``pelvis`` [3] in the world."""
     body = _body(name)
-    _, joints = body.shaped(betas)
+    joints = _joints(name, betas)
     turned = body.joint_transforms(rotation_matrices(pose), joints)
     moved = (turned[:, :, :3] @ joints[..., None])[..., 0] + turned[:, :, 3]
     translation = pelvis - moved[0]
@@ -162,7 +174,7 @@ def body_of_fit(fit: BodyFit, photo: PreparedPhoto, camera: Camera, body_name: s
     scale = side / photo.rgb.shape[0]  # pixels of the photo per pixel of the crop
     focal = float(camera.focal[0])
     betas, pose = torch.as_tensor(fit.betas).double(), torch.as_tensor(fit.pose).double()
-    pelvis = torch.as_tensor(fit.translation).double() + _body(body_name).shaped(betas)[1][0]
+    pelvis = torch.as_tensor(fit.translation).double() + _joints(body_name, betas)[0]
     depth = pelvis[2] * focal / (fit.focal * scale)
     middle = torch.tensor([left + side / 2 - size / 2, top + side / 2 - size / 2], dtype=torch.float64)
     seen = pelvis[:2] / pelvis[2] * (fit.focal * scale) + middle
@@ -256,7 +268,7 @@ def _keep_in_picture(
     Each bone is swung until its direction across the picture is nearly the true one; its direction in depth stays.
     """
     body = _body("neutral")
-    rest = body.shaped(betas)[1]
+    rest = _joints("neutral", betas)
     true_joints = truth.joints @ rotation.T
     globals_: list[torch.Tensor] = []
     out = turned.clone()

@@ -363,7 +363,7 @@ def test_makers_mix_imagined_and_prepared_photos(pipeline: Pipeline, tmp_path: P
     pack_examples(make_examples(1002, pipeline, photos=1), tmp_path / "one.packed", 10**6)
     packed = PackedDepths(tmp_path / "one.packed")
     photo, maps, truth, known = Maker(packed, lent_errors(packed, 0)).samples(200_000)
-    assert len(photo) == len(maps) == len(truth) == len(known) == 63
+    assert len(photo) == len(maps) == len(truth) == len(known) == 43
     assert photo.dtype == np.uint8 and np.isfinite(maps.astype(float)).all() and np.isfinite(truth.astype(float)).all()
     assert (known.sum((1, 2, 3)) > 30).all()
 
