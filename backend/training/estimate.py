@@ -67,7 +67,9 @@ def _body(name: str) -> BodyModel:
 @lru_cache(maxsize=4)
 def _joint_shapes(name: str) -> tuple[torch.Tensor, torch.Tensor]:
     body = _body(name)
-    return body.joint_regressor @ body.template, torch.einsum("jv,vab->jab", body.joint_regressor, body.shape_directions)
+    return body.joint_regressor @ body.template, torch.einsum(
+        "jv,vab->jab", body.joint_regressor, body.shape_directions
+    )
 
 
 def _joints(name: str, betas: torch.Tensor) -> torch.Tensor:
