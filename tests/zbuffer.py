@@ -10,15 +10,7 @@ from backend.rendering.mesh import MeshHits
 def numpy_hits(
     vertices: np.ndarray, faces: np.ndarray, focal: float, size: tuple[int, int], *, farthest: bool = False
 ) -> MeshHits:
-    """As :func:`backend.rendering.mesh.rasterize_mesh`, in double precision.
-
-    Args:
-        vertices: [V, 3] metres, in front of the camera.
-        faces: int [F, 3].
-        focal: pixels.
-        size: (height, width).
-        farthest: return the last hit instead of the first (the far side as seen from the camera).
-    """
+    """As :func:`backend.rendering.mesh.rasterize_mesh`, in double precision."""
     height, width = size
     z = vertices[:, 2]
     pixels = vertices[:, :2] / z[:, None] * focal + np.array([width / 2, height / 2])

@@ -51,6 +51,10 @@ _STREAM = 0xDE
 _FORMAT = 1
 
 
+_HERE = Camera(torch.eye(4)[None], torch.ones(1), torch.zeros(1, 2), 1)
+"""In whose space examples are."""
+
+
 @dataclass(frozen=True)
 class DepthExample:
     """One photo; S = 256 pixels a side of pictures, T = 128 of maps.
@@ -185,9 +189,8 @@ def _imagined(scene: Scene, rng: np.random.Generator, errors: FitErrors, cut: bo
 
 def otherwise_fitted(example: DepthExample, errors: FitErrors, rng: np.random.Generator) -> DepthExample:
     """``example`` with a body that errs as the fit to another person in a like pose does."""
-    here = Camera(torch.eye(4)[None], torch.ones(1), torch.zeros(1, 2), 1)
     true = _neutral(example.true_betas, example.true_pose, example.true_translation)
-    found = noisy_body(true, here, int(rng.integers(2**62)), errors)
+    found = noisy_body(true, _HERE, int(rng.integers(2**62)), errors)
     before, after = float(true.joints[0, 2]), float(found.joints[0, 2])
     scale = after / before
     return replace(
@@ -203,12 +206,11 @@ def otherwise_fitted(example: DepthExample, errors: FitErrors, rng: np.random.Ge
 
 def errors_of(examples: Iterable[DepthExample]) -> FitErrors:
     """The errors of the fits of photos, for :func:`imagined_examples`."""
-    here = Camera(torch.eye(4)[None], torch.ones(1), torch.zeros(1, 2), 1)
     rows = []
     for example in examples:
         fitted = (example.betas, example.pose, example.translation)
         true = (example.true_betas, example.true_pose, example.true_translation)
-        rows.append(fit_errors(_neutral(*true), _neutral(*fitted), here))
+        rows.append(fit_errors(_neutral(*true), _neutral(*fitted), _HERE))
     return FitErrors(*(np.concatenate([getattr(row, f.name) for row in rows]) for f in fields(FitErrors)))
 
 

@@ -66,10 +66,10 @@ def _body(name: str) -> BodyModel:
 
 @lru_cache(maxsize=4)
 def _joint_shapes(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Joints [24, 3] of the mean shape, and how they move with the shape [24, 3, 10]."""
     body = _body(name)
-    return body.joint_regressor @ body.template, torch.einsum(
-        "jv,vab->jab", body.joint_regressor, body.shape_directions
-    )
+    regressor = body.joint_regressor
+    return regressor @ body.template, torch.einsum("jv,vab->jab", regressor, body.shape_directions)
 
 
 def _joints(name: str, betas: torch.Tensor) -> torch.Tensor:
