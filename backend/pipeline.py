@@ -19,8 +19,8 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from . import __version__
-from .avatar import Avatar, Body, Camera, KnownTriangles, pose_gaussians, save_avatar
-from .bind import bind, template_triangles
+from .avatar import Avatar, Body, Camera, KnownTriangles, pose_gaussians, save_avatar, sh_from_rgb
+from .bind import Bound, bind, template_triangles
 from .body.fit import BodyFit, BodyFitter
 from .body.model import JOINT_NAMES, BodyModel, load_body
 from .errors import BackendError
@@ -122,7 +122,7 @@ class Pipeline:
         self._depth: dict[tuple[str, str], DepthEstimator] = {}
         self._light: dict[tuple[str, str], LightEstimator] = {}
         self._clothed: _Clothed | None = None
-        self._beside = ThreadPoolExecutor(1)
+        self._beside = ThreadPoolExecutor(2)
 
     def load(self, body: str = "neutral") -> None:
         """Load the networks and one body; cheap when they are loaded already.
@@ -312,6 +312,8 @@ class Pipeline:
                 )
                 last = self._clothed = _Clothed(key, photo, fit, made)
             reconstruction = last.reconstruction
+        # Imagined views only colour these splats: they are bound while that happens.
+        bound = self._beside.submit(self._bound, options.body, reconstruction)
         if networks is not None:
             with timed("synthesize", "Imagining the other sides"):
                 orbit = networks.orbit(fit, photo, reconstruction)
@@ -327,9 +329,13 @@ class Pipeline:
                 )
         with timed("bind", "Binding to the body"):
             used = options if networks is not None else replace(options, preset="surface")
-            if options.body not in self._triangles:
-                self._triangles[options.body] = template_triangles(body)
-            avatar = assemble_avatar(body, fit, photo, reconstruction, used, self._triangles[options.body])
+            if reconstruction.position is last.reconstruction.position:
+                gaussians, skin, references = bound.result()
+                coloured = replace(gaussians, sh_dc=sh_from_rgb(reconstruction.rgb).astype(np.float32))
+                found = coloured, skin, references
+            else:
+                found = self._bound(options.body, reconstruction)
+            avatar = assemble_avatar(body, fit, photo, reconstruction, used, found)
             generator = avatar.generator | {"weights": list(chosen.described)}
             avatar = replace(avatar, generator=generator, warnings=(*photo.warnings, *chosen.warnings))
         with timed("save", "Rendering the preview"):
@@ -338,6 +344,11 @@ class Pipeline:
             avatar = replace(avatar, seconds=dict(seconds))
             write_package(avatar, output, packed.result(), preview)
         return ReconstructResult(output, seconds, avatar.warnings)
+
+    def _bound(self, body: str, reconstruction: Reconstruction) -> Bound:
+        if body not in self._triangles:
+            self._triangles[body] = template_triangles(self._bodies[body][0])
+        return bind(reconstruction, self._triangles[body])
 
     def _preview(self, avatar: Avatar, photo: PreparedPhoto) -> np.ndarray:
         """The photo beside the avatar, uint8 [S, 2 S, 3]."""
@@ -412,10 +423,11 @@ def assemble_avatar(
     photo: PreparedPhoto,
     reconstruction: Reconstruction,
     options: ReconstructOptions,
-    known: KnownTriangles | None = None,
+    bound: Bound,
 ) -> Avatar:
-    """Bind the splats and describe everything in world space (y up, standing on y = 0, pelvis at x = z = 0)."""
-    gaussians, skin, references = bind(reconstruction, known)
+    """Describe the ``bound`` splats of a ``reconstruction`` in world space (y up, standing on y = 0, pelvis at
+    x = z = 0)."""
+    gaussians, skin, references = bound
     mesh = reconstruction.surface
     with torch.no_grad():
         rest, joints = (x.numpy() for x in body.shaped(torch.as_tensor(fit.betas)))

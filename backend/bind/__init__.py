@@ -19,6 +19,8 @@ from ..body.model import BodyModel
 from ..reconstruct import Reconstruction
 
 JOINTS_PER_SPLAT = 4
+Bound = tuple[Gaussians, Skin, np.ndarray]
+"""What :func:`bind` returns."""
 
 
 def template_triangles(body: BodyModel) -> KnownTriangles:
@@ -27,7 +29,7 @@ def template_triangles(body: BodyModel) -> KnownTriangles:
     return KnownTriangles(vertices, reference_triangles(vertices, body.weights.numpy()))
 
 
-def bind(reconstruction: Reconstruction, known: KnownTriangles | None = None) -> tuple[Gaussians, Skin, np.ndarray]:
+def bind(reconstruction: Reconstruction, known: KnownTriangles | None = None) -> Bound:
     """Canonical splats, what ties them to the surface, and the surface's reference triangles [S, 3].
 
     Every splat keeps its point of the surface and its place and turn in the frame there; its scale is divided by the

@@ -187,12 +187,13 @@ def extend_colours(rgb: np.ndarray, alpha: np.ndarray, sure: float = 0.95) -> np
     return colour_of_label[labels]
 
 
-def own_colours(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def own_colours(rgb: np.ndarray, alpha: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
     """The person's own colours, as far as they can be told from the background's; beyond, the nearest of those.
 
     Args:
         rgb: uint8 [H, W, 3], person and background mixed by ``alpha``.
         alpha: float32 [H, W].
+        device: which computes.
 
     Returns:
         uint8 [H, W, 3].
@@ -202,5 +203,5 @@ def own_colours(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     if len(rows):
         # A person fills half of the picture, and nothing else is asked for.
         part = tuple(slice(max(at[0] - _MARGIN, 0), at[-1] + 1 + _MARGIN) for at in (rows, columns))
-        own[part] = foreground_colours(rgb[part], alpha[part])
+        own[part] = foreground_colours(rgb[part], alpha[part], device)
     return extend_colours(own, alpha, _TELLING)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import torch
 from scipy import ndimage
+from torch.nn import functional
 
 _WINDOW = 3
 _CHUNK = 50_000
@@ -126,52 +127,54 @@ _COARSE, _STEPS = 32, (10, 4)
 """Pixels a side up to which a level takes the first number of steps, and beyond which it takes the second."""
 
 
-def foreground_colours(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def foreground_colours(rgb: np.ndarray, alpha: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
     """The person's own colours where background shines through (Germer et al. 2020, "Fast multi-level foreground
     estimation"): colours of person and background that mix to the picture and are smooth where alpha is.
 
     Args:
         rgb: uint8 [H, W, 3].
         alpha: float [H, W] in 0..1.
+        device: which computes.
 
     Returns:
         uint8 [H, W, 3]; far from the person it goes on smoothly.
     """
-    image, height, width = rgb.astype(np.float32) / 255, *alpha.shape
-    person = background = image.mean((0, 1), keepdims=True)
+    layers, (height, width) = np.dstack([rgb.astype(np.float32) / 255, alpha.astype(np.float32)]), alpha.shape
+    both = torch.as_tensor(layers[..., :3].mean((0, 1)), device=device)[:, None, None].expand(2, 3, 1, 1)
     levels = max(1, int(np.ceil(np.log2(max(height, width)))))
     for level in range(levels + 1):
         size = (max(1, round(width ** (level / levels))), max(1, round(height ** (level / levels))))
-        shown = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        share = cv2.resize(alpha.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-        person, background = (cv2.resize(v, size, interpolation=cv2.INTER_NEAREST) for v in (person, background))
-        for _ in range(_STEPS[max(size) > _COARSE]):
-            person, background = _mixed_better(shown, share, person, background)
-    return (person * 255).round().astype(np.uint8)
+        small = torch.as_tensor(cv2.resize(layers, size, interpolation=cv2.INTER_AREA), device=device).permute(2, 0, 1)
+        both = functional.interpolate(both, size=size[::-1], mode="nearest")
+        both = _mixed_better(small[:3], small[3], both, _STEPS[max(size) > _COARSE])
+    return (both[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
-def _mixed_better(
-    image: np.ndarray, alpha: np.ndarray, person: np.ndarray, background: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """One step of Jacobi's method, every pixel solved for given its four neighbours."""
-    alpha = alpha[..., None]
-    rest = 1 - alpha
-    own, cross, other = alpha**2, alpha * rest, rest**2
-    first, second = alpha * image, rest * image
-    for axis in (0, 1):
-        for step in (1, -1):
-            near_alpha, near_person, near_background = (_shifted(v, step, axis) for v in (alpha, person, background))
-            weight = _REGULARISATION + _SLOPE * np.abs(alpha - near_alpha)
-            own, other = own + weight, other + weight
-            first, second = first + weight * near_person, second + weight * near_background
-    determinant = own * other - cross**2
+def _mixed_better(image: torch.Tensor, alpha: torch.Tensor, both: torch.Tensor, steps: int) -> torch.Tensor:
+    """Steps of Jacobi's method: colours [2, 3, H, W] of person and background, every pixel solved for given its four
+    neighbours, for ``image`` [3, H, W] and ``alpha`` [H, W]."""
+    weights = [_REGULARISATION + _SLOPE * (alpha - near).abs() for near in _neighbours(alpha[None, None])]
+    share = torch.stack([alpha, 1 - alpha])
+    # The two equations of a pixel: what each colour counts in its own, and in the other's.
+    own, cross = share**2 + sum(weights)[:, 0], share[0] * share[1]
+    determinant = own[0] * own[1] - cross**2
+    by_own, by_other = (own.flip(0) / determinant)[:, None], cross / determinant
+    shown = share[:, None] * image
+    for _ in range(steps):
+        pull = shown.clone()
+        for weight, near in zip(weights, _neighbours(both)):
+            pull.addcmul_(weight, near)
+        both = (by_own * pull - by_other * pull.flip(0)).clamp_(0, 1)
+    return both
+
+
+def _neighbours(values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """``values`` [N, C, H, W] of the pixels on the right, on the left, below and above, the last ones repeated."""
+    wider = functional.pad(values, (1, 1, 1, 1), mode="replicate")
+    rows, columns = slice(1, -1), slice(1, -1)
     return (
-        ((other * first - cross * second) / determinant).clip(0, 1),
-        ((own * second - cross * first) / determinant).clip(0, 1),
+        wider[:, :, rows, 2:],
+        wider[:, :, rows, :-2],
+        wider[:, :, 2:, columns],
+        wider[:, :, :-2, columns],
     )
-
-
-def _shifted(values: np.ndarray, step: int, axis: int) -> np.ndarray:
-    """``values`` [H, W, C] of the neighbour ``step`` pixels along ``axis``, the last one repeated."""
-    count = values.shape[axis]
-    return np.take(values, (np.arange(count) + step).clip(0, count - 1), axis)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+import torch
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import splu
 
@@ -214,18 +215,21 @@ _DEPTH_STIFFNESS = 10.0
 """Of the membrane: what a picture says of depth is smooth along a limb."""
 
 
-def meet_depths(vertices: np.ndarray, faces: np.ndarray, focal: float, depths: SideDepths) -> np.ndarray:
+def meet_depths(
+    vertices: np.ndarray, faces: np.ndarray, focal: float, depths: SideDepths, device: torch.device | None = None
+) -> np.ndarray:
     """Displacements [V, 3] along the rays that bring the mesh's front and back to the depths; smooth elsewhere.
 
     Args:
         vertices, faces, focal: as for :func:`outline_displacement`.
         depths: at the maps' resolution.
+        device: see :func:`~backend.rendering.mesh.rasterize_mesh`.
     """
     size = depths.front.shape
     wanted, trust = np.zeros(len(vertices)), np.zeros(len(vertices))
     sides = ((depths.front, depths.front_spread, False), (depths.back, depths.back_spread, True))
     for depth, spread, farthest in sides:
-        hits = rasterize_mesh(vertices, faces, focal, size, farthest=farthest)
+        hits = rasterize_mesh(vertices, faces, focal, size, farthest=farthest, device=device)
         row, column = np.nonzero((hits.face >= 0) & depths.known)
         moved = depth[row, column] - hits.depth[row, column]
         near = np.abs(moved) < _MOST_MOVED

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+import torch
 from scipy import ndimage
 
 from ..body.model import JOINT_INDEX
@@ -69,6 +70,7 @@ def find_hands(
     weights: np.ndarray,
     first: MeshHits,
     focal: float,
+    device: torch.device | None = None,
 ) -> list[HandPixels]:
     """The hands that are held before the person and can be told from what is behind them.
 
@@ -78,6 +80,7 @@ def find_hands(
         posed, faces, weights: of the body, camera space.
         first: what rays meet.
         focal: pixels at the maps' resolution.
+        device: see :func:`~backend.rendering.mesh.rasterize_mesh`.
     """
     part = joint_of_vertex(weights)[faces[:, 0]]
     size, side = matte.shape, photo.rgb.shape[0]
@@ -94,7 +97,7 @@ def find_hands(
         if shown is None:
             continue
         shown = cv2.resize(shown.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA) > 0.5
-        alone = _hits_of(its, posed, faces, focal, size)
+        alone = _hits_of(its, posed, faces, focal, size, device)
         # Fingers reach half a pixel beyond those that their middles cover.
         before = ndimage.binary_dilation((alone.face >= 0) & (alone.depth < first.depth + _THICKNESS), iterations=2)
         absent = before & ~ndimage.binary_dilation(shown)
@@ -102,9 +105,16 @@ def find_hands(
     return found
 
 
-def _hits_of(chosen: np.ndarray, posed: np.ndarray, faces: np.ndarray, focal: float, size: tuple[int, int]) -> MeshHits:
+def _hits_of(
+    chosen: np.ndarray,
+    posed: np.ndarray,
+    faces: np.ndarray,
+    focal: float,
+    size: tuple[int, int],
+    device: torch.device | None,
+) -> MeshHits:
     """What rays meet of the ``chosen`` faces, bool [F], alone; faces keep their numbers."""
-    hits = rasterize_mesh(posed, faces[chosen], focal, size)
+    hits = rasterize_mesh(posed, faces[chosen], focal, size, device=device)
     return replace(hits, face=np.where(hits.face >= 0, np.nonzero(chosen)[0][hits.face.clip(0)], -1))
 
 
@@ -179,14 +189,20 @@ def cut_out(rgb: np.ndarray, matte: np.ndarray, seen: np.ndarray, bones: np.ndar
 
 
 def without_absent(
-    first: MeshHits, hands: list[HandPixels], posed: np.ndarray, faces: np.ndarray, focal: float
+    first: MeshHits,
+    hands: list[HandPixels],
+    posed: np.ndarray,
+    faces: np.ndarray,
+    focal: float,
+    device: torch.device | None = None,
 ) -> MeshHits:
-    """``first`` with what lies behind each hand where the photo does not show it."""
+    """``first`` with what lies behind each hand where the photo does not show it; arguments as for
+    :func:`find_hands`."""
     if not hands:
         return first
     others = ~np.any([hand.faces for hand in hands], axis=0)
     absent = (first.face >= 0) & np.any([hand.faces[first.face] & ~hand.shown for hand in hands], axis=0)
-    behind = _hits_of(others, posed, faces, focal, first.face.shape)
+    behind = _hits_of(others, posed, faces, focal, first.face.shape, device)
     if not (behind.face >= 0).any():
         return first
     # Beside the others' outlines the nearest of them goes on, never the hand in front.

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -187,7 +188,7 @@ class SurfaceReconstructor:
         config = self.config
         step(0.0, "Shaping the clothes")
         # Under a matte that came with the file the person's colours need not be mixed with anything.
-        colours = extend_colours if photo.matte_given else own_colours
+        colours = extend_colours if photo.matte_given else partial(own_colours, device=self.device)
         with ThreadPoolExecutor(1) as beside:
             own = beside.submit(colours, photo.rgb, photo.alpha)
             mesh, layers, focal = clothe(self, fit, photo, depths)
@@ -230,7 +231,7 @@ def clothe(
     size = (MAP_SIZE, MAP_SIZE)
     matte = cv2.resize(photo.alpha, size, interpolation=cv2.INTER_AREA) > 0.5
     known = cv2.resize(photo.inside.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
-    body, faces, weights = preset.body, preset.faces, preset.weights
+    body, faces, weights, device = preset.body, preset.faces, preset.weights, preset.device
     with torch.no_grad():
         rest, joints = (x.numpy() for x in body.shaped(torch.as_tensor(fit.betas)))
         transforms = body.joint_transforms(
@@ -241,22 +242,22 @@ def clothe(
     pinned = preset.regions.face
     posed = _skin(rest, weights, transforms)
     for stiffness in (3.0, 3.0, 1.0):
-        hits = rasterize_mesh(posed, faces, focal, size)
+        hits = rasterize_mesh(posed, faces, focal, size, device=device)
         posed = posed + outline_displacement(posed, faces, weights, matte, known, hits.face, focal, pinned, stiffness)
     way_in = ways_in(matte)
     for _ in range(3):
         posed = posed + carve(posed, faces, way_in, known, focal, _MAX_CLOTHES)
     if depths is not None:
-        posed = posed + meet_depths(posed, faces, focal, depths)
+        posed = posed + meet_depths(posed, faces, focal, depths, device)
     clothed = _unskin(posed, weights, transforms) - rest
     # Where the blend of a sharply bent joint is near singular, the way back to the rest pose leads anywhere.
     clothed *= np.minimum(1, _MAX_CLOTHES / np.maximum(np.linalg.norm(clothed, axis=1, keepdims=True), 1e-9))
     clothed += rest
     posed = _skin(clothed, weights, transforms)
-    first = rasterize_mesh(posed, faces, focal, size)
-    last = rasterize_mesh(posed, faces, focal, size, farthest=True)
-    hands = find_hands(photo, matte, posed, faces, weights, first, focal)
-    first = without_absent(first, hands, posed, faces, focal)
+    first = rasterize_mesh(posed, faces, focal, size, device=device)
+    last = rasterize_mesh(posed, faces, focal, size, farthest=True, device=device)
+    hands = find_hands(photo, matte, posed, faces, weights, first, focal, device)
+    first = without_absent(first, hands, posed, faces, focal, device)
     leg = np.isin(CHAIN_OF_JOINT, LEG_CHAINS)[joint_of_vertex(weights)[faces[:, 0]]]
     layers, sheet = build_layers(matte, first.depth, last.depth, first.face, posed, weights, leg, focal, depths)
     sheet_rest = _unskin(sheet.posed, sheet.weights, transforms)

@@ -26,7 +26,13 @@ class MeshHits:
 
 
 def rasterize_mesh(
-    vertices: np.ndarray, faces: np.ndarray, focal: float, size: tuple[int, int], *, farthest: bool = False
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    focal: float,
+    size: tuple[int, int],
+    *,
+    farthest: bool = False,
+    device: torch.device | None = None,
 ) -> MeshHits:
     """Rasterise in camera space (OpenCV axes, principal point at the image's centre), in single precision.
 
@@ -36,17 +42,19 @@ def rasterize_mesh(
         focal: pixels.
         size: (height, width).
         farthest: return the last hit instead of the first (the far side as seen from the camera).
+        device: which draws where it is a CUDA card; else the processor does.
     """
     height, width = size
     z = vertices[:, 2:]
     pixels = vertices[:, :2] / z * focal + np.array([width / 2, height / 2])
     # Over the picture the inverse of depth is linear: the smallest is the last hit.
-    screen = torch.as_tensor(np.hstack([pixels, 1 / z if farthest else z]), dtype=torch.float32)
-    hits = rasterize(
-        screen[None], torch.as_tensor(np.ascontiguousarray(faces, np.int64)), size, perspective=not farthest
-    )
-    sample, face, depth = (v.numpy() for v in (hits.sample, hits.face, hits.depth))
-    weights = hits.barycentric.double().numpy()
+    screen = torch.as_tensor(np.hstack([pixels, 1 / z if farthest else z]), dtype=torch.float32)[None]
+    corners = torch.as_tensor(np.ascontiguousarray(faces, np.int64))
+    if device is not None and device.type == "cuda":
+        screen, corners = screen.to(device), corners.to(device)
+    hits = rasterize(screen, corners, size, perspective=not farthest)
+    sample, face, depth, weights = (v.cpu().numpy() for v in (hits.sample, hits.face, hits.depth, hits.barycentric))
+    weights = weights.astype(np.float64)
     if farthest:
         depth = 1 / depth
         weights = weights / z[faces[face], 0]

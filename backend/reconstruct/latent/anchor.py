@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from scipy import ndimage
 
 from ...avatar.threads import in_threads
@@ -61,19 +62,22 @@ class ViewedPerson:
     coverage: np.ndarray
 
 
-def anchor(base: Reconstruction, viewed: ViewedPerson, smooth: Smoother | None = None) -> Reconstruction:
+def anchor(
+    base: Reconstruction, viewed: ViewedPerson, smooth: Smoother | None = None, device: torch.device | None = None
+) -> Reconstruction:
     """The ``surface`` preset's avatar in the colours that the views say.
 
     Args:
         base: the avatar.
         viewed: the views.
         smooth: of its splats, where it is known.
+        device: see :func:`~backend.rendering.mesh.rasterize_mesh`.
     """
     mesh, normals, size = base.surface, base.rotation[:, :, 2], viewed.coverage.shape[1]
 
     def said_by(number: int) -> tuple[np.ndarray, np.ndarray]:
         matrix = viewed.matrices[number]
-        pixels, facing, shown = _look(base.position, normals, mesh, matrix, viewed.focal * size, size)
+        pixels, facing, shown = _look(base.position, normals, mesh, matrix, viewed.focal * size, size, device)
         there = np.concatenate([viewed.rgb[number], viewed.coverage[number][..., None]], 2)
         found = _between(there, pixels)
         weight = np.where(shown, facing.clip(0, 1) ** 2, 0.0) * _ramp(found[:, 3], _SURE_COVERAGE)
@@ -92,12 +96,19 @@ def anchor(base: Reconstruction, viewed: ViewedPerson, smooth: Smoother | None =
 
 
 def _look(
-    points: np.ndarray, normals: np.ndarray, mesh: SurfaceMesh, matrix: np.ndarray, focal: float, size: int
+    points: np.ndarray,
+    normals: np.ndarray,
+    mesh: SurfaceMesh,
+    matrix: np.ndarray,
+    focal: float,
+    size: int,
+    device: torch.device | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How a view sees ``points`` [n, 3]: pixels [n, 2], cosine of surface and ray [n], bool [n] nothing in front or
     just beside what is in front."""
     local = points @ matrix[:3, :3].T + matrix[:3, 3]
-    hits = rasterize_mesh(mesh.posed @ matrix[:3, :3].T + matrix[:3, 3], mesh.faces, focal, (size, size))
+    seen = mesh.posed @ matrix[:3, :3].T + matrix[:3, 3]
+    hits = rasterize_mesh(seen, mesh.faces, focal, (size, size), device=device)
     pixels = local[:, :2] / local[:, 2:] * focal + size / 2
     ray = local / np.linalg.norm(local, axis=1, keepdims=True)
     around = ndimage.minimum_filter(hits.depth, _BESIDE)

@@ -273,7 +273,7 @@ class LatentReconstructor:
         if views.imagined:
             step(0.6, "Laying the views on the body")
             smooth = smoother_of(orbit.base.position, orbit.base.rotation[:, :, 2])
-            coloured = anchor(orbit.base, self._viewed(orbit, given, maps), smooth)
+            coloured = anchor(orbit.base, self._viewed(orbit, given, maps), smooth, self.device)
             evened = replace(coloured, rgb=even_cloth(coloured, smooth))
             return replace(evened, rgb=soften_seam(evened))
         splats = self.network.splats(given, maps, _OPACITY)
