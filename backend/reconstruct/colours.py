@@ -11,9 +11,12 @@ import numpy as np
 
 from .misleading import bare_arms, bare_neckline
 from .neighbours import tree_of
-from .regions import FACE_CLASS, MIN_HAIR, SEAT_CLASS, TRUNK_CLASS
+from .regions import FACE_CLASS, HAIR_CLASS, MIN_HAIR, SEAT_CLASS, TRUNK_CLASS
 
 _DEPTH_WEIGHT = 0.35
+_ALONG, _SHOULDER = 2.0, 0.2
+"""How much more places differ along trunk and limbs than around them, as stripes and hems run around; and where arms,
+which are held out sideways, begin, in metres from the middle."""
 _MIRROR_PENALTY = (0.05, 0.012)
 """Metres that the other side of the body is worth further away; of the face, whose sides have the same features."""
 _CLASS_PENALTY = 0.6
@@ -61,7 +64,10 @@ def fill_unseen(
         return out
 
     def features(rest: np.ndarray, kind: np.ndarray, mirrored: bool, doubt: np.ndarray) -> np.ndarray:
-        scaled = rest * np.array([-1.0 if mirrored else 1.0, 1.0, _DEPTH_WEIGHT])
+        x, y, z = rest.T
+        x = x + np.sign(x) * np.maximum(np.abs(x) - _SHOULDER, 0) * (_ALONG - 1)
+        y = y * np.where((kind == HAIR_CLASS) | (kind == FACE_CLASS), 1, _ALONG)
+        scaled = np.column_stack([-x if mirrored else x, y, _DEPTH_WEIGHT * z])
         away = np.where(kind == FACE_CLASS, _MIRROR_PENALTY[1], _MIRROR_PENALTY[0]) * mirrored
         return np.column_stack([scaled, away, kind * _CLASS_PENALTY, doubt])
 
@@ -74,7 +80,9 @@ def fill_unseen(
     colour = source_rgb[index % len(source_rgb)]
     out = (colour * weight[..., None]).sum(1) / weight.sum(1, keepdims=True)
     # From the place itself: a face in profile has its other eye from the one that is seen.
-    away = np.linalg.norm((source[index[:, 0]] - wanted)[:, :3], axis=1)
+    twin, place = np.divmod(index[:, :1], len(source_rest))
+    apart = source_rest[place[:, 0]] * np.where(twin, [-1.0, 1.0, 1.0], 1.0) - target_rest
+    away = np.linalg.norm(apart * [1, 1, _DEPTH_WEIGHT], axis=1)
     cheek = np.nonzero((target_class == FACE_CLASS) & (away > _SKIN_BEYOND[0]))[0]
     if len(cheek) and (source_class == FACE_CLASS).sum() >= MIN_HAIR:
         # The corner of an eye or of the mouth must not be drawn out over the side of the face.

@@ -31,6 +31,9 @@ _MAX_SPREAD = 0.2
 _MAX_LEG_SPREAD = 0.08
 """Metres, standard deviation of the depths around a gap above which its two sides are not joined; between legs what
 lies there is rather background that the matte took in."""
+_STANDS_OFF = 2.0
+"""How much nearer or farther than the body beside it a sheet may be, over its gap's half width: a strip of shadow beside
+a shoe is no train of a dress."""
 _ROUNDNESS = 0.06
 """Metres, the radius with which a sheet's section closes at the outline."""
 
@@ -145,8 +148,13 @@ def build_layers(
     if depths is not None:
         # Rims of limbs go on with their limb; only what stands off is the network's own.
         foretold = wide & depths.known
-        middle = np.where(foretold, (depths.front + depths.back) / 2, middle)
-        half_gap = np.where(foretold, (depths.back - depths.front) / 2, half_gap)
+        slack = _STANDS_OFF * np.where(foretold, radius, 0) * metres_per_pixel
+        near, far = (
+            said.clip(own - slack, own + slack)
+            for said, own in ((depths.front, middle - half_gap), (depths.back, middle + half_gap))
+        )
+        middle = np.where(foretold, (near + far) / 2, middle)
+        half_gap = np.where(foretold, (far - near) / 2, half_gap)
     sheet, cell_face = _grid(wide, middle, vertices, weights, focal)
     if len(sheet.faces):
         hung = wide & (cell_face >= 0)
