@@ -338,11 +338,11 @@ class Pipeline:
             avatar = assemble_avatar(body, fit, photo, reconstruction, used, found)
             generator = avatar.generator | {"weights": list(chosen.described)}
             avatar = replace(avatar, generator=generator, warnings=(*photo.warnings, *chosen.warnings))
-        with timed("save", "Rendering the preview"):
-            preview = _png(self._preview(avatar, photo))
-            report.step("save", 0.6, "Writing the package")
+        with timed("save", "Writing the package"):
             avatar = replace(avatar, seconds=dict(seconds))
-            write_package(avatar, output, packed.result(), preview)
+            # Rendered while the larger files are written.
+            preview = self._beside.submit(lambda: _png(self._preview(avatar, photo)))
+            write_package(avatar, output, packed.result(), preview.result)
         return ReconstructResult(output, seconds, avatar.warnings)
 
     def _bound(self, body: str, reconstruction: Reconstruction) -> Bound:
@@ -403,7 +403,7 @@ def _output_error(output: Path, error: OSError) -> BackendError:
     )
 
 
-def write_package(avatar: Avatar, output: Path, input_png: bytes, preview_png: bytes) -> None:
+def write_package(avatar: Avatar, output: Path, input_png: bytes, preview_png: bytes | Callable[[], bytes]) -> None:
     """Write the package in one step.
 
     Raises:

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -149,7 +150,10 @@ class Avatar:
 
 
 def save_avatar(
-    avatar: Avatar, folder: str | Path, input_image: bytes | None = None, preview: bytes | None = None
+    avatar: Avatar,
+    folder: str | Path,
+    input_image: bytes | None = None,
+    preview: bytes | Callable[[], bytes] | None = None,
 ) -> None:
     """Write the package in one go: ``folder`` afterwards holds either the whole new package or what it held before.
 
@@ -158,7 +162,7 @@ def save_avatar(
     Args:
         avatar: what to write.
         folder: the package's folder; parents are made.
-        input_image, preview: PNG files, left out where None.
+        input_image, preview: PNG files, left out where None; of the preview also what gives it, asked last.
 
     Raises:
         AvatarFormatError: the avatar is not consistent; nothing is written.
@@ -242,7 +246,9 @@ def validate_avatar(avatar: Avatar) -> None:
             raise AvatarFormatError(f"{name} names triangles without an area.")
 
 
-def _write_files(avatar: Avatar, folder: Path, input_image: bytes | None, preview: bytes | None) -> None:
+def _write_files(
+    avatar: Avatar, folder: Path, input_image: bytes | None, preview: bytes | Callable[[], bytes] | None
+) -> None:
     skin, body = avatar.skin, avatar.body
     seen = {} if skin.seen is None else {"seen": skin.seen.astype(np.float32)}
     # Its numbers hardly repeat: compressed, the package is a twelfth smaller and takes longer to write than all else.
@@ -277,7 +283,7 @@ def _write_files(avatar: Avatar, folder: Path, input_image: bytes | None, previe
     in_threads(lambda write: write(), (write_skin, write_body, write_splats))
     for name, image in ((INPUT_FILE, input_image), (PREVIEW_FILE, preview)):
         if image is not None:
-            (folder / name).write_bytes(image)
+            (folder / name).write_bytes(image() if callable(image) else image)
     text = json.dumps(_metadata(avatar), indent=1, ensure_ascii=False, allow_nan=False)
     (folder / METADATA_FILE).write_text(text + "\n", encoding="utf-8")
 

@@ -211,7 +211,7 @@ _MOST_MOVED = 0.25
 """Metres that a vertex is moved along its ray; where depths ask for more, the ray meets another limb."""
 _FORETOLD = 0.04
 """Metres by which depths are foretold to err from which they count less."""
-_DEPTH_STIFFNESS = 10.0
+_DEPTH_STIFFNESS = 2.0
 """Of the membrane: what a picture says of depth is smooth along a limb."""
 
 

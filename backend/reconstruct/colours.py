@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..avatar.threads import in_threads
 from .misleading import bare_arms, bare_neckline
 from .neighbours import tree_of
 from .regions import FACE_CLASS, HAIR_CLASS, MIN_HAIR, SEAT_CLASS, TRUNK_CLASS
@@ -56,18 +57,21 @@ def fill_unseen(
     bare = bare_arms(source_class, source_rgb) | bare_neckline(source_rest, source_class, source_rgb)
     trunk = target_class == TRUNK_CLASS
     if bare.any() and trunk.any():
-        out = np.empty((len(target_rest), 3))
         sources = (source_rest, source_class, source_rgb, source_sure)
-        for target, source in ((trunk, ~bare), (~trunk, np.ones_like(bare))):
-            chosen = (values[source] for values in sources)
-            out[target] = fill_unseen(*chosen, target_rest[target], target_class[target])
+
+        def part(chosen: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+            target, source = chosen
+            return fill_unseen(*(values[source] for values in sources), target_rest[target], target_class[target])
+
+        out = np.empty((len(target_rest), 3))
+        out[trunk], out[~trunk] = in_threads(part, ((trunk, ~bare), (~trunk, np.ones_like(bare))))
         return out
 
     def features(rest: np.ndarray, kind: np.ndarray, mirrored: bool, doubt: np.ndarray) -> np.ndarray:
         x, y, z = rest.T
-        x = x + np.sign(x) * np.maximum(np.abs(x) - _SHOULDER, 0) * (_ALONG - 1)
-        y = y * np.where((kind == HAIR_CLASS) | (kind == FACE_CLASS), 1, _ALONG)
-        scaled = np.column_stack([-x if mirrored else x, y, _DEPTH_WEIGHT * z])
+        longer = np.where((kind == HAIR_CLASS) | (kind == FACE_CLASS), 1.0, _ALONG)
+        x = x + np.sign(x) * np.maximum(np.abs(x) - _SHOULDER, 0) * (longer - 1)
+        scaled = np.column_stack([-x if mirrored else x, longer * y, _DEPTH_WEIGHT * z])
         away = np.where(kind == FACE_CLASS, _MIRROR_PENALTY[1], _MIRROR_PENALTY[0]) * mirrored
         return np.column_stack([scaled, away, kind * _CLASS_PENALTY, doubt])
 

@@ -132,7 +132,7 @@ def test_package_round_trip(avatar: Avatar, tmp_path: Path) -> None:
         pose_correctives=np.ones((len(avatar.body.vertices), 3, 207), np.float32),
     )
     rich = dataclasses.replace(avatar, body=body)
-    save_avatar(rich, tmp_path / "new" / "avatar", PNG, PNG + b"2")
+    save_avatar(rich, tmp_path / "new" / "avatar", PNG, lambda: PNG + b"2")
     found = load_avatar(tmp_path / "new" / "avatar")
     for part in ("skin", "body"):
         for field in dataclasses.fields(getattr(rich, part)):
@@ -146,6 +146,7 @@ def test_package_round_trip(avatar: Avatar, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.camera.world_to_camera, rich.camera.world_to_camera)
     assert (found.camera.width, found.camera.fy) == (rich.camera.width, rich.camera.fy)
     assert (tmp_path / "new/avatar/input.png").read_bytes() == PNG
+    assert (tmp_path / "new/avatar/preview.png").read_bytes() == PNG + b"2"
     assert sorted(os.listdir(tmp_path / "new")) == ["avatar"]
     assert sorted(os.listdir(tmp_path / "new/avatar")) == sorted(package.PACKAGE_FILES)
     document = json.loads((tmp_path / "new/avatar/avatar.json").read_text())

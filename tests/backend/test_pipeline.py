@@ -18,13 +18,15 @@ import pytest
 from PIL import Image
 
 from backend import pipeline as pipeline_module
-from backend.avatar import load_avatar
+from backend.avatar import load_avatar, rgb_from_sh
+from backend.bind import bind
 from backend.body.fit import BodyFitter
 from backend.body.model import load_body
 from backend.errors import BackendError, Cancelled
 from backend.evaluation.mannequins import make_mannequin
 from backend.pipeline import Pipeline, ReconstructOptions
 from backend.progress import Progress
+from backend.reconstruct import Reconstruction
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -277,6 +279,7 @@ def test_lite_with_weights_makes_a_package(
     from backend.reconstruct.depth import DepthNetwork
     from backend.reconstruct.latent import CONFIGS, LatentTransformer
     from backend.reconstruct.latent.codec import LatentCodec
+    from backend.reconstruct.latent.stage import LatentReconstructor
     from backend.reconstruct.light import LightNetwork
     from backend.synthesize import CONFIGS as SYNTHESIZERS
     from backend.synthesize import ViewUNet
@@ -308,8 +311,18 @@ def test_lite_with_weights_makes_a_package(
     save_weights(LightNetwork().state_dict(), tmp_path / "lite/light.safetensors")
     save_weights(ViewUNet(imagined).state_dict(), tmp_path / "lite/synthesizer.safetensors")
     save_weights(Painter().state_dict(), tmp_path / "lite/painter.safetensors")
+    made: list[Reconstruction] = []
+    stage = LatentReconstructor.reconstruct
+    monkeypatch.setattr(
+        LatentReconstructor, "reconstruct", lambda self, *given: made.append(stage(self, *given)) or made[-1]
+    )
     result = pipeline.reconstruct(photo, tmp_path / "a", options)
     avatar = load_avatar(result.package)
+    # Bound while the other sides were imagined, and yet in the colours that came of that.
+    np.testing.assert_allclose(rgb_from_sh(avatar.gaussians.sh_dc), made[0].rgb, atol=1e-6)
+    gaussians, skin, _ = bind(made[0])
+    np.testing.assert_allclose(avatar.gaussians.position, gaussians.position, atol=1e-6)
+    np.testing.assert_array_equal(avatar.skin.vertex_ids, skin.vertex_ids)
     assert result.warnings == ()
     assert list(result.seconds) == stages
     assert avatar.generator["preset"] == "lite"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -265,15 +266,19 @@ class LatentReconstructor:
         faces = self.body.faces.to(self.device)
         normals = vertex_normals(orbit.vertices, faces)
         rgb, alpha = completed(orbit, views[:1])
-        given = network_input(
-            self.config, self.codec, orbit.cameras, orbit.vertices, normals, faces, self.tokens, rgb, alpha, views[1:]
-        )
-        step(0.3, "Reconstructing")
-        maps = self.network(given, compare=not views.imagined)
-        if views.imagined:
+        base = orbit.base
+        with ThreadPoolExecutor(1) as beside:
+            found = beside.submit(smoother_of, base.position, base.rotation[:, :, 2]) if views.imagined else None
+            given = network_input(
+                self.config, self.codec, orbit.cameras, orbit.vertices, normals, faces, self.tokens, rgb, alpha,
+                views[1:],
+            )  # fmt: skip
+            step(0.3, "Reconstructing")
+            maps = self.network(given, compare=not views.imagined)
+        if found is not None:
             step(0.6, "Laying the views on the body")
-            smooth = smoother_of(orbit.base.position, orbit.base.rotation[:, :, 2])
-            coloured = anchor(orbit.base, self._viewed(orbit, given, maps), smooth, self.device)
+            smooth = found.result()
+            coloured = anchor(base, self._viewed(orbit, given, maps), smooth, self.device)
             evened = replace(coloured, rgb=even_cloth(coloured, smooth))
             return replace(evened, rgb=soften_seam(evened))
         splats = self.network.splats(given, maps, _OPACITY)
