@@ -213,15 +213,22 @@ _FORETOLD = 0.04
 """Metres by which depths are foretold to err from which they count less."""
 _DEPTH_STIFFNESS = 2.0
 """Of the membrane: what a picture says of depth is smooth along a limb."""
+_FIRM, _FIRMNESS = [JOINT_INDEX[n] for n in JOINT_INDEX if n.endswith(("head", "wrist", "hand", "ankle", "foot"))], 5.0
+"""Joints that move what has finer shapes than depths know of, and how much firmer that is: noses, fingers, toes."""
 
 
 def meet_depths(
-    vertices: np.ndarray, faces: np.ndarray, focal: float, depths: SideDepths, device: torch.device | None = None
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    weights: np.ndarray,
+    focal: float,
+    depths: SideDepths,
+    device: torch.device | None = None,
 ) -> np.ndarray:
     """Displacements [V, 3] along the rays that bring the mesh's front and back to the depths; smooth elsewhere.
 
     Args:
-        vertices, faces, focal: as for :func:`outline_displacement`.
+        vertices, faces, weights, focal: as for :func:`outline_displacement`.
         depths: at the maps' resolution.
         device: see :func:`~backend.rendering.mesh.rasterize_mesh`.
     """
@@ -240,7 +247,8 @@ def meet_depths(
             wanted += np.bincount(corner[:, k], share[:, k] * moved, len(vertices))
             trust += np.bincount(corner[:, k], share[:, k], len(vertices))
     target = wanted / np.maximum(trust, 1e-9)
-    moved = smooth_over_mesh(faces, target, np.minimum(trust, 2.0), _DEPTH_STIFFNESS, rest=0.01)
+    trust = np.minimum(trust, 2.0) / (1 + (_FIRMNESS - 1) * weights[:, _FIRM].sum(1))
+    moved = smooth_over_mesh(faces, target, trust, _DEPTH_STIFFNESS, rest=0.01)
     return vertices * (moved / vertices[:, 2])[:, None]
 
 

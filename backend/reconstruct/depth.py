@@ -293,7 +293,8 @@ class DepthEstimator:
         check()
         vertices = posed(self.body, fit)[0].numpy()
         focal = fit.focal * size / photo.rgb.shape[0]
-        moved = meet_depths(vertices, self.body.faces.numpy(), focal, depths, self.device)
+        faces, weights = self.body.faces.numpy(), self.body.weights.numpy()
+        moved = meet_depths(vertices, faces, weights, focal, depths, self.device)
         mended = fitter.meet(fit, photo, moved, check)
         # Which of two sizes at two distances it is, no photo tells: the mended fit has chosen anew.
         pelvis = (self.body.joint_regressor[0].numpy() @ (vertices + moved))[2]
