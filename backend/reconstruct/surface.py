@@ -25,7 +25,16 @@ from ..body.model import JOINT_INDEX, BodyModel, rotation_matrices
 from ..prepare import PreparedPhoto, extend_colours, own_colours
 from ..rendering import CameraTensors, Contributions, GaussianTensors, contributions
 from ..rendering.mesh import rasterize_mesh, vertex_normals
-from .clothed import CHAIN_OF_JOINT, LEG_CHAINS, carve, joint_of_vertex, meet_depths, outline_displacement, ways_in
+from .clothed import (
+    CHAIN_OF_JOINT,
+    LEG_CHAINS,
+    carve,
+    cloth_stiffness,
+    joint_of_vertex,
+    meet_depths,
+    outline_displacement,
+    ways_in,
+)
 from .colours import fill_unseen
 from .hands import find_hands, with_shown, without_absent
 from .misleading import misleading
@@ -248,7 +257,7 @@ def clothe(
     for _ in range(3):
         posed = posed + carve(posed, faces, way_in, known, focal, _MAX_CLOTHES)
     if depths is not None:
-        posed = posed + meet_depths(posed, faces, weights, focal, depths, device)
+        posed = posed + meet_depths(posed, faces, focal, depths, cloth_stiffness(weights), device)
     clothed = _unskin(posed, weights, transforms) - rest
     # Where the blend of a sharply bent joint is near singular, the way back to the rest pose leads anywhere.
     clothed *= np.minimum(1, _MAX_CLOTHES / np.maximum(np.linalg.norm(clothed, axis=1, keepdims=True), 1e-9))

@@ -18,7 +18,7 @@ from backend.errors import BackendError
 from backend.networks import in_eight_bits, read_network
 from backend.pipeline import Pipeline
 from backend.prepare import PreparedPhoto
-from backend.reconstruct.clothed import meet_depths
+from backend.reconstruct.clothed import cloth_stiffness, meet_depths
 from backend.reconstruct.depth import (
     MAP_SIZE,
     PHOTO_SIZE,
@@ -91,12 +91,11 @@ def test_both_sides_of_a_ball() -> None:
 
 def test_a_ball_meets_the_depths_of_a_thicker_one() -> None:
     vertices, faces = sphere()
-    soft = np.eye(24)[np.zeros(len(vertices), int)]
     near, far = ball_depths(0.5, 3.0)
     known = np.isfinite(near) & (far - near > 0.3)
     none = np.zeros((SIZE, SIZE))
     wanted = SideDepths(np.nan_to_num(near) - 0.06, np.nan_to_num(far) + 0.1, none, none, known)
-    moved = vertices + meet_depths(vertices, faces, soft, FOCAL * SIZE, wanted)
+    moved = vertices + meet_depths(vertices, faces, FOCAL * SIZE, wanted)
     # Along the rays: the photo's view stays as it is.
     assert np.abs(moved[:, :2] / moved[:, 2:] - vertices[:, :2] / vertices[:, 2:]).max() < 1e-12
     shift = moved[:, 2] - vertices[:, 2]
@@ -106,18 +105,20 @@ def test_a_ball_meets_the_depths_of_a_thicker_one() -> None:
     assert shift[middle & ~in_front] == pytest.approx(0.1, abs=0.01)
     # Depths that are foretold to be wrong are not followed.
     unsure = replace(wanted, front_spread=none + 9, back_spread=none + 9)
-    assert np.abs(meet_depths(vertices, faces, soft, FOCAL * SIZE, unsure)[middle]).max() < 0.02
-    # A dent of 15 cm across is followed by a trunk, and much less by a head, whose nose depths know nothing of.
+    assert np.abs(meet_depths(vertices, faces, FOCAL * SIZE, unsure)[middle]).max() < 0.02
+    # A dent of 15 cm across is followed by the clothes of a trunk, and much less by a head's nose.
     dent = none.copy()
     centre = np.hypot(*(np.mgrid[:SIZE, :SIZE] + 0.5 - SIZE / 2)) < 0.075 / 3 * FOCAL * SIZE
     dent[centre] = 0.08
-    head = np.eye(24)[np.full(len(vertices), JOINT_INDEX["head"])]
-    nose = in_front & (np.hypot(*vertices[:, :2].T) < 0.03)
     depths = replace(wanted, front=np.nan_to_num(near) + dent, back=np.nan_to_num(far))
-    soft_dent, head_dent = (meet_depths(vertices, faces, w, FOCAL * SIZE, depths)[nose, 2].mean() for w in (soft, head))
-    assert soft_dent > 0.04 and head_dent < 0.75 * soft_dent
+    nose = in_front & (np.hypot(*vertices[:, :2].T) < 0.03)
+    trunk, head = (
+        meet_depths(vertices, faces, FOCAL * SIZE, depths, cloth_stiffness(weights))[nose, 2].mean()
+        for weights in (np.eye(24)[np.full(len(vertices), JOINT_INDEX[name])] for name in ("spine1", "head"))
+    )
+    assert trunk > 0.04 and head < 0.75 * trunk
     # Another limb's say nothing: the front goes with the back, as a limb does.
-    other = meet_depths(vertices, faces, soft, FOCAL * SIZE, replace(wanted, front=np.nan_to_num(near) - 1))
+    other = meet_depths(vertices, faces, FOCAL * SIZE, replace(wanted, front=np.nan_to_num(near) - 1))
     assert other[middle & in_front, 2] == pytest.approx(0.1, abs=0.01)
 
 
