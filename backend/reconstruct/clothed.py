@@ -211,35 +211,19 @@ _MOST_MOVED = 0.25
 """Metres that a vertex is moved along its ray; where depths ask for more, the ray meets another limb."""
 _FORETOLD = 0.04
 """Metres by which depths are foretold to err from which they count less."""
-_LIMB_STIFFNESS, _CLOTH_STIFFNESS = 10.0, 2.0
-"""Of the membrane: what a picture says of depth is smooth along a limb, less so along clothes."""
-_FIRM = [JOINT_INDEX[n] for n in JOINT_INDEX if n.endswith(("head", "wrist", "hand", "ankle", "foot"))]
-"""Joints that move what has finer shapes than depths know of: noses, fingers, toes."""
-
-
-def cloth_stiffness(weights: np.ndarray) -> np.ndarray:
-    """How stiff clothes [V] are where they meet depths: heads, hands and feet are as stiff as a limb.
-
-    Args:
-        weights: [V, 24].
-    """
-    return _CLOTH_STIFFNESS + (_LIMB_STIFFNESS - _CLOTH_STIFFNESS) * weights[:, _FIRM].sum(1)
+_DEPTH_STIFFNESS = 10.0
+"""Of the membrane: what a picture says of depth is smooth along a limb. Softer ones meet the depths better, and then
+limbs hang beside their bones in other poses."""
 
 
 def meet_depths(
-    vertices: np.ndarray,
-    faces: np.ndarray,
-    focal: float,
-    depths: SideDepths,
-    stiffness: np.ndarray | float = _LIMB_STIFFNESS,
-    device: torch.device | None = None,
+    vertices: np.ndarray, faces: np.ndarray, focal: float, depths: SideDepths, device: torch.device | None = None
 ) -> np.ndarray:
     """Displacements [V, 3] along the rays that bring the mesh's front and back to the depths; smooth elsewhere.
 
     Args:
         vertices, faces, focal: as for :func:`outline_displacement`.
         depths: at the maps' resolution.
-        stiffness: of the membrane, everywhere or [V].
         device: see :func:`~backend.rendering.mesh.rasterize_mesh`.
     """
     size = depths.front.shape
@@ -257,9 +241,7 @@ def meet_depths(
             wanted += np.bincount(corner[:, k], share[:, k] * moved, len(vertices))
             trust += np.bincount(corner[:, k], share[:, k], len(vertices))
     target = wanted / np.maximum(trust, 1e-9)
-    # Where the membrane is less stiff than at its stiffest, depths count more.
-    most = float(np.max(stiffness))
-    moved = smooth_over_mesh(faces, target, np.minimum(trust, 2.0) * most / stiffness, most, rest=0.01)
+    moved = smooth_over_mesh(faces, target, np.minimum(trust, 2.0), _DEPTH_STIFFNESS, rest=0.01)
     return vertices * (moved / vertices[:, 2])[:, None]
 
 

@@ -34,8 +34,6 @@ UNIT = 0.1
 MOST = 0.6
 """Metres by which a surface may lie before or behind the body."""
 _LEAST_SPREAD = 0.02
-_MENDS = 2
-"""How often the fit follows the depths: bones that lag behind them bend in the wrong places in other poses."""
 _TALL = 1.7
 """Metres."""
 WEIGHTS = "depth.safetensors"
@@ -291,20 +289,15 @@ class DepthEstimator:
             fit, photo, size: as for :meth:`estimate`.
             check: called between the steps; may raise to stop.
         """
-        said = depths = self.estimate(fit, photo, size)
+        depths = self.estimate(fit, photo, size)
         check()
-        faces, focal = self.body.faces.numpy(), fit.focal * size / photo.rgb.shape[0]
-        start = posed(self.body, fit)[0].numpy()
-        moved, mended, pelvis = np.zeros_like(start), fit, None
-        for _ in range(_MENDS):
-            # What the last mend has left counts on top of what it was asked for.
-            moved = moved + meet_depths(posed(self.body, mended)[0].numpy(), faces, focal, depths, device=self.device)
-            if pelvis is None:
-                pelvis = (self.body.joint_regressor[0].numpy() @ (start + moved))[2]
-            mended = fitter.meet(fit, photo, moved, check)
-            # Which of two sizes at two distances it is, no photo tells: the mended fit has chosen anew.
-            depths = said.scaled(float(posed(self.body, mended)[1][0, 2]) / pelvis)
-        return mended, depths
+        vertices = posed(self.body, fit)[0].numpy()
+        focal = fit.focal * size / photo.rgb.shape[0]
+        moved = meet_depths(vertices, self.body.faces.numpy(), focal, depths, self.device)
+        mended = fitter.meet(fit, photo, moved, check)
+        # Which of two sizes at two distances it is, no photo tells: the mended fit has chosen anew.
+        pelvis = (self.body.joint_regressor[0].numpy() @ (vertices + moved))[2]
+        return mended, depths.scaled(float(posed(self.body, mended)[1][0, 2]) / pelvis)
 
     def _both_ways(self, photo: torch.Tensor, body: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean of what the network says of the photo and of its mirror image."""

@@ -29,7 +29,6 @@ from .clothed import (
     CHAIN_OF_JOINT,
     LEG_CHAINS,
     carve,
-    cloth_stiffness,
     joint_of_vertex,
     meet_depths,
     outline_displacement,
@@ -257,7 +256,7 @@ def clothe(
     for _ in range(3):
         posed = posed + carve(posed, faces, way_in, known, focal, _MAX_CLOTHES)
     if depths is not None:
-        posed = posed + meet_depths(posed, faces, focal, depths, cloth_stiffness(weights), device)
+        posed = posed + meet_depths(posed, faces, focal, depths, device)
     clothed = _unskin(posed, weights, transforms) - rest
     # Where the blend of a sharply bent joint is near singular, the way back to the rest pose leads anywhere.
     clothed *= np.minimum(1, _MAX_CLOTHES / np.maximum(np.linalg.norm(clothed, axis=1, keepdims=True), 1e-9))
