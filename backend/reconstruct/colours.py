@@ -32,6 +32,8 @@ _SKIN_AROUND, _SKIN_STEP = 400, 4
 """How many: a patch of some centimetres, in which features are rarer than skin. Every fourth of them is enough."""
 _BELOW = (0.08, 0.25)
 """Metres from the nearest seen place of legs, likewise, the median being that of the lowest that is seen."""
+_SOLE = 0.01
+"""Metres below the lowest seen place from which a place lies beyond the frame, not under a foot that stands in it."""
 _LOWEST, _FOOT = 0.15, 0.02
 """Metres up to which that reaches, from where this share of it is lower."""
 
@@ -43,6 +45,7 @@ def fill_unseen(
     source_sure: np.ndarray,
     target_rest: np.ndarray,
     target_class: np.ndarray,
+    along: float = _ALONG,
 ) -> np.ndarray:
     """Colours [M, 3] of unseen places.
 
@@ -51,17 +54,25 @@ def fill_unseen(
         source_class, target_class: [N] and [M] colour classes.
         source_rgb: [N, 3].
         source_sure: [N] in 0..1; colours near the outline or seen at a slant are used where nothing else is near.
+        along: how much more places differ along trunk and limbs than around them.
     """
     if not len(source_rest):
         return np.full((len(target_rest), 3), 0.5)
+    sources = (source_rest, source_class, source_rgb, source_sure)
+    below = target_rest[:, 1] < source_rest[:, 1].min() - _SOLE
+    if along != 1 and below.any():
+        # Beyond the frame all heights are far: how far must not outweigh where around the leg a place is.
+        out = np.empty((len(target_rest), 3))
+        for chosen, factor in ((below, 1.0), (~below, along)):
+            out[chosen] = fill_unseen(*sources, target_rest[chosen], target_class[chosen], factor)
+        return out
     bare = bare_arms(source_class, source_rgb) | bare_neckline(source_rest, source_class, source_rgb)
     trunk = target_class == TRUNK_CLASS
     if bare.any() and trunk.any():
-        sources = (source_rest, source_class, source_rgb, source_sure)
 
         def part(chosen: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
             target, source = chosen
-            return fill_unseen(*(values[source] for values in sources), target_rest[target], target_class[target])
+            return fill_unseen(*(v[source] for v in sources), target_rest[target], target_class[target], along)
 
         out = np.empty((len(target_rest), 3))
         out[trunk], out[~trunk] = in_threads(part, ((trunk, ~bare), (~trunk, np.ones_like(bare))))
@@ -69,7 +80,7 @@ def fill_unseen(
 
     def features(rest: np.ndarray, kind: np.ndarray, mirrored: bool, doubt: np.ndarray) -> np.ndarray:
         x, y, z = rest.T
-        longer = np.where((kind == HAIR_CLASS) | (kind == FACE_CLASS), 1.0, _ALONG)
+        longer = np.where((kind == HAIR_CLASS) | (kind == FACE_CLASS), 1.0, along)
         x = x + np.sign(x) * np.maximum(np.abs(x) - _SHOULDER, 0) * (longer - 1)
         scaled = np.column_stack([-x if mirrored else x, longer * y, _DEPTH_WEIGHT * z])
         away = np.where(kind == FACE_CLASS, _MIRROR_PENALTY[1], _MIRROR_PENALTY[0]) * mirrored

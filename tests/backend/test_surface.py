@@ -367,7 +367,7 @@ def test_a_bare_arm_does_not_colour_the_back() -> None:
 
 def test_legs_beyond_the_frame_have_the_colour_of_what_is_lowest() -> None:
     # Trousers end with the photo at the thighs, where something white hangs before one of them.
-    x, y = (v.ravel() for v in np.meshgrid(np.linspace(-0.2, 0.2, 81), np.linspace(-0.3, 0.0, 61)))
+    x, y = (v.ravel() for v in np.meshgrid(np.linspace(-0.2, 0.2, 41), np.linspace(-0.3, 0.0, 31)))
     source = np.stack([x, y, np.full_like(x, 0.1)], 1)
     white = (np.abs(x - 0.1) < 0.04) & (y < -0.25)
     blue = np.array([0.1, 0.2, 0.5])
