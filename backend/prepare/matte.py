@@ -9,7 +9,7 @@ import torch
 from .matting import foreground_colours, solve_matte
 
 _GRABCUT_SIDE = 512
-_GRABCUT_ITERATIONS = 4
+_GRABCUT_ITERATIONS = 2
 _CLEAR = 0.04
 """Picture sides around the network's mask that may still be person."""
 _BACKDROP_SAMPLES = 20000

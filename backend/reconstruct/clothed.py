@@ -16,6 +16,7 @@ from scipy.sparse.linalg import splu
 
 from ..body.model import JOINT_INDEX
 from ..rendering.mesh import rasterize_mesh, vertex_normals
+from .distances import depth_inside
 from .types import Reconstruction, SideDepths
 
 _LIMITS_OUT = {"head": 0.12, "neck": 0.06, "hand": 0.02, "wrist": 0.025, "foot": 0.035, "ankle": 0.05, "knee": 0.10}
@@ -173,7 +174,7 @@ def outline_displacement(
 def ways_in(matte: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of a matte, bool [H, W]: what is :data:`_INSIDE` it, and for every pixel the distance to that in pixels, and row
     and column [2, H, W] of the nearest of it."""
-    inner = ndimage.distance_transform_edt(matte) > _INSIDE
+    inner = depth_inside(matte) > _INSIDE
     return inner, *ndimage.distance_transform_edt(~inner, return_indices=True)
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import nn
 from torch.nn import functional
 
@@ -24,6 +23,7 @@ from ..networks import describe, read_frozen
 from ..prepare import PreparedPhoto
 from ..rendering.triangles import Hits, rasterize, vertex_normals
 from .clothed import meet_depths
+from .distances import nearest_of
 from .latent.layers import Block, Residual
 from .types import SideDepths
 
@@ -97,11 +97,8 @@ def rest_places(body: BodyModel) -> torch.Tensor:
 
 
 def nearest_inside(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row and column of the nearest pixel of ``mask`` [H, W] for every pixel."""
-    if not bool(mask.any()):
-        mask = torch.ones_like(mask)
-    found = ndimage.distance_transform_edt(~mask.cpu().numpy(), return_distances=False, return_indices=True)
-    return tuple(torch.as_tensor(index).long().to(mask.device) for index in found)
+    """Row and column of the nearest pixel of ``mask`` [H, W] for every pixel, its own where there are none."""
+    return tuple(torch.as_tensor(index, device=mask.device) for index in nearest_of(mask.cpu().numpy()))
 
 
 _ALIKE = 0.05

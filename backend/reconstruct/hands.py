@@ -18,6 +18,7 @@ from ..body.model import JOINT_INDEX
 from ..prepare import PreparedPhoto
 from ..rendering.mesh import MeshHits, rasterize_mesh
 from .clothed import joint_of_vertex
+from .distances import depth_inside, nearest_of
 from .sheets import Layers
 
 _FINGERS = ((0, 1, 2, 3, 4), (0, 5, 6, 7, 8), (5, 9, 10, 11, 12), (9, 13, 14, 15, 16), (13, 17, 18, 19, 20), (0, 17))
@@ -144,11 +145,11 @@ def cut_out(rgb: np.ndarray, matte: np.ndarray, seen: np.ndarray, bones: np.ndar
     if area < _LEAST:
         return None
     reach = _REACH * np.sqrt(area)
-    away = ndimage.distance_transform_edt(~seen)
+    away = depth_inside(~seen)
     around = (away < reach) & ~seen
     if (around & matte).sum() < _BEFORE * around.sum():
         return None
-    inner = ndimage.distance_transform_edt(seen)
+    inner = depth_inside(seen)
     core = (inner > 0.5 * inner.max()) if bones is None else bones & (away < reach)
     core, beyond = core & matte, around & matte & (away > 0.4 * reach)
     if min(core.sum(), beyond.sum()) < _CENTRES:
@@ -206,8 +207,8 @@ def without_absent(
     if not (behind.face >= 0).any():
         return first
     # Beside the others' outlines the nearest of them goes on, never the hand in front.
-    nearest = ndimage.distance_transform_edt(behind.face < 0, return_distances=False, return_indices=True)
-    face, barycentric, depth = (v[tuple(nearest)] for v in (behind.face, behind.barycentric, behind.depth))
+    nearest = nearest_of(behind.face >= 0)
+    face, barycentric, depth = (v[nearest] for v in (behind.face, behind.barycentric, behind.depth))
     return MeshHits(
         face=np.where(absent, face, first.face),
         barycentric=np.where(absent[..., None], barycentric, first.barycentric),
@@ -222,8 +223,8 @@ def with_shown(layers: Layers, hands: list[HandPixels], first: MeshHits) -> Laye
         if not more.any() or not (hand.alone.face >= 0).any():
             continue
         covered = hand.alone.face >= 0
-        nearest = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
-        depth, face = (values[tuple(nearest)] for values in (hand.alone.depth, hand.alone.face))
+        nearest = nearest_of(covered)
+        depth, face = (values[nearest] for values in (hand.alone.depth, hand.alone.face))
         weight = cv2.GaussianBlur(covered.astype(np.float32), (0, 0), _SMOOTHING)
         smooth = cv2.GaussianBlur(np.where(covered, depth, 0).astype(np.float32), (0, 0), _SMOOTHING)
         depth = np.where(weight > 1e-3, smooth / np.maximum(weight, 1e-3), depth)

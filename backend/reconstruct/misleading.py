@@ -68,8 +68,9 @@ def misleading(
     See :func:`misplaced_skin`, :func:`on_front_alone` and :func:`on_one_leg`. Arguments as of :func:`skin_on_clothes`.
     """
     out = misplaced_skin(rest, kind, rgb, source, beside)
-    out |= on_front_alone(rest, kind, rgb, source & ~out)
-    return out | on_one_leg(rest, kind, rgb, source & ~out)
+    left = source & ~out  # of which the two that follow tell different parts
+    alone, on_leg = in_threads(lambda found: found(rest, kind, rgb, left), (on_front_alone, on_one_leg))
+    return out | alone | on_leg
 
 
 def misplaced_skin(

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from scipy import ndimage, sparse
 
+from .distances import depth_inside, nearest_of
 from .neighbours import tree_of
 from .types import SideDepths
 
@@ -117,8 +118,8 @@ def build_layers(
     middle = (finite_front + finite_back) / 2
     half = (finite_back - finite_front) / 2
     # Each gap continues the nearest body, smoothed: two legs meet halfway, a shoe's rim stays with the shoe.
-    nearest = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
-    middle = middle[tuple(nearest)].astype(np.float32)
+    nearest = nearest_of(covered)
+    middle = middle[nearest].astype(np.float32)
     around = (matte | covered).astype(np.float32)
     smooth = cv2.GaussianBlur(middle * around, (0, 0), _SMOOTHING)
     total = np.maximum(cv2.GaussianBlur(around, (0, 0), _SMOOTHING), 1e-6)
@@ -127,21 +128,21 @@ def build_layers(
     # depth than it is wide: a flap would hang between them.
     spread = cv2.GaussianBlur((middle - smooth) ** 2 * around, (0, 0), _SMOOTHING) / total
     labels, count = ndimage.label(gap)
-    radii = ndimage.maximum(ndimage.distance_transform_edt(gap), labels, np.arange(count + 1))
+    radii = ndimage.maximum(depth_inside(gap), labels, np.arange(count + 1))
     radius = np.where(gap, np.asarray(radii)[labels], np.inf)
     metres_per_pixel = middle / focal
     between_legs = np.minimum(_MAX_LEG_SPREAD, radius * metres_per_pixel)
-    allowed = np.where(leg[front_face[tuple(nearest)]], between_legs, _MAX_SPREAD)
+    allowed = np.where(leg[front_face[nearest]], between_legs, _MAX_SPREAD)
     together = 1 / (1 + (spread / allowed**2) ** 2)
     smooth = together * smooth + (1 - together) * middle
     thick = push_pull(cv2.dilate(half.astype(np.float32), np.ones((21, 21), np.uint8)), covered)
-    rim = ndimage.distance_transform_edt(matte) * metres_per_pixel
+    rim = depth_inside(matte) * metres_per_pixel
     rounded = np.sqrt(rim.clip(0, _ROUNDNESS) * (2 * _ROUNDNESS - rim.clip(0, _ROUNDNESS)))
     half_gap = np.minimum(thick, rounded)
     # What is narrow is thin: a corner of a hem, a finger that lies beside the body's.
     broad = gap & (radius >= _MIN_RADIUS)
     half_gap = np.where(broad, half_gap, np.minimum(half_gap, radius * metres_per_pixel / 2))
-    face = front_face[tuple(nearest)]
+    face = front_face[nearest]
 
     wide = broad & (together > 0.5)
     middle = np.where(wide, smooth, middle)
@@ -188,7 +189,7 @@ def without_islands(layers: Layers) -> Layers:
     kept[inside] = large[label]
     if not kept.any():
         return layers
-    nearest = tuple(ndimage.distance_transform_edt(~kept, return_distances=False, return_indices=True))
+    nearest = nearest_of(kept)
     island = inside & ~kept
     front = np.where(island, layers.front[nearest], layers.front)
     thick = (layers.back - layers.front).clip(0, _STEP)

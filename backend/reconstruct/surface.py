@@ -35,6 +35,7 @@ from .clothed import (
     ways_in,
 )
 from .colours import fill_unseen
+from .distances import depth_inside, nearest_of
 from .hands import find_hands, with_shown, without_absent
 from .misleading import misleading
 from .neighbours import tree_of
@@ -304,8 +305,8 @@ def _hang_on_body(layers: Layers, torn: np.ndarray, body_face: np.ndarray, body_
     labels, count = ndimage.label(sheet)
     share = ndimage.mean(bad, labels, np.arange(1, count + 1))
     moved = bad | np.isin(labels, 1 + np.nonzero(share > _MAX_TORN)[0])
-    nearest = ndimage.distance_transform_edt(body_face < 0, return_distances=False, return_indices=True)
-    return replace(layers, face=np.where(moved, body_face[tuple(nearest)], layers.face))
+    nearest = nearest_of(body_face >= 0)
+    return replace(layers, face=np.where(moved, body_face[nearest], layers.face))
 
 
 def _skin(vertices: np.ndarray, weights: np.ndarray, transforms: np.ndarray) -> np.ndarray:
@@ -361,7 +362,7 @@ def _front(layers: Layers, photo: PreparedPhoto, focal: float, config: SurfaceCo
     pixels, opacity = pixels[keep], opacity[keep]
     # Cells at the matte's rim may fall outside the thresholded map: take the layers of the nearest pixel inside it.
     inside = layers.face >= 0
-    to_inside = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
+    to_inside = nearest_of(inside)
     column, row = np.floor(pixels).astype(int).clip(0, MAP_SIZE - 1).T
     row, column = to_inside[0][row, column], to_inside[1][row, column]
     depth, face = layers.front[row, column], layers.face[row, column]
@@ -410,18 +411,17 @@ def _rest_of_body(
     known = cv2.resize(photo.inside.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
     in_picture = in_frame & sample_map(known, pixels)
     # The front's splats draw the outline; what lies behind them stays a little inside it, or layers would add up.
-    inside = ndimage.distance_transform_edt(layers.face >= 0) > _INSET
+    inside = depth_inside(layers.face >= 0) > _INSET
     in_matte = in_picture & sample_map(inside, pixels)
     facing = -(normal * position).sum(1) / np.linalg.norm(position, axis=1)
     on_top = position[:, 2] < sample_map(layers.front, pixels) + 0.012
     shown = in_matte & on_top & (facing > _FACE_ON)
 
     # Body that the photo shows to be absent: bring it to the matte if that is near, else leave it out.
-    distance, nearest = ndimage.distance_transform_edt(~inside, return_indices=True)
     outside = in_picture & ~in_matte
-    gap = sample_map(distance, pixels) * position[:, 2] / focal
-    row, column = (sample_map(index, pixels) for index in nearest)
-    moved = _unproject(np.column_stack([column + 0.5, row + 0.5]), position[:, 2], focal)
+    nearest = np.column_stack([sample_map(index, pixels) for index in nearest_of(inside)[::-1]]) + 0.5
+    gap = np.linalg.norm(nearest - pixels, axis=1) * position[:, 2] / focal
+    moved = _unproject(nearest, position[:, 2], focal)
     position = np.where((outside & (gap < _MAX_SNAP))[:, None], moved, position)
     keep = ~shown & ~(outside & (gap >= _MAX_SNAP))
     for hand in layers.hands:
@@ -622,12 +622,12 @@ def _colour(
     pixels = splats.position[:, :2] / splats.position[:, 2:] * focal + MAP_SIZE / 2
     photo_rgb = _bilinear(pure, pixels * pure.shape[0] / MAP_SIZE).astype(float)
     # How far from the outline, in pixels of the maps; 0 where something else is in front.
-    depth_in = sample_map(ndimage.distance_transform_edt(layers.face >= 0), pixels)
+    depth_in = sample_map(depth_inside(layers.face >= 0), pixels)
     seen = splats.position[:, 2] < sample_map(layers.front, pixels) + 0.012
     depth_in = np.where(seen, depth_in, 0.0)
     for hand in layers.hands:
         # Clothes that lie behind a finger are not its colour.
-        inner = sample_map(ndimage.distance_transform_edt(hand.shown), pixels)
+        inner = sample_map(depth_inside(hand.shown), pixels)
         mine = (splats.face < mesh.body_faces) & hand.faces[splats.face.clip(0, mesh.body_faces - 1)]
         depth_in[mine] = np.minimum(depth_in[mine], np.where(inner[mine] > 0, inner[mine] + _PURE - 1, 0))
 
