@@ -30,8 +30,9 @@ _SKIN_BEYOND = (0.008, 0.025)
 """Metres from the nearest seen place of a face beyond which its colour is the median of what lies around."""
 _SKIN_AROUND, _SKIN_STEP = 400, 4
 """How many: a patch of some centimetres, in which features are rarer than skin. Every fourth of them is enough."""
-_BELOW = (0.08, 0.25)
-"""Metres from the nearest seen place of legs, likewise, the median being that of the lowest that is seen."""
+_BELOW, _SEEN = (0.08, 0.25), 0.3
+"""Metres from the nearest seen place of legs, likewise, the median being that of the lowest that is seen; and how much
+must be seen of legs and seat, from top to bottom, for them to reach so far."""
 _SOLE = 0.01
 """Metres below the lowest seen place from which a place lies beyond the frame, not under a foot that stands in it."""
 _LOWEST, _FOOT = 0.15, 0.02
@@ -107,10 +108,12 @@ def fill_unseen(
         skin = np.median(source_rgb[some[around] % len(source_rgb)], 1)
         share = ((away[cheek, None] - _SKIN_BEYOND[0]) / (_SKIN_BEYOND[1] - _SKIN_BEYOND[0])).clip(0, 1)
         out[cheek] = share * skin + (1 - share) * out[cheek]
-    below = np.nonzero((target_class >= SEAT_CLASS) & (target_class < FACE_CLASS) & (away > _BELOW[0]))[0]
+    seen = source_rest[(source_class >= SEAT_CLASS) & (source_class < FACE_CLASS), 1]
+    near, far = (reach * min(1.0, np.ptp(seen) / _SEEN if len(seen) else 0.0) for reach in _BELOW)
+    below = np.nonzero((target_class >= SEAT_CLASS) & (target_class < FACE_CLASS) & (away > near))[0]
     if len(below):
         # Legs beyond the frame: the last row of the photo, a hand or a badge in it, must not be drawn out to the feet.
-        share = ((away[below, None] - _BELOW[0]) / (_BELOW[1] - _BELOW[0])).clip(0, 1)
+        share = ((away[below, None] - near) / max(far - near, 1e-6)).clip(0, 1)
         out[below] = share * _lowest(source_rest, source_class, source_rgb) + (1 - share) * out[below]
     return out
 

@@ -381,6 +381,17 @@ def test_legs_beyond_the_frame_have_the_colour_of_what_is_lowest() -> None:
     assert near.min() > 0.9  # what is near still goes on
     np.testing.assert_allclose(knee, blue, atol=0.35 * 0.9)
     np.testing.assert_allclose(toe, blue, atol=1e-9)
+    # What is little more than a belt says less of what is below.
+    few = y < -0.24
+    (near,) = fill_unseen(
+        source[few],
+        np.full(few.sum(), leg),
+        rgb[few],
+        np.ones(few.sum()),
+        np.array([[0.1, -0.4, 0.1]]),
+        np.array([leg]),
+    )
+    np.testing.assert_allclose(near, blue, atol=1e-9)
 
 
 def test_the_seat_is_where_people_sit(case: Case) -> None:
