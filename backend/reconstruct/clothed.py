@@ -227,15 +227,19 @@ def meet_depths(
         depths: at the maps' resolution.
         device: see :func:`~backend.rendering.mesh.rasterize_mesh`.
     """
-    size = depths.front.shape
     wanted, trust = np.zeros(len(vertices)), np.zeros(len(vertices))
-    sides = ((depths.front, depths.front_spread, False), (depths.back, depths.back_spread, True))
-    for depth, spread, farthest in sides:
-        hits = rasterize_mesh(vertices, faces, focal, size, farthest=farthest, device=device)
-        row, column = np.nonzero((hits.face >= 0) & depths.known)
-        moved = depth[row, column] - hits.depth[row, column]
+    first, last = (
+        rasterize_mesh(vertices, faces, focal, depths.front.shape, farthest=farthest, device=device)
+        for farthest in (False, True)
+    )
+    shown = np.nonzero((first.face >= 0) & depths.known)
+    front, back = (depth[shown] - hits.depth[shown] for depth, hits in ((depths.front, first), (depths.back, last)))
+    one_limb = np.maximum(np.abs(front), np.abs(back)) < _MOST_MOVED
+    doubted = one_limb * (1 - depths.belief[shown]) * (back - front) / 2
+    sides = ((first, front + doubted, depths.front_spread), (last, back - doubted, depths.back_spread))
+    for hits, moved, spread in sides:
         near = np.abs(moved) < _MOST_MOVED
-        row, column, moved = row[near], column[near], moved[near]
+        moved, (row, column) = moved[near], (index[near] for index in shown)
         corner = faces[hits.face[row, column]]
         share = hits.barycentric[row, column] / (1 + (spread[row, column] / _FORETOLD) ** 2)[:, None]
         for k in range(3):

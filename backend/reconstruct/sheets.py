@@ -151,7 +151,7 @@ def build_layers(
         foretold = wide & depths.known
         slack = _STANDS_OFF * np.where(foretold, radius, 0) * metres_per_pixel
         near, far = (
-            said.clip(own - slack, own + slack)
+            own + (depths.belief * (said - own)).clip(-slack, slack)
             for said, own in ((depths.front, middle - half_gap), (depths.back, middle + half_gap))
         )
         middle = np.where(foretold, (near + far) / 2, middle)

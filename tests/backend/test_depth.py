@@ -103,6 +103,11 @@ def test_a_ball_meets_the_depths_of_a_thicker_one() -> None:
     in_front = vertices[:, 2] < 3
     assert shift[middle & in_front] == pytest.approx(-0.06, abs=0.01)
     assert shift[middle & ~in_front] == pytest.approx(0.1, abs=0.01)
+    # Of a doubtful thickness half is believed, of where its middle is all.
+    doubtful = replace(wanted, front_spread=none + 0.04, back_spread=none + 0.04)
+    shift = meet_depths(vertices, faces, FOCAL * SIZE, doubtful)[:, 2]
+    assert shift[middle & in_front] == pytest.approx(-0.02, abs=0.01)
+    assert shift[middle & ~in_front] == pytest.approx(0.06, abs=0.01)
     # Depths that are foretold to be wrong are not followed.
     unsure = replace(wanted, front_spread=none + 9, back_spread=none + 9)
     assert np.abs(meet_depths(vertices, faces, FOCAL * SIZE, unsure)[middle]).max() < 0.02
