@@ -32,7 +32,7 @@ _MAX_SPREAD = 0.2
 _MAX_LEG_SPREAD = 0.08
 """Metres, standard deviation of the depths around a gap above which its two sides are not joined; between legs what
 lies there is rather background that the matte took in."""
-_STANDS_OFF = 2.0
+_STANDS_OFF = 1.0
 """How much nearer or farther than the body beside it a sheet may be, over its gap's half width: a strip of shadow
 beside a shoe is no train of a dress."""
 _ROUNDNESS = 0.06
