@@ -234,8 +234,8 @@ def meet_depths(
     )
     shown = np.nonzero((first.face >= 0) & depths.known)
     front, back = (depth[shown] - hits.depth[shown] for depth, hits in ((depths.front, first), (depths.back, last)))
-    one_limb = np.abs(back - front) < 2 * _MOST_MOVED
-    doubted = one_limb * (1 - depths.belief[shown]) * (back - front) / 2
+    one_limb = np.maximum(np.abs(front), np.abs(back)) < _MOST_MOVED
+    doubted = np.where(one_limb, (1 - depths.belief[shown]) * (back - front) / 2, 0)
     sides = ((first, front + doubted, depths.front_spread), (last, back - doubted, depths.back_spread))
     for hits, moved, spread in sides:
         near = np.abs(moved) < _MOST_MOVED

@@ -108,8 +108,7 @@ def fill_unseen(
         skin = np.median(source_rgb[some[around] % len(source_rgb)], 1)
         share = ((away[cheek, None] - _SKIN_BEYOND[0]) / (_SKIN_BEYOND[1] - _SKIN_BEYOND[0])).clip(0, 1)
         out[cheek] = share * skin + (1 - share) * out[cheek]
-    seen = source_rest[(source_class >= SEAT_CLASS) & (source_class < FACE_CLASS), 1]
-    near, far = (reach * min(1.0, np.ptp(seen) / _SEEN if len(seen) else 0.0) for reach in _BELOW)
+    near, far = _legs_reach(source_rest, source_class) if along == 1 else _BELOW
     below = np.nonzero((target_class >= SEAT_CLASS) & (target_class < FACE_CLASS) & (away > near))[0]
     if len(below):
         # Legs beyond the frame: the last row of the photo, a hand or a badge in it, must not be drawn out to the feet.
@@ -144,6 +143,13 @@ def _nearest(
         found = tree_of(source).query(wanted[doubtful], k=count, workers=-1)
         distance[doubtful], index[doubtful] = (v.reshape(-1, count) for v in found)
     return distance, index
+
+
+def _legs_reach(rest: np.ndarray, kind: np.ndarray) -> tuple[float, ...]:
+    """:data:`_BELOW` for places below the frame, of so much of legs and seat as is seen."""
+    height = rest[(kind >= SEAT_CLASS) & (kind < FACE_CLASS), 1]
+    low, high = np.quantile(height, [_FOOT, 1 - _FOOT]) if len(height) else (0.0, 0.0)
+    return tuple(reach * min(1.0, (high - low) / _SEEN) for reach in _BELOW)
 
 
 def _lowest(rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray) -> np.ndarray:

@@ -150,9 +150,13 @@ def build_layers(
         # Rims of limbs go on with their limb; only what stands off is the network's own.
         foretold = wide & depths.known
         slack = _STANDS_OFF * np.where(foretold, radius, 0) * metres_per_pixel
+        doubted = (1 - depths.belief) * ((depths.back - depths.front) / 2 - half_gap)
         near, far = (
-            own + (depths.belief * (said - own)).clip(-slack, slack)
-            for said, own in ((depths.front, middle - half_gap), (depths.back, middle + half_gap))
+            said.clip(own - slack, own + slack)
+            for said, own in (
+                (depths.front + doubted, middle - half_gap),
+                (depths.back - doubted, middle + half_gap),
+            )
         )
         middle = np.where(foretold, (near + far) / 2, middle)
         half_gap = np.where(foretold, (far - near) / 2, half_gap)

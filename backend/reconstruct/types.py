@@ -52,7 +52,7 @@ class SideDepths:
 
     @property
     def belief(self) -> np.ndarray:
-        """How far thickness counts against the fitted body's, [S, S] in 0..1."""
+        """How far the depths' thickness counts against the body's own, [S, S] in 0..1."""
         return 1 / (1 + (np.maximum(self.front_spread, self.back_spread) / _DOUBTED) ** 4)
 
     def scaled(self, factor: float) -> SideDepths:

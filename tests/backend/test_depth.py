@@ -114,6 +114,8 @@ def test_a_ball_meets_the_depths_of_a_thicker_one() -> None:
     # Another limb's say nothing: the front goes with the back, as a limb does.
     other = meet_depths(vertices, faces, FOCAL * SIZE, replace(wanted, front=np.nan_to_num(near) - 1))
     assert other[middle & in_front, 2] == pytest.approx(0.1, abs=0.01)
+    other = replace(doubtful, front=np.nan_to_num(near) - 0.4)
+    assert meet_depths(vertices, faces, FOCAL * SIZE, other)[middle & ~in_front, 2] == pytest.approx(0.1, abs=0.01)
 
 
 @pytest.fixture(scope="module")
