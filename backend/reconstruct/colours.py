@@ -46,7 +46,6 @@ def fill_unseen(
     source_sure: np.ndarray,
     target_rest: np.ndarray,
     target_class: np.ndarray,
-    along: float = _ALONG,
 ) -> np.ndarray:
     """Colours [M, 3] of unseen places.
 
@@ -55,25 +54,37 @@ def fill_unseen(
         source_class, target_class: [N] and [M] colour classes.
         source_rgb: [N, 3].
         source_sure: [N] in 0..1; colours near the outline or seen at a slant are used where nothing else is near.
-        along: how much more places differ along trunk and limbs than around them.
     """
     if not len(source_rest):
         return np.full((len(target_rest), 3), 0.5)
-    sources = (source_rest, source_class, source_rgb, source_sure)
+    sources, out = (source_rest, source_class, source_rgb, source_sure), np.empty((len(target_rest), 3))
     below = target_rest[:, 1] < source_rest[:, 1].min() - _SOLE
-    if along != 1 and below.any():
-        # Beyond the frame all heights are far: how far must not outweigh where around the leg a place is.
-        out = np.empty((len(target_rest), 3))
-        for chosen, factor in ((below, 1.0), (~below, along)):
-            out[chosen] = fill_unseen(*sources, target_rest[chosen], target_class[chosen], factor)
-        return out
+    for chosen, beyond in ((below, True), (~below, False)):
+        if chosen.any():
+            out[chosen] = _filled(*sources, target_rest[chosen], target_class[chosen], beyond)
+    return out
+
+
+def _filled(
+    source_rest: np.ndarray,
+    source_class: np.ndarray,
+    source_rgb: np.ndarray,
+    source_sure: np.ndarray,
+    target_rest: np.ndarray,
+    target_class: np.ndarray,
+    beyond: bool,
+) -> np.ndarray:
+    """As :func:`fill_unseen`, of places that all lie ``beyond`` the frame's lower edge, or none of them."""
+    # There all heights are far: how far must not outweigh where around the leg a place is.
+    along = 1.0 if beyond else _ALONG
     bare = bare_arms(source_class, source_rgb) | bare_neckline(source_rest, source_class, source_rgb)
     trunk = target_class == TRUNK_CLASS
     if bare.any() and trunk.any():
+        sources = (source_rest, source_class, source_rgb, source_sure)
 
         def part(chosen: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
             target, source = chosen
-            return fill_unseen(*(v[source] for v in sources), target_rest[target], target_class[target], along)
+            return _filled(*(v[source] for v in sources), target_rest[target], target_class[target], beyond)
 
         out = np.empty((len(target_rest), 3))
         out[trunk], out[~trunk] = in_threads(part, ((trunk, ~bare), (~trunk, np.ones_like(bare))))
@@ -108,7 +119,7 @@ def fill_unseen(
         skin = np.median(source_rgb[some[around] % len(source_rgb)], 1)
         share = ((away[cheek, None] - _SKIN_BEYOND[0]) / (_SKIN_BEYOND[1] - _SKIN_BEYOND[0])).clip(0, 1)
         out[cheek] = share * skin + (1 - share) * out[cheek]
-    near, far = _legs_reach(source_rest, source_class) if along == 1 else _BELOW
+    near, far = _legs_reach(source_rest, source_class) if beyond else _BELOW
     below = np.nonzero((target_class >= SEAT_CLASS) & (target_class < FACE_CLASS) & (away > near))[0]
     if len(below):
         # Legs beyond the frame: the last row of the photo, a hand or a badge in it, must not be drawn out to the feet.

@@ -25,15 +25,7 @@ from ..body.model import JOINT_INDEX, BodyModel, rotation_matrices
 from ..prepare import PreparedPhoto, extend_colours, own_colours
 from ..rendering import CameraTensors, Contributions, GaussianTensors, contributions
 from ..rendering.mesh import rasterize_mesh, vertex_normals
-from .clothed import (
-    CHAIN_OF_JOINT,
-    LEG_CHAINS,
-    carve,
-    joint_of_vertex,
-    meet_depths,
-    outline_displacement,
-    ways_in,
-)
+from .clothed import CHAIN_OF_JOINT, LEG_CHAINS, carve, joint_of_vertex, meet_depths, outline_displacement, ways_in
 from .colours import fill_unseen
 from .distances import depth_inside, nearest_of
 from .hands import find_hands, with_shown, without_absent
