@@ -7,7 +7,7 @@ import io
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,8 +30,7 @@ from .progress import CancelCheck, ProgressCallback, Reporter
 from .reconstruct import Reconstruction, SurfaceReconstructor
 from .reconstruct.depth import DepthEstimator
 from .reconstruct.latent.config import CONFIGS
-from .reconstruct.latent.stage import AllViews, LatentReconstructor, Orbit, Step, drawn_views
-from .reconstruct.latent.views import SideViews
+from .reconstruct.latent.stage import AllViews, LatentReconstructor, Orbit, ReadViews, drawn_views
 from .reconstruct.light import LightEstimator
 from .reconstruct.surface import MAP_SIZE
 from .rendering import render_splats
@@ -43,9 +42,10 @@ PREVIEW_SIZE = 512
 _MIN_FREE_BYTES = 64 * 1024 * 1024
 _STAGES = {"prepare": 1.0, "body": 1.5, "reconstruct": 4.0, "bind": 0.3, "save": 2.0}
 _LATENT_STAGES = {
-    "prepare": 1.0, "body": 1.5, "depth": 1.0, "light": 0.2, "surface": 4.0, "synthesize": 4.0, "reconstruct": 2.0,
-    "bind": 0.5, "save": 2.0
+    "prepare": 1.3, "body": 0.2, "depth": 0.7, "light": 0.1, "surface": 4.3, "synthesize": 0.2, "reconstruct": 0.9,
+    "bind": 0.1, "save": 0.4
 }  # fmt: skip
+"""As on a processor; what is imagined is imagined during the stage before."""
 _GIVEN_STAGES = {
     "prepare": 1.0, "body": 1.5, "surface": 4.0, "synthesize": 1.0, "refit": 4.0, "reconstruct": 2.0, "bind": 0.5,
     "save": 2.0
@@ -80,9 +80,11 @@ def choose_device(name: str = "auto") -> torch.device:
 
 @dataclass(frozen=True)
 class _Chosen:
-    """The networks of a preset; all are None for ``surface``. What an avatar says of their weights; warnings."""
+    """The networks of a preset; all are None for ``surface``. Other sides come from ``views`` where no synthesizer
+    imagines them. What an avatar says of the weights; warnings."""
 
     networks: LatentReconstructor | None = None
+    synthesizer: Synthesizer | None = None
     views: AllViews | None = None
     depth: DepthEstimator | None = None
     light: LightEstimator | None = None
@@ -97,12 +99,14 @@ class _Clothed:
     Attributes:
         key: the file's digest, the person and the body that were asked for, whether depths and light were estimated.
         photo, fit, reconstruction: of the stages so far.
+        local: [n, 3] places of what does not go on elsewhere.
     """
 
     key: tuple[str, int | None, str, bool, bool]
     photo: PreparedPhoto
     fit: BodyFit
     reconstruction: Reconstruction
+    local: np.ndarray
 
 
 class Pipeline:
@@ -212,7 +216,7 @@ class Pipeline:
         except BackendError as error:
             return _Chosen(warnings=(f"{error.message} The preset surface was used instead.",))
         if views is not None:
-            return _Chosen(networks, views, described=networks.described)
+            return _Chosen(networks, views=views, described=networks.described)
         described, warnings = list(networks.described), []
 
         def loaded(load: Callable[[str, str], _Network], instead: str) -> _Network | None:
@@ -227,17 +231,8 @@ class Pipeline:
         depth = loaded(self.depth, "Depths are those of the fitted body instead.")
         light = loaded(self.light, "All sides are as bright as the photo's instead.")
         synthesizer = loaded(self.synthesizer, "The other sides are drawn from the preset surface instead.")
-        if synthesizer is None:
-            return _Chosen(networks, drawn_views, depth, light, described, tuple(warnings))
-
-        def imagined(orbit: Orbit, step: Step) -> SideViews:
-            rgb, alpha = orbit.small_photo()
-            return synthesizer.synthesize(
-                orbit.codec.encode(rgb), rgb, alpha, orbit.cameras, orbit.vertices, orbit.codec.decode_rgba,
-                seed=options.seed, step=step, local=orbit.local(),
-            )  # fmt: skip
-
-        return _Chosen(networks, imagined, depth, light, described, tuple(warnings))
+        drawn = drawn_views if synthesizer is None else None
+        return _Chosen(networks, synthesizer, drawn, depth, light, described, tuple(warnings))
 
     def reconstruct(
         self,
@@ -305,28 +300,47 @@ class Pipeline:
                 if last is None:
                     light = chosen.light.estimate(fit, photo)
         first = "reconstruct" if networks is None else "surface"
+        local = np.zeros((0, 3))
+        imagined: Future[tuple[Orbit, ReadViews]] | None = None
+
+        def looked(places: np.ndarray) -> None:
+            # The other sides are imagined while the photo's is coloured.
+            nonlocal local, imagined
+            local = places
+            if chosen.synthesizer is not None:
+                work = (chosen.synthesizer, networks, fit, photo, local, options.seed, report.check)
+                imagined = self._beside.submit(_imagined, *work)
+
         with timed(first, "Clothing the body"):
             if last is None:
                 made = preset.reconstruct(
-                    fit, photo, lambda fraction, text: report.step(first, fraction, text), depths, light
+                    fit, photo, lambda fraction, text: report.step(first, fraction, text), depths, light, looked
                 )
-                last = self._clothed = _Clothed(key, photo, fit, made)
+                last = self._clothed = _Clothed(key, photo, fit, made, local)
+            else:
+                looked(last.local)
             reconstruction = last.reconstruction
         # Imagined views only colour these splats: they are bound while that happens.
         bound = self._beside.submit(self._bound, options.body, reconstruction)
         if networks is not None:
             with timed("synthesize", "Imagining the other sides"):
-                orbit = networks.orbit(fit, photo, reconstruction)
-                side_views = chosen.views(orbit, lambda fraction, text: report.step("synthesize", fraction, text))
-            if not side_views.imagined:
+                if imagined is not None:
+                    orbit, read = imagined.result()
+                else:
+                    orbit = networks.orbit(fit, photo)
+                    side_views = chosen.views(
+                        orbit, reconstruction, lambda fraction, text: report.step("synthesize", fraction, text)
+                    )
+            if imagined is None and not side_views.imagined:
                 with timed("refit", "Fitting the body to all views"):
                     seen = networks.look(orbit, side_views, fit, self.networks())
                     fit = fitter.refine(fit, photo, seen, report.check)
-                    orbit = networks.refitted(orbit, fit, preset.reconstruct(fit, photo))
+                    orbit, reconstruction = networks.refitted(orbit, fit), preset.reconstruct(fit, photo)
             with timed("reconstruct", "Reconstructing"):
-                reconstruction = networks.reconstruct(
-                    orbit, side_views, lambda fraction, text: report.step("reconstruct", fraction, text)
-                )
+                if imagined is None:
+                    read = networks.read(orbit, side_views)
+                report.step("reconstruct", 0.5, "Laying the views on the body")
+                reconstruction = networks.reconstruct(orbit, reconstruction, read)
         with timed("bind", "Binding to the body"):
             used = options if networks is not None else replace(options, preset="surface")
             if reconstruction.position is last.reconstruction.position:
@@ -365,6 +379,35 @@ class Pipeline:
         ours = rgba[..., :3] + (1 - rgba[..., 3:])
         theirs = np.asarray(Image.fromarray(photo.rgb).resize((size, size), Image.Resampling.LANCZOS)) / 255
         return (np.hstack([theirs, ours]).clip(0, 1) * 255).round().astype(np.uint8)
+
+
+@torch.no_grad()
+def _imagined(
+    synthesizer: Synthesizer,
+    networks: LatentReconstructor,
+    fit: BodyFit,
+    photo: PreparedPhoto,
+    local: np.ndarray,
+    seed: int,
+    check: Callable[[], None],
+) -> tuple[Orbit, ReadViews]:
+    """The other sides as the synthesizer imagines them, and what the transformer says of them.
+
+    Args:
+        synthesizer, networks: see there.
+        fit, photo: of the stages before.
+        local: [n, 3] places of what does not go on elsewhere.
+        seed: see :class:`~backend.options.ReconstructOptions`.
+        check: called between the steps; may raise to stop.
+    """
+    orbit = networks.orbit(fit, photo)
+    rgb, alpha = orbit.small_photo()
+    views = synthesizer.synthesize(
+        orbit.codec.encode(rgb), rgb, alpha, orbit.cameras, orbit.vertices, orbit.codec.decode_rgba,
+        seed=seed, step=lambda fraction, text: check(), local=orbit.marked(local),
+    )  # fmt: skip
+    check()
+    return orbit, networks.read(orbit, views)
 
 
 def check_output(output: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from ..avatar import from_rgb
 from ..avatar.quaternion import from_matrix
+from ..reconstruct import Reconstruction
 from ..reconstruct.latent.stage import AllViews, Orbit, Step
 from ..reconstruct.latent.views import SideViews, without_white
 from ..training.cameras import Camera
@@ -24,8 +25,8 @@ def true_views(truth: Truth, photo_size: int) -> AllViews:
     ``surface`` avatar there.
     """
 
-    def views(orbit: Orbit, step: Step) -> SideViews:
-        base, size = orbit.base, orbit.size
+    def views(orbit: Orbit, base: Reconstruction, step: Step) -> SideViews:
+        size = orbit.size
         left, top, side = orbit.photo.crop
         focal = float(orbit.cameras.focal[0])
         splats = from_rgb(base.position, from_matrix(base.rotation), base.scale, base.opacity, base.rgb)

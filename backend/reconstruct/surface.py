@@ -177,6 +177,7 @@ class SurfaceReconstructor:
         step: Callable[[float, str], None] = lambda fraction, text: None,
         depths: SideDepths | None = None,
         light: PhotoLight | None = None,
+        looked: Callable[[np.ndarray], None] = lambda places: None,
     ) -> Reconstruction:
         """Splats of the person in the photo's pose.
 
@@ -185,6 +186,8 @@ class SurfaceReconstructor:
             step: receives the stage's fraction and what is being done; may raise to stop.
             depths: of front and back, :data:`MAP_SIZE` pixels a side, where a network knows them.
             light: of the photo, where a network knows it.
+            looked: receives the places [n, 3] of what does not go on elsewhere, such as a print, long before the
+                splats have their colours; other views may be imagined meanwhile.
         """
         config = self.config
         step(0.0, "Shaping the clothes")
@@ -198,16 +201,20 @@ class SurfaceReconstructor:
         back = _sheet_back(front, pixels, layers, focal)
         rest = _rest_of_body(self, mesh, layers, photo, focal)
         joined = _join(front, back, rest)
-        step(0.4, "Colouring the unseen side")
-        image = own.result().astype(np.float32) / 255
-        pure = _pure_colours(photo, image)
-        rgb, seen, local = _colour(self.regions, mesh, joined, len(pixels), layers, image, pure, focal, light)
         axes, scale = _frames(joined)
         scale[:, 2] *= config.thickness
-        step(0.6, "Matching the photo")
-        opacity, rgb, shown = _match_photo(
-            joined, axes, scale, rgb, len(pixels), image, photo.alpha, fit.focal, config, self.device
-        )
+        with ThreadPoolExecutor(1) as beside:
+            drawn = beside.submit(
+                _draw, joined, axes, scale, len(pixels), photo.alpha, fit.focal, config.correction_size, self.device
+            )
+            step(0.4, "Colouring the unseen side")
+            image = own.result().astype(np.float32) / 255
+            look = _look(self.regions, mesh, joined, len(pixels), layers, _pure_colours(photo, image), focal)
+            looked(joined.position[look.local])
+            rgb, seen = _colour(mesh, joined, look, image, focal, light)
+            step(0.6, "Matching the photo")
+        opacity, blending = drawn.result()
+        rgb, shown = _match_photo(joined, scale, opacity, rgb, len(pixels), image, blending, config.corrections)
         kept = opacity > 1 / 255
         return Reconstruction(
             position=joined.position[kept],
@@ -218,7 +225,7 @@ class SurfaceReconstructor:
             face=joined.face[kept],
             surface=mesh,
             seen=np.maximum(seen, (shown / _SHOWN).clip(0, 1))[kept],
-            local=local[kept],
+            local=look.local[kept],
             light=light,
         )
 
@@ -483,29 +490,51 @@ def _frames(splats: _Splats) -> tuple[np.ndarray, np.ndarray]:
     return axes, np.stack([splats.sigma * splats.stretch, splats.sigma, splats.sigma], 1)
 
 
-def _match_photo(
+@dataclass(frozen=True)
+class _Blending:
+    """How n splats make up the m pixels of a picture that show the person.
+
+    Attributes:
+        rows: bool [size^2], which pixels those are.
+        size: pixels a side of the picture.
+        focal: in its pixels.
+        to_pixels: from values [n, C] of splats to those [m, C] of the pixels.
+        to_splats: the transpose.
+    """
+
+    rows: torch.Tensor
+    size: int
+    focal: float
+    to_pixels: _Blend
+    to_splats: _Blend
+
+
+def _draw(
     splats: _Splats,
     axes: np.ndarray,
     scale: np.ndarray,
-    rgb: np.ndarray,
     front_count: int,
-    image: np.ndarray,
     alpha: np.ndarray,
     focal: float,
-    config: SurfaceConfig,
+    size: int,
     device: torch.device,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Opacities [n] and colours [n, 3] corrected so that the render meets the photo; and how much of each splat it
-    shows [n], in pixels.
+) -> tuple[np.ndarray, _Blending]:
+    """Opacities [n] with which the render keeps to the matte, and how the splats blend in it.
 
-    Overlapping splats blur; SIRT iterations on the colours undo that, mostly on those of the front's splats, the first
-    ``front_count``. Front splats whose light falls outside the matte fade, or the outline would grow by their width.
+    Front splats whose light falls outside the matte fade, or the outline would grow by their width.
+
+    Args:
+        splats: the first ``front_count`` are the front's.
+        axes, scale: of :func:`_frames`.
+        front_count: see above.
+        alpha: the matte.
+        focal: in the matte's pixels.
+        size: pixels a side of the picture.
+        device: where to compute.
     """
-    size = config.correction_size
     factor = size / alpha.shape[0]
-    small = (cv2.resize(layer, (size, size), interpolation=cv2.INTER_AREA) for layer in (alpha, image))
-    matte, target = (torch.as_tensor(layer, device=device).reshape(size**2, -1) for layer in small)
-    rows = matte[:, 0] > 0.5
+    matte = cv2.resize(alpha, (size, size), interpolation=cv2.INTER_AREA)
+    matte = torch.as_tensor(matte, device=device).reshape(size**2, 1)
     quaternion = from_matrix(axes)
 
     def contribute(opacity: np.ndarray) -> Contributions:
@@ -523,25 +552,48 @@ def _match_photo(
         inside = both[:, 1] / np.maximum(both[:, 0], 1e-6)
         visible = (both[:, 0] > 0.05) & front
         opacity = np.where(visible, opacity * ((inside - 0.3) / 0.4).clip(0, 1), opacity)
-    to_pixels, to_splats = _blending(contribute(opacity), rows)
+    rows = matte[:, 0] > 0.5
+    return opacity, _Blending(rows, size, focal * factor, *_blends(contribute(opacity), rows))
+
+
+def _match_photo(
+    splats: _Splats,
+    scale: np.ndarray,
+    opacity: np.ndarray,
+    rgb: np.ndarray,
+    front_count: int,
+    image: np.ndarray,
+    blending: _Blending,
+    corrections: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colours [n, 3] corrected so that the render meets the photo; and how much of each splat it shows [n], in pixels.
+
+    Overlapping splats blur; SIRT iterations on the colours undo that, mostly on those of the front's splats, the first
+    ``front_count``.
+    """
+    rows, to_pixels, to_splats = blending.rows, blending.to_pixels, blending.to_splats
+    device = rows.device
+    target = cv2.resize(image, (blending.size,) * 2, interpolation=cv2.INTER_AREA)
+    target = torch.as_tensor(target, device=device).reshape(-1, 3)
     total = to_splats(torch.ones(int(rows.sum()), 1, device=device))
     wanted = target[rows] * to_pixels(torch.ones(len(rgb), 1, device=device))
     start = colours = torch.as_tensor(rgb, dtype=torch.float32, device=device)
-    wide = scale[:, 0] * scale[:, 1] * (focal * factor / splats.position[:, 2]) ** 2
+    wide = scale[:, 0] * scale[:, 1] * (blending.focal / splats.position[:, 2]) ** 2
     facing = np.abs((splats.normal * splats.position).sum(1)) / np.linalg.norm(splats.position, axis=1)
     whole = torch.as_tensor(2 * np.pi * opacity * wide * facing, dtype=torch.float32, device=device)[:, None]
     # A trace of everything shines through what lies before it; of large splats, in close-ups, that is many pixels.
     shown = total * ((total / whole.clamp(min=1e-6) - _TRACE[0]) / (_TRACE[1] - _TRACE[0])).clamp(0, 1)
-    slack = torch.where(torch.as_tensor(front[:, None], device=device), _FIT_RANGE, _REST_FIT_RANGE) * (shown > 0.05)
+    front = torch.arange(len(rgb), device=device)[:, None] < front_count
+    slack = torch.where(front, _FIT_RANGE, _REST_FIT_RANGE) * (shown > 0.05)
     low, high = (start - slack).clamp(0, 1), (start + slack).clamp(0, 1)
-    for _ in range(config.corrections):
+    for _ in range(corrections):
         # Barely seen splats hardly move: from the side they are seen whole.
         change = to_splats(wanted - to_pixels(colours)) / (total + _FIT_DAMPING)
         colours = (colours + change).clamp(low, high)
-    return opacity, colours.cpu().numpy(), shown[:, 0].cpu().numpy()
+    return colours.cpu().numpy(), shown[:, 0].cpu().numpy()
 
 
-def _blending(seen: Contributions, rows: torch.Tensor) -> tuple[_Blend, _Blend]:
+def _blends(seen: Contributions, rows: torch.Tensor) -> tuple[_Blend, _Blend]:
     """From values [n, C] of splats to those [m, C] of the pixels where ``rows`` [H W] is true, and the transpose."""
     keep = rows[seen.pixel]
     pixel = (rows.cumsum(0) - 1)[seen.pixel[keep]]
@@ -580,20 +632,45 @@ def _pure_colours(photo: PreparedPhoto, image: np.ndarray) -> np.ndarray:
     return np.where(near[..., None], pure, image)
 
 
-def _colour(
+@dataclass(frozen=True)
+class _Look:
+    """What the photo shows of n splats, the first ``front_count`` of them the front's.
+
+    Attributes:
+        front_count: see above.
+        rest: [n, 3] in the rest pose.
+        kind: [n] part of the body whose colours a splat may take.
+        facing: [n] cosine between surface and ray.
+        pixels: [n, 2] at the maps' resolution.
+        rgb: [n, 3] the photo's colours there, free of background.
+        depth_in: [n] pixels from the outline, 0 where something else is in front.
+        sure: [n] how sure the colours are.
+        source: bool [n], whose colours go on elsewhere.
+        local: bool [n], whose colours would, did they not belong to a print or the like.
+    """
+
+    front_count: int
+    rest: np.ndarray
+    kind: np.ndarray
+    facing: np.ndarray
+    pixels: np.ndarray
+    rgb: np.ndarray
+    depth_in: np.ndarray
+    sure: np.ndarray
+    source: np.ndarray
+    local: np.ndarray
+
+
+def _look(
     regions: BodyRegions,
     mesh: SurfaceMesh,
     splats: _Splats,
     front_count: int,
     layers: Layers,
-    image: np.ndarray,
     pure: np.ndarray,
     focal: float,
-    light: PhotoLight | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What :class:`Reconstruction` says of colours: ``rgb`` [n, 3], ``seen`` [n] and ``local`` [n].
-
-    They are the photo's where it sees the splat, filled in from the surest of those elsewhere.
+) -> _Look:
+    """What the photo shows of splats.
 
     Args:
         regions: of the body.
@@ -601,9 +678,8 @@ def _colour(
         splats: the first ``front_count`` are the front's.
         front_count: see above.
         layers: depths at the maps' resolution.
-        image, pure: the photo's colours in 0..1 at any resolution, and the same free of background.
+        pure: the photo's colours in 0..1 at any resolution, free of background.
         focal: at the maps' resolution.
-        light: of the photo, where it is known.
     """
     corner = mesh.faces[splats.face]
     rest = _transfer(splats.position, mesh, corner)
@@ -649,25 +725,43 @@ def _colour(
     sure = np.minimum(depth_in / _SURE, 1) * facing.clip(0, 1)
     # Hands are seldom fitted to the pixel: what lies beside one may show its skin.
     sure[beside(HAND_CLASS) & (kind != HAND_CLASS)] = 0
+    return _Look(front_count, rest, kind, facing, pixels, photo_rgb, depth_in, sure, source, local)
+
+
+def _colour(
+    mesh: SurfaceMesh, splats: _Splats, look: _Look, image: np.ndarray, focal: float, light: PhotoLight | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """What :class:`Reconstruction` says of colours: ``rgb`` [n, 3] and ``seen`` [n].
+
+    They are the photo's where it sees the splat, filled in from the surest of those elsewhere.
+
+    Args:
+        mesh: what the splats hang on.
+        splats, look: see :func:`_look`.
+        image: the photo's colours in 0..1 at any resolution.
+        focal: at the maps' resolution.
+        light: of the photo, where it is known.
+    """
+    kind, rest, photo_rgb, source, sure = look.kind, look.rest, look.rgb, look.source, look.sure
+    front = np.arange(len(kind)) < look.front_count
     # Cloth goes on behind, the light on it does not.
     lit = np.ones((len(kind), 1)) if light is None else light.display(splats.normal)
     rgb, cloth = photo_rgb.copy(), photo_rgb[source] / lit[source]
     filled = fill_unseen(rest[source], kind[source], cloth, sure[source], rest[~front], kind[~front])
     rgb[~front] = (filled * lit[~front]).clip(0, 1)
     # Where the body turns away from the camera the fill takes over from the photo little by little.
-    level = ((facing - _TURNED[0]) / (_TURNED[1] - _TURNED[0])).clip(0, 1)[:, None]
-    trust = np.where(front[:, None], 1.0, level * (depth_in > 0)[:, None])
+    level = ((look.facing - _TURNED[0]) / (_TURNED[1] - _TURNED[0])).clip(0, 1)[:, None]
+    trust = np.where(front[:, None], 1.0, level * (look.depth_in > 0)[:, None])
     rgb = trust * photo_rgb + (1 - trust) * rgb
-    rim = front & (depth_in > 1) & ~local
+    rim = front & (look.depth_in > 1) & ~look.local
     colour, share = _beyond_rim(splats, kind, photo_rgb, rim, ~front & (trust[:, 0] < 1))
     share *= 1 - trust
     rgb += share * (colour - rgb)
     trust = trust + ANY * share
     # In the photo's own view the rim must match with all that the photo mixes into it; from the side it must not.
-    level = level[:front_count]
-    exact = _bilinear(image, pixels[:front_count] * image.shape[0] / MAP_SIZE)
-    rgb[:front_count] = level * exact + (1 - level) * rgb[:front_count]
-    return rgb, trust[:, 0], local
+    exact = _bilinear(image, look.pixels[front] * image.shape[0] / MAP_SIZE)
+    rgb[front] = level[front] * exact + (1 - level[front]) * rgb[front]
+    return rgb, trust[:, 0]
 
 
 def _beyond_rim(

@@ -10,7 +10,7 @@ import pytest
 from backend.reconstruct.latent import anchor as module
 from backend.reconstruct.latent.anchor import ViewedPerson, anchor
 from backend.reconstruct.latent.even import even_cloth
-from backend.reconstruct.latent.seam import _REACH, soften_seam
+from backend.reconstruct.latent.seam import _REACH, seam_of, soften_seam
 from backend.reconstruct.shading import PhotoLight
 from backend.reconstruct.types import Reconstruction, SurfaceMesh
 from backend.rendering.mesh import rasterize_mesh
@@ -188,7 +188,8 @@ def test_a_step_of_light_at_the_seam_is_spread_and_another_thing_is_not(base: Re
     )
     seen = dense.seen > 0.5
     for step in (0.05, -0.05):
-        rgb = soften_seam(replace(dense, rgb=np.where(seen, 0.5 + step, 0.5)[:, None] * np.ones(3)))
+        given = replace(dense, rgb=np.where(seen, 0.5 + step, 0.5)[:, None] * np.ones(3))
+        rgb = soften_seam(given, seam_of(given))
         assert np.array_equal(rgb[seen], np.full((seen.sum(), 3), 0.5 + step))
         # Along the tube's wall colours fall from the seen one to the other: half of a cosine's wave, turned normals
         # being a fifth of the way.
@@ -200,7 +201,7 @@ def test_a_step_of_light_at_the_seam_is_spread_and_another_thing_is_not(base: Re
     # Skin beside cloth stays as it is, and so does somebody whom no photo shows.
     other = replace(dense, rgb=np.where(seen, 0.8, 0.5)[:, None] * np.ones(3))
     for given in (other, replace(other, seen=0 * other.seen)):
-        assert np.array_equal(soften_seam(given), given.rgb)
+        assert np.array_equal(soften_seam(given, seam_of(given)), given.rgb)
 
 
 def test_a_pale_patch_behind_is_evened_out_and_cloth_of_many_colours_is_not(base: Reconstruction) -> None:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -551,7 +550,7 @@ def test_a_cut_photo_is_completed_from_the_view() -> None:
         matrix = cameras.world_to_camera[0]
         world = (seen - matrix[:3, 3]) @ matrix[:3, :3]
         rgb = torch.full((1, 3, size, size), 0.3)
-        return Orbit(None, None, cameras, world, np.zeros(3), 1.0, rgb, alpha, codec, size)
+        return Orbit(None, cameras, world, np.zeros(3), 1.0, rgb, alpha, codec, size)
 
     latents = codec.encode(torch.rand(1, 3, size, size))
     rgb, matte = completed(orbit_of(33.0), SideViews(latents))
@@ -567,12 +566,13 @@ def test_a_cut_photo_is_completed_from_the_view() -> None:
 
 def test_local_splats_are_marked_where_the_photo_shows_them() -> None:
     cameras, size = orbit_cameras(), 64
-    depth = np.array([2.0, 3.0, 2.5])
-    pixel = np.array([[10.4, 20.6], [50.2, 5.5], [33.0, 40.0]])
+    depth = np.array([2.0, 3.0])
+    pixel = np.array([[10.4, 20.6], [50.2, 5.5]])
     across = (pixel - size / 2) / (float(cameras.focal[0]) * size) * depth[:, None]
-    base = SimpleNamespace(position=np.column_stack([across, depth]), local=np.array([True, True, False]))
+    places = np.column_stack([across, depth])
     blank = torch.zeros(1, 3, size, size)
-    marked = Orbit(base, None, cameras, torch.zeros(1, 3), np.zeros(3), 1.0, blank, blank[:, :1], None, size).local()
+    orbit = Orbit(None, cameras, torch.zeros(1, 3), np.zeros(3), 1.0, blank, blank[:, :1], None, size)
+    marked = orbit.marked(places)
     expected = torch.zeros(size, size, dtype=torch.bool)
     for x, y in ((10, 20), (50, 5)):
         expected[y - 1 : y + 2, x - 1 : x + 2] = True

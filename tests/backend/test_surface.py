@@ -35,8 +35,8 @@ from backend.reconstruct.sampling import face_areas, poisson_disk_samples
 from backend.reconstruct.sheets import Layers, Sheet, build_layers, push_pull
 from backend.reconstruct.surface import (
     _SEAM,
-    SurfaceConfig,
     _beyond_rim,
+    _draw,
     _face_stretch,
     _frames,
     _hang_on_body,
@@ -491,15 +491,12 @@ def test_what_shines_through_a_dense_front_is_not_shown() -> None:
     alpha = np.zeros((size, size))
     alpha[24:104, 24:104] = 1
     image = np.full((size, size, 3), 0.8, np.float32)
-    config = SurfaceConfig(correction_size=size)
 
     def matched(both: _Splats, count: int) -> tuple[np.ndarray, np.ndarray]:
         axes, scale = _frames(both)
         rgb = np.full((len(scale), 3), 0.75)
-        _, rgb, shown = _match_photo(
-            both, axes, scale, rgb, count, image, alpha, float(size), config, torch.device("cpu")
-        )
-        return rgb, shown
+        opacity, blending = _draw(both, axes, scale, count, alpha, float(size), size, torch.device("cpu"))
+        return _match_photo(both, scale, opacity, rgb, count, image, blending, corrections=24)
 
     rgb, shown = matched(_join(front, back), len(pixels))
     assert np.median(shown[: len(pixels)]) > 0.5

@@ -12,6 +12,7 @@ cost the photo's own view, whose splats then hide each other in another order.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -63,14 +64,17 @@ class ViewedPerson:
 
 
 def anchor(
-    base: Reconstruction, viewed: ViewedPerson, smooth: Smoother | None = None, device: torch.device | None = None
+    base: Reconstruction,
+    viewed: ViewedPerson,
+    smoother: Callable[[], Smoother] | None = None,
+    device: torch.device | None = None,
 ) -> Reconstruction:
     """The ``surface`` preset's avatar in the colours that the views say.
 
     Args:
         base: the avatar.
         viewed: the views.
-        smooth: of its splats, where it is known.
+        smoother: gives that of its splats; asked only once the views are compared, so that it may be made meanwhile.
         device: see :func:`~backend.rendering.mesh.rasterize_mesh`.
     """
     mesh, normals, size = base.surface, base.rotation[:, :, 2], viewed.coverage.shape[1]
@@ -84,7 +88,7 @@ def anchor(
         return weight, weight[:, None] * found[:, :3]
 
     total, mixed = (sum(parts) for parts in zip(*in_threads(said_by, range(len(viewed.matrices)))))
-    smooth = smooth or smoother_of(base.position, normals)
+    smooth = smoother_of(base.position, normals) if smoother is None else smoother()
     said = mixed / np.maximum(total, 1e-6)[:, None] + _pattern(base, smooth)
     # Where the photo shows anything its colours stay, or its own view would suffer.
     unseen = (1 - base.seen / ANY).clip(0, 1) * (total / _ENOUGH).clip(0, 1)

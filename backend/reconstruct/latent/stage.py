@@ -28,7 +28,7 @@ from .config import LatentConfig
 from .even import even_cloth
 from .inputs import network_input, shown
 from .model import LatentInput, LatentTransformer, SplatMaps
-from .seam import soften_seam
+from .seam import seam_of, soften_seam
 from .smooth import smoother_of
 from .views import SideViews, ViewCameras, spread_points
 
@@ -49,7 +49,6 @@ class Orbit:
     """What is known of a person whose other views are wanted. The networks' world has the pelvis at its origin.
 
     Attributes:
-        base: the ``surface`` preset's avatar, in the photo camera's space.
         photo: of the stages before.
         cameras: V of them, the photo's first.
         vertices: [N, 3] of the fitted body in the networks' world.
@@ -61,7 +60,6 @@ class Orbit:
         size: pixels a side of the pictures that the latents are of.
     """
 
-    base: Reconstruction
     photo: PreparedPhoto
     cameras: ViewCameras
     vertices: torch.Tensor
@@ -77,13 +75,12 @@ class Orbit:
         size = (self.size, self.size)
         return tuple(functional.interpolate(v, size=size, mode="area") for v in (self.rgb, self.alpha))
 
-    def local(self) -> torch.Tensor:
-        """Where the photo shows what does not go on elsewhere, bool [1, 1, S, S] beside :meth:`small_photo`."""
-        base, size = self.base, self.size
-        place = base.position[base.local]
-        pixels = float(self.cameras.focal[0]) * place[:, :2] / place[:, 2:] * size + size / 2
-        column, row = pixels.astype(int).clip(0, size - 1).T
-        out = torch.zeros(1, 1, size, size)
+    def marked(self, places: np.ndarray) -> torch.Tensor:
+        """The pixels that show ``places`` [n, 3] of the photo camera's space, bool [1, 1, S, S] beside
+        :meth:`small_photo`."""
+        pixels = float(self.cameras.focal[0]) * places[:, :2] / places[:, 2:] * self.size + self.size / 2
+        column, row = pixels.astype(int).clip(0, self.size - 1).T
+        out = torch.zeros(1, 1, self.size, self.size)
         out[0, 0, row, column] = 1
         return functional.max_pool2d(out, 3, 1, 1).to(self.rgb.device) > 0
 
@@ -94,13 +91,22 @@ class Orbit:
         return matrices
 
 
-AllViews = Callable[[Orbit, Step], SideViews]
-"""Gives all views, and tells of its progress."""
+@dataclass(frozen=True, eq=False)
+class ReadViews:
+    """What the transformer was given, what it said of it, and whether views but the photo's were imagined."""
+
+    given: LatentInput
+    maps: SplatMaps
+    imagined: bool
 
 
-def drawn_views(orbit: Orbit, step: Step) -> SideViews:
+AllViews = Callable[[Orbit, Reconstruction, Step], SideViews]
+"""Gives all views of a person, whose ``surface`` avatar is known, and tells of its progress."""
+
+
+def drawn_views(orbit: Orbit, base: Reconstruction, step: Step) -> SideViews:
     """The ``surface`` avatar's own pictures, where there is nothing better."""
-    base, size = orbit.base, orbit.size
+    size = orbit.size
     out = []
     for number, matrix in enumerate(orbit.matrices()):
         step(number / len(orbit.cameras), "Drawing the other sides")
@@ -195,13 +201,8 @@ class LatentReconstructor:
         """What an avatar package says of the weights."""
 
     @torch.no_grad()
-    def orbit(self, fit: BodyFit, photo: PreparedPhoto, base: Reconstruction) -> Orbit:
-        """The cameras of the other views, and all that helps to imagine them.
-
-        Args:
-            fit, photo: of the stages before.
-            base: the ``surface`` preset's avatar: its clothed surface is what splats are bound to.
-        """
+    def orbit(self, fit: BodyFit, photo: PreparedPhoto) -> Orbit:
+        """The cameras of the other views, and all that helps to imagine them."""
         size, device = self.config.picture, self.device
         side = photo.rgb.shape[0]
         vertices, joints = self._posed(fit)
@@ -211,7 +212,6 @@ class LatentReconstructor:
         alpha = torch.as_tensor(photo.alpha, dtype=torch.float32, device=device)[None, None]
         rgb = torch.as_tensor(photo.rgb, dtype=torch.float32, device=device).permute(2, 0, 1)[None] / 255
         return Orbit(
-            base=base,
             photo=photo,
             cameras=ViewCameras(*(v.to(device) for v in vars(cameras).values())),
             vertices=torch.as_tensor((vertices - pelvis) / unit, dtype=torch.float32).to(device),
@@ -243,46 +243,50 @@ class LatentReconstructor:
         focal = float(orbit.cameras.focal[0])
         return look_from_sides(networks, pictures, _array(alpha), self._posed(fit)[1], orbit.matrices()[1:], focal)
 
-    def refitted(self, orbit: Orbit, fit: BodyFit, base: Reconstruction) -> Orbit:
-        """``orbit``, its cameras where they were, with a body that was fitted again and clothed again."""
+    def refitted(self, orbit: Orbit, fit: BodyFit) -> Orbit:
+        """``orbit``, its cameras where they were, with a body that was fitted again."""
         vertices = (self._posed(fit)[0] - orbit.origin) / orbit.unit
-        return replace(orbit, base=base, vertices=torch.as_tensor(vertices, dtype=torch.float32).to(self.device))
+        return replace(orbit, vertices=torch.as_tensor(vertices, dtype=torch.float32).to(self.device))
 
     @torch.no_grad()
-    def reconstruct(self, orbit: Orbit, views: SideViews, step: Step = lambda fraction, text: None) -> Reconstruction:
+    def read(self, orbit: Orbit, views: SideViews) -> ReadViews:
+        """What the transformer says of the photo and the other views.
+
+        Args:
+            orbit: from :meth:`orbit`, :meth:`refitted` to views that are pictures of the person.
+            views: all of them; the first counts only where the photo ends before the person does.
+        """
+        faces = self.body.faces.to(self.device)
+        normals = vertex_normals(orbit.vertices, faces)
+        rgb, alpha = completed(orbit, views[:1])
+        given = network_input(
+            self.config, self.codec, orbit.cameras, orbit.vertices, normals, faces, self.tokens, rgb, alpha, views[1:]
+        )
+        return ReadViews(given, self.network(given, compare=not views.imagined), views.imagined)
+
+    @torch.no_grad()
+    def reconstruct(self, orbit: Orbit, base: Reconstruction, read: ReadViews) -> Reconstruction:
         """Splats of the person in the photo's pose.
 
         Args:
             orbit: from :meth:`orbit`.
-            views: all of them; the first counts only where the photo ends before the person does.
-            step: told of progress.
+            base: the ``surface`` preset's avatar: its clothed surface is what splats are bound to.
+            read: from :meth:`read`.
 
         Returns:
-            Splats in camera space, on the surface of ``orbit.base``: one for each pixel of views that are pictures of
-            the person, which :meth:`refitted` should have seen first; imagined ones colour ``orbit.base`` itself, see
-            :mod:`.anchor`.
+            Splats in camera space: one for each pixel of views that are pictures of the person; imagined ones colour
+            ``base`` itself, see :mod:`.anchor`.
         """
-        step(0.0, "Drawing the body")
-        faces = self.body.faces.to(self.device)
-        normals = vertex_normals(orbit.vertices, faces)
-        rgb, alpha = completed(orbit, views[:1])
-        base = orbit.base
-        with ThreadPoolExecutor(1) as beside:
-            found = beside.submit(smoother_of, base.position, base.rotation[:, :, 2]) if views.imagined else None
-            given = network_input(
-                self.config, self.codec, orbit.cameras, orbit.vertices, normals, faces, self.tokens, rgb, alpha,
-                views[1:],
-            )  # fmt: skip
-            step(0.3, "Reconstructing")
-            maps = self.network(given, compare=not views.imagined)
-        if found is not None:
-            step(0.6, "Laying the views on the body")
-            smooth = found.result()
-            coloured = anchor(base, self._viewed(orbit, given, maps), smooth, self.device)
-            evened = replace(coloured, rgb=even_cloth(coloured, smooth))
-            return replace(evened, rgb=soften_seam(evened))
+        given, maps = read.given, read.maps
+        if read.imagined:
+            with ThreadPoolExecutor(2) as beside:
+                smoother = beside.submit(smoother_of, base.position, base.rotation[:, :, 2])
+                seam = beside.submit(seam_of, base)
+                coloured = anchor(base, self._viewed(orbit, given, maps), smoother.result, self.device)
+                evened = replace(coloured, rgb=even_cloth(coloured, smoother.result()))
+            return replace(evened, rgb=soften_seam(evened, seam.result()))
         splats = self.network.splats(given, maps, _OPACITY)
-        position, surface = _array(splats.position) * orbit.unit + orbit.origin, orbit.base.surface
+        position, surface = _array(splats.position) * orbit.unit + orbit.origin, base.surface
         return Reconstruction(
             position=position,
             rotation=to_matrix(_array(functional.normalize(splats.rotation, dim=-1))),
