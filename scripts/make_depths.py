@@ -47,12 +47,12 @@ _pipeline: Pipeline | None = None
 _errors: FitErrors | None = None
 
 
-def make(seed: int, path: Path, photos: int) -> None:
+def make(seed: int, path: Path, photos: int, loose: bool) -> None:
     """One person into its file."""
     global _pipeline
     if _pipeline is None:
         _pipeline = Pipeline("cpu")
-    write_examples(make_examples(seed, _pipeline, photos), path)
+    write_examples(make_examples(seed, _pipeline, photos, loose), path)
 
 
 def imagine(seeds: range, path: Path, photos: int, lender: Path) -> None:
@@ -81,6 +81,7 @@ def main() -> int:
     parser.add_argument("--split", choices=("train", "validation"), default="train")
     parser.add_argument("--skip", type=int, default=0, help="seeds of the split left out at its beginning")
     parser.add_argument("--photos", type=int, default=PHOTOS, help="of a person")
+    parser.add_argument("--loose", action="store_true", help="people in looser clothes than the factory's")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--pack", type=Path, help="write this file of what was made instead of making more")
     parser.add_argument("--megabytes", type=float, default=50.0)
@@ -101,7 +102,7 @@ def main() -> int:
             rest = (range(seed, min(seed + step, first + arguments.count)), path, arguments.photos, arguments.imagine)
         else:
             path, call = arguments.out / f"{seed}.depths", make
-            rest = (seed, path, arguments.photos)
+            rest = (seed, path, arguments.photos, arguments.loose)
         if not path.exists():
             calls[seed] = (call, rest)
     return 1 if work_off(calls, arguments.jobs) else 0

@@ -83,9 +83,9 @@ class DepthExample:
     true_translation: torch.Tensor
 
 
-def make_examples(seed: int, pipeline: Pipeline, photos: int = PHOTOS) -> list[DepthExample]:
-    """The photos of one person in which the product finds somebody."""
-    scene = make_scene(seed, figure=build_person(seed).figure())
+def make_examples(seed: int, pipeline: Pipeline, photos: int = PHOTOS, loose: bool = False) -> list[DepthExample]:
+    """The photos of one person, who may wear looser clothes, in which the product finds somebody."""
+    scene = make_scene(seed, figure=build_person(seed, loose=loose).figure())
     rng = np.random.default_rng([seed, _STREAM])
     ahead = facing(scene.figure)
     examples = []

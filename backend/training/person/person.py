@@ -18,7 +18,7 @@ from .shoes import make_shoes
 from .skirts import make_skirt
 from .topology import Topology, load_topology
 from .tubes import Obstacle
-from .wardrobe import Look, Outfit, sample_outfit
+from .wardrobe import Look, Outfit, loosened, sample_outfit
 
 _HIDDEN_DEPTH = 0.03
 """Skin this far (metres) inside a garment's border is left out, so that it cannot show through."""
@@ -56,12 +56,14 @@ class Person:
             return _build(self, pose, translation)
 
 
-def build_person(seed: int, device: str = "cpu") -> Person:
-    """The person that ``seed`` stands for."""
+def build_person(seed: int, device: str = "cpu", loose: bool = False) -> Person:
+    """The person that ``seed`` stands for, as dressed or in looser clothes."""
     rng = np.random.default_rng([seed, 7])
     # The body decides the outfit, and the outfit's bulk how far arms stay out.
     draft = draw_identity(np.random.default_rng([seed, 3]))
     outfit = sample_outfit(rng, draft.body, draft.age)
+    if loose:
+        outfit = loosened(outfit, np.random.default_rng([seed, 11]))
     return Person(seed, settle_identity(draft, outfit.bulk), outfit, device)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -829,3 +829,27 @@ class _Dresser:
 def sample_outfit(rng: np.random.Generator, body: str, age: int) -> Outfit:
     """A random outfit for a ``body`` (name of the file) of ``age`` 0 child, 1 adult, 2 old."""
     return _Dresser(rng).outfit(body, age)
+
+
+_LOOSER = {"slack": 0.05, "limb_slack": 0.03, "cuff": 0.045, "flare": 0.03}
+"""Metres by which loose clothes stand off more, at most."""
+_TIGHT = 0.004
+"""Metres of slack up to which garments are tights or socks, and stay so."""
+
+
+def loosened(outfit: Outfit, rng: np.random.Generator) -> Outfit:
+    """The same clothes some sizes larger: wide sleeves, and shirts that fill what is between arm and trunk."""
+    # All by as much, or the inner ones would show through the outer. Skirts and coat tails stay as they are, and what
+    # is below them too.
+    names = ("cuff",) if outfit.skirts else tuple(_LOOSER)
+    more = {name: float(rng.uniform(0, _LOOSER[name])) for name in names}
+    folds = float(rng.uniform(1, 1.8))
+
+    def loose(garment: Garment) -> Garment:
+        fit = garment.fit
+        if max(fit.slack, fit.limb_slack) < _TIGHT:
+            return garment
+        wider = {name: getattr(fit, name) + by for name, by in more.items()}
+        return replace(garment, fit=replace(fit, folds=folds * fit.folds, **wider))
+
+    return replace(outfit, shells=tuple(loose(garment) for garment in outfit.shells))
