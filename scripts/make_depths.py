@@ -55,7 +55,7 @@ def make(seed: int, path: Path, photos: int, loose: bool) -> None:
     write_examples(make_examples(seed, _pipeline, photos, loose), path)
 
 
-def imagine(seeds: range, path: Path, photos: int, lender: Path) -> None:
+def imagine(seeds: range, path: Path, photos: int, loose: bool, lender: Path) -> None:
     """Photos of people, taken much as their own ones, into one packed file."""
     global _errors
     if _errors is None:
@@ -64,7 +64,7 @@ def imagine(seeds: range, path: Path, photos: int, lender: Path) -> None:
     def examples() -> Iterator[DepthExample]:
         for seed in seeds:
             try:
-                yield from imagined_examples(seed, photos, _errors, (NEARLY,))
+                yield from imagined_examples(seed, photos, _errors, (NEARLY,), loose)
             except (ValueError, RuntimeError, IndexError) as error:
                 # One person more or less.
                 print(f"person {seed}: {error}", flush=True)
@@ -99,7 +99,8 @@ def main() -> int:
     for seed in range(first, first + arguments.count, step):
         if arguments.imagine:
             path, call = arguments.out / f"{seed}.packed", imagine
-            rest = (range(seed, min(seed + step, first + arguments.count)), path, arguments.photos, arguments.imagine)
+            seeds = range(seed, min(seed + step, first + arguments.count))
+            rest = (seeds, path, arguments.photos, arguments.loose, arguments.imagine)
         else:
             path, call = arguments.out / f"{seed}.depths", make
             rest = (seed, path, arguments.photos, arguments.loose)

@@ -3,8 +3,8 @@
 
     .venvs/backend/bin/python scripts/train_depth.py --photos out/depths --held-out out/depths_held --out out/depth
 
-Goes on from the last checkpoint in --out; photos that are added to the folder meanwhile are taken in. --photos may be a
-file of ``scripts/make_depths.py --pack`` too. With such files as --packed instead it trains on the device there is,
+Goes on from the last checkpoint in --out; photos that are added to the folder meanwhile are taken in. --photos may be
+files of ``scripts/make_depths.py --pack`` too. With such files as --packed instead it trains on the device there is,
 while --makers processes make new people. The learning rate falls over the minutes of the sitting.
 """
 
@@ -78,7 +78,7 @@ def measured(network: DepthNetwork, held_out: Sequence[DepthBatch]) -> dict[str,
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--photos", type=Path, help="a folder, or a packed file")
+    source.add_argument("--photos", type=Path, nargs="+", help="a folder, or packed files and folders of such")
     source.add_argument("--packed", type=Path, nargs="+", help="files or folders of such; the first lends fits' errors")
     parser.add_argument("--held-out", type=Path, required=True, help="a folder, or a packed file")
     parser.add_argument("--out", type=Path, required=True)
@@ -115,7 +115,7 @@ def main() -> int:
     run = Run(arguments.out, network, optimiser, Average(network))
     try:
         with _source(arguments, run, device) as draw:
-            held_out = [_on(batch, device) for batch in _pool(arguments.held_out).clean()]
+            held_out = [_on(batch, device) for batch in _pool([arguments.held_out]).clean()]
             _train(arguments, run, draw, held_out, device)
     except (FileNotFoundError, RuntimeError) as error:
         print(error, file=sys.stderr)
@@ -150,9 +150,12 @@ def _source(arguments: argparse.Namespace, run: Run, device: str) -> Iterator[Ca
         farm.close()
 
 
-def _pool(path: Path) -> PhotoPool:
-    """The photos of a packed file, or of a folder."""
-    return (PackedPool if path.is_file() else DepthPool)(path, load_body("neutral"))
+def _pool(paths: Sequence[Path]) -> PhotoPool:
+    """The photos of a folder, or of packed files and folders of such."""
+    body = load_body("neutral")
+    if len(paths) == 1 and not paths[0].is_file():
+        return DepthPool(paths[0], body)
+    return PackedPool(paths, body)
 
 
 def _on(batch: DepthBatch, device: str) -> DepthBatch:

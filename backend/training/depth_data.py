@@ -122,7 +122,7 @@ def _example(scene: Scene, rng: np.random.Generator, pipeline: Pipeline, cut: bo
 
 
 def imagined_examples(
-    seed: int, photos: int, errors: FitErrors, spreads: Sequence[float] = SPREADS
+    seed: int, photos: int, errors: FitErrors, spreads: Sequence[float] = SPREADS, loose: bool = False
 ) -> list[DepthExample]:
     """Photos of one person as if they had been prepared, and bodies with errors as fits have: no network is asked.
 
@@ -134,8 +134,9 @@ def imagined_examples(
         errors: to choose from.
         spreads: degrees from the front, at most; by themselves more or less from the front, from anywhere, and from
             nearly before the person.
+        loose: whether they wear looser clothes.
     """
-    scene = make_scene(seed, figure=build_person(seed).figure())
+    scene = make_scene(seed, figure=build_person(seed, loose=loose).figure())
     rng = np.random.default_rng([seed, _STREAM, 1])
     ahead = facing(scene.figure)
     examples = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -95,16 +95,16 @@ class PackedDepths:
 
 
 class PackedPool(PhotoPool):
-    """All photos of a packed file, each as likely as any.
+    """All photos of packed files, each as likely as any.
 
     Args:
-        path: of the file.
+        paths: see :class:`PackedDepths`.
         body: the neutral body.
     """
 
-    def __init__(self, path: Path, body: BodyModel) -> None:
+    def __init__(self, paths: Sequence[Path], body: BodyModel) -> None:
         super().__init__(body)
-        self.packed = PackedDepths(path)
+        self.packed = PackedDepths(*paths)
 
     def batch(self, count: int, rng: np.random.Generator) -> DepthBatch:
         """So many of them, spoilt."""

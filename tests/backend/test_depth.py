@@ -43,7 +43,7 @@ from backend.training.depth_data import (
 )
 from backend.training.depth_farm import Maker, lent_errors
 from backend.training.depth_pack import PackedDepths, PackedPool, pack_examples
-from backend.training.depth_spoil import other_outlines, spoilt
+from backend.training.depth_spoil import other_outlines, spoilt, with_things_beside
 from backend.training.estimate import FitErrors
 from backend.training.loop import save_weights
 from backend.training.person import build_person
@@ -329,7 +329,7 @@ def test_packed_photos_are_nearly_the_same(pipeline: Pipeline, body: BodyModel, 
     alpha[PHOTO_SIZE // 2 :] = 0
     pack_examples([examples[0], replace(examples[1], alpha=alpha)], tmp_path / "half.packed", 10**6)
     torch.manual_seed(0)
-    halves = PackedPool(tmp_path / "half.packed", body)
+    halves = PackedPool([tmp_path / "half.packed"], body)
     shown = halves.batch(16, np.random.default_rng(0)).known.sum((1, 2, 3)).float()[:, None]
     whole = torch.stack([batch.known.sum().float() for batch in halves.clean()])
     near = (shown / whole).log().abs()
@@ -386,7 +386,8 @@ def test_photos_are_spoilt_at_every_draw(pipeline: Pipeline) -> None:
     assert not bool((still & ~known).any()) and bool((seen[:, 3, 2::4, 2::4][still[:, 0]] > 0).all())
     # Above and below, people are drawn wider or narrower, each by itself, and on the average as they are.
     own = photo[:, 3].float() / 255
-    share = [part.sum((1, 2)) / whole.sum((1, 2)) for part, whole in zip(seen[:, 3].chunk(2, 1), own.chunk(2, 1))]
+    otherwise = other_outlines(photo[:, :3].float() / 255, own[:, None])[1][:, 0]
+    share = [part.sum((1, 2)) / whole.sum((1, 2)) for part, whole in zip(otherwise.chunk(2, 1), own.chunk(2, 1))]
     for half in share:
         assert float(half.min()) < 0.96 and float(half.max()) > 1.04 and abs(float(half.mean()) - 1) < 0.04
     assert float(torch.corrcoef(torch.stack(share))[0, 1]) < 0.8
@@ -394,6 +395,28 @@ def test_photos_are_spoilt_at_every_draw(pipeline: Pipeline) -> None:
     bright = torch.full((8, 3, 256, 256), 0.8) * (own[:8, None] > 0)
     rgb, alpha = other_outlines(bright, own[:8, None])
     assert float((rgb / 0.8)[(alpha > 0.9).expand_as(rgb)].quantile(0.01)) > 0.85
+
+
+def test_mattes_may_take_in_what_is_beside_the_person() -> None:
+    # Two bars, as an arm beside a trunk.
+    alpha = torch.zeros(200, 1, 256, 256)
+    alpha[..., 60:200, 80:130] = alpha[..., 60:200, 146:160] = 1
+    rgb = 0.3 * alpha.expand(-1, 3, -1, -1)
+    torch.manual_seed(0)
+    drawn_rgb, drawn_alpha = with_things_beside(rgb, alpha)
+    person, more = alpha > 0, drawn_alpha > alpha
+    assert torch.equal(drawn_alpha[person], alpha[person]) and float(drawn_alpha.max()) <= 1
+    assert torch.equal(drawn_rgb[person.expand_as(rgb)], rgb[person.expand_as(rgb)])
+    assert 0.25 < float(more.flatten(1).any(1).float().mean()) < 0.45
+    # Never far from the outline; most often between the two.
+    far = torch.ones(256, 256, dtype=torch.bool)
+    far[60 - 24 : 200 + 24, 80 - 24 : 160 + 24] = False
+    assert not bool(more[:, 0, far].any())
+    often = more[:, 0].float().mean(0)
+    assert float(often[80:180, 134:142].mean()) > 1.5 * float(often[80:180, 64:72].mean()) > 0
+    # In the person's own colour as often as in another.
+    filled = drawn_rgb[(drawn_alpha > 0.9).expand_as(rgb) & (alpha == 0).expand_as(rgb)]
+    assert 0.3 < float(((filled - 0.3).abs() < 0.02).float().mean()) < 0.75
 
 
 def test_smoke_training_stops_and_goes_on(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -63,6 +63,19 @@ def test_figures_are_sound(figures: dict[int, Figure]) -> None:
         assert surface.gloss.min() >= 0
 
 
+def test_looser_clothes_stand_off_more_and_show_no_more_of_what_is_below() -> None:
+    for seed in (46001, 46010):  # trousers and one or two tops; a skirt
+        close, loose = (build_person(seed, loose=value) for value in (False, True))
+        assert loose.outfit.words == close.outfit.words
+        figures = [person.figure() for person in (close, loose)]
+        assert torch.equal(figures[0].body.pose, figures[1].body.pose)
+        target, distance = frame(figures[0].vertices, 0.0, 0.0)
+        camera = orbit([0.0, 180.0], 0.0, target, distance, 128)
+        alphas = render_views(figures, [sample_light(seed)] * 2, [camera] * 2, 128, supersample=1).alpha
+        area = alphas.reshape(2, 2, 128, 128).sum((1, 2, 3))
+        assert 1.02 < float(area[1] / area[0]) < 1.3
+
+
 def test_true_body_is_the_body_inside(figures: dict[int, Figure]) -> None:
     for figure in figures.values():
         truth = figure.body

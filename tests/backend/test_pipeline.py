@@ -27,6 +27,7 @@ from backend.evaluation.mannequins import make_mannequin
 from backend.pipeline import Pipeline, ReconstructOptions
 from backend.progress import Progress
 from backend.reconstruct import Reconstruction
+from backend.synthesize import Synthesizer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -334,3 +335,20 @@ def test_lite_with_weights_makes_a_package(
     with Image.open(result.package / "input.png") as crop:
         alpha = np.asarray(crop.resize((512, 512)))[..., 3] > 250
     assert np.abs(theirs - ours)[alpha].mean() < 30
+    # The same seed gives the same, whatever was imagined in between.
+    again = [
+        load_avatar(pipeline.reconstruct(photo, tmp_path / "b", replace(options, seed=seed)).package) for seed in (1, 0)
+    ]
+    np.testing.assert_array_equal(again[1].gaussians.sh_dc, avatar.gaussians.sh_dc)
+    assert not np.array_equal(again[0].gaussians.sh_dc, avatar.gaussians.sh_dc)
+    # The other sides are imagined in a thread beside: what stops that stops the whole.
+    (before,) = (path.read_bytes() for path in tmp_path.glob("b/avatar.json"))
+    monkeypatch.setattr(Synthesizer, "synthesize", _out_of_memory)
+    pipeline.forget()
+    with pytest.raises(BackendError, match="memory"):
+        pipeline.reconstruct(photo, tmp_path / "b", options)
+    assert (tmp_path / "b/avatar.json").read_bytes() == before
+
+
+def _out_of_memory(*_: object, **__: object) -> None:
+    raise BackendError("out_of_memory", "There is not enough memory.", "Choose the processor.")
