@@ -7,10 +7,11 @@ import io
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import TypeVar
 
 import numpy as np
@@ -20,17 +21,18 @@ from scipy.spatial.transform import Rotation
 
 from . import __version__
 from .avatar import Avatar, Body, Camera, KnownTriangles, pose_gaussians, save_avatar, sh_from_rgb
+from .avatar.threads import workers
 from .bind import Bound, bind, template_triangles
 from .body.fit import BodyFit, BodyFitter
 from .body.model import JOINT_NAMES, BodyModel, load_body
-from .errors import BackendError
+from .errors import BackendError, Cancelled
 from .options import PRESETS, WEIGHTS_FOLDER, ReconstructOptions
 from .prepare import BlazePose, PreparedPhoto, load_photo, prepare
 from .progress import CancelCheck, ProgressCallback, Reporter
 from .reconstruct import Reconstruction, SurfaceReconstructor
 from .reconstruct.depth import DepthEstimator
 from .reconstruct.latent.config import CONFIGS
-from .reconstruct.latent.stage import AllViews, LatentReconstructor, Orbit, ReadViews, drawn_views
+from .reconstruct.latent.stage import AllViews, LatentReconstructor, Orbit, ReadViews, Step, drawn_views
 from .reconstruct.light import LightEstimator
 from .reconstruct.surface import MAP_SIZE
 from .rendering import render_splats
@@ -126,7 +128,7 @@ class Pipeline:
         self._depth: dict[tuple[str, str], DepthEstimator] = {}
         self._light: dict[tuple[str, str], LightEstimator] = {}
         self._clothed: _Clothed | None = None
-        self._beside = ThreadPoolExecutor(2)
+        self._beside = workers(2, self.device.type)
 
     def load(self, body: str = "neutral") -> None:
         """Load the networks and one body; cheap when they are loaded already.
@@ -246,8 +248,9 @@ class Pipeline:
         """Write the avatar package of the person in ``image`` to the folder ``output``.
 
         Nothing is written before everything is computed; an existing avatar package at ``output`` is replaced. Presets
-        with networks take the person's other sides from ``views`` where it is given, else from the synthesizer. The
-        last photo's fit is kept: another seed or preset for it takes but the stages after.
+        with networks take the person's other sides from ``views`` where it is given, else from the synthesizer, which
+        works in another thread and asks ``cancelled`` there. The last photo's fit is kept: another seed or preset
+        takes but the stages after.
 
         Raises:
             BackendError: see its ``kind``; :class:`~backend.errors.Cancelled` when ``cancelled`` said so.
@@ -302,42 +305,48 @@ class Pipeline:
         first = "reconstruct" if networks is None else "surface"
         local = np.zeros((0, 3))
         imagined: Future[tuple[Orbit, ReadViews]] | None = None
+        abandoned = Event()
+
+        def imagine(step: Step) -> tuple[Orbit, ReadViews]:
+            return _imagined(chosen.synthesizer, networks, fit, photo, local, options.seed, step)
 
         def looked(places: np.ndarray) -> None:
             # The other sides are imagined while the photo's is coloured.
             nonlocal local, imagined
             local = places
             if chosen.synthesizer is not None:
-                work = (chosen.synthesizer, networks, fit, photo, local, options.seed, report.check)
-                imagined = self._beside.submit(_imagined, *work)
+                imagined = self._beside.submit(imagine, lambda fraction, text: _go_on(report, abandoned))
 
-        with timed(first, "Clothing the body"):
+        with timed(first, "Clothing the body"), _set_on_error(abandoned):
             if last is None:
                 made = preset.reconstruct(
                     fit, photo, lambda fraction, text: report.step(first, fraction, text), depths, light, looked
                 )
                 last = self._clothed = _Clothed(key, photo, fit, made, local)
-            else:
-                looked(last.local)
-            reconstruction = last.reconstruction
+            reconstruction, local = last.reconstruction, last.local
         # Imagined views only colour these splats: they are bound while that happens.
         bound = self._beside.submit(self._bound, options.body, reconstruction)
         if networks is not None:
             with timed("synthesize", "Imagining the other sides"):
                 if imagined is not None:
-                    orbit, read = imagined.result()
+                    try:
+                        orbit, read = imagined.result()
+                    finally:
+                        imagined = None  # or an error would hold on to itself, and to what it happened in
+                elif chosen.synthesizer is not None:
+                    orbit, read = imagine(lambda fraction, text: report.step("synthesize", fraction, text))
                 else:
                     orbit = networks.orbit(fit, photo)
                     side_views = chosen.views(
                         orbit, reconstruction, lambda fraction, text: report.step("synthesize", fraction, text)
                     )
-            if imagined is None and not side_views.imagined:
+            if chosen.synthesizer is None and not side_views.imagined:
                 with timed("refit", "Fitting the body to all views"):
                     seen = networks.look(orbit, side_views, fit, self.networks())
                     fit = fitter.refine(fit, photo, seen, report.check)
                     orbit, reconstruction = networks.refitted(orbit, fit), preset.reconstruct(fit, photo)
             with timed("reconstruct", "Reconstructing"):
-                if imagined is None:
+                if chosen.synthesizer is None:
                     read = networks.read(orbit, side_views)
                 report.step("reconstruct", 0.5, "Laying the views on the body")
                 reconstruction = networks.reconstruct(orbit, reconstruction, read)
@@ -381,6 +390,21 @@ class Pipeline:
         return (np.hstack([theirs, ours]).clip(0, 1) * 255).round().astype(np.uint8)
 
 
+@contextmanager
+def _set_on_error(event: Event) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        event.set()
+        raise
+
+
+def _go_on(report: Reporter, abandoned: Event) -> None:
+    report.check()
+    if abandoned.is_set():
+        raise Cancelled()
+
+
 @torch.no_grad()
 def _imagined(
     synthesizer: Synthesizer,
@@ -389,7 +413,7 @@ def _imagined(
     photo: PreparedPhoto,
     local: np.ndarray,
     seed: int,
-    check: Callable[[], None],
+    step: Step,
 ) -> tuple[Orbit, ReadViews]:
     """The other sides as the synthesizer imagines them, and what the transformer says of them.
 
@@ -398,15 +422,14 @@ def _imagined(
         fit, photo: of the stages before.
         local: [n, 3] places of what does not go on elsewhere.
         seed: see :class:`~backend.options.ReconstructOptions`.
-        check: called between the steps; may raise to stop.
+        step: told of progress; may raise to stop.
     """
     orbit = networks.orbit(fit, photo)
     rgb, alpha = orbit.small_photo()
     views = synthesizer.synthesize(
         orbit.codec.encode(rgb), rgb, alpha, orbit.cameras, orbit.vertices, orbit.codec.decode_rgba,
-        seed=seed, step=lambda fraction, text: check(), local=orbit.marked(local),
+        seed=seed, step=step, local=orbit.marked(local),
     )  # fmt: skip
-    check()
     return orbit, networks.read(orbit, views)
 
 

@@ -81,7 +81,7 @@ def main() -> int:
     parser.add_argument("--split", choices=("train", "validation"), default="train")
     parser.add_argument("--skip", type=int, default=0, help="seeds of the split left out at its beginning")
     parser.add_argument("--photos", type=int, default=PHOTOS, help="of a person")
-    parser.add_argument("--loose", action="store_true", help="people in looser clothes than the factory's")
+    parser.add_argument("--loose", action="store_true", help="people in looser clothes; in a folder of their own")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--pack", type=Path, help="write this file of what was made instead of making more")
     parser.add_argument("--megabytes", type=float, default=50.0)

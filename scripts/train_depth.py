@@ -36,8 +36,6 @@ from backend.training.depth_pack import PackedDepths, PackedPool
 from backend.training.loop import Average, Run, averaged, fallen, set_rate
 
 SMOKE = DepthConfig(photo=8, widths=(8, 8, 8), blocks=(1, 1, 1), attention=1, heads=2)
-_WARM_UP = 400
-"""Steps."""
 _EDGE = 0.5
 """Tenths of a metre between neighbouring pixels from which a surface has an edge there."""
 
@@ -87,6 +85,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, help="in all; the learning rate falls to zero there (default: at the end)")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--warm-up", type=int, default=400, help="steps over which the learning rate rises")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--makers", type=int, default=os.cpu_count() or 1, help="processes that make people")
     parser.add_argument("--capacity", type=int, default=8192, help="samples in the device's memory, 0.4 MB each")
@@ -153,9 +152,11 @@ def _source(arguments: argparse.Namespace, run: Run, device: str) -> Iterator[Ca
 def _pool(paths: Sequence[Path]) -> PhotoPool:
     """The photos of a folder, or of packed files and folders of such."""
     body = load_body("neutral")
-    if len(paths) == 1 and not paths[0].is_file():
-        return DepthPool(paths[0], body)
-    return PackedPool(paths, body)
+    if any(path.is_file() or list(path.glob("*.packed")) for path in paths):
+        return PackedPool(paths, body)
+    if len(paths) > 1:
+        raise FileNotFoundError("Several folders must hold packed photos: make them with scripts/make_depths.py --pack")
+    return DepthPool(paths[0], body)
 
 
 def _on(batch: DepthBatch, device: str) -> DepthBatch:
@@ -177,7 +178,7 @@ def _train(
     first = run.step
     done = first / arguments.steps if arguments.steps else 0.0
     while done < 1:
-        warm = min(1.0, (run.step - first + 1) / _WARM_UP)
+        warm = min(1.0, (run.step - first + 1) / max(arguments.warm_up, 1))
         set_rate(optimiser, arguments.rate * warm * fallen(done))
         batch = draw()
         optimiser.zero_grad(set_to_none=True)

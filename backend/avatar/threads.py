@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 _Piece = TypeVar("_Piece")
 _Answer = TypeVar("_Answer")
+
+
+class AtOnce(Executor):
+    """Does what is submitted before it goes on: for devices that no two threads may use at once."""
+
+    def submit(self, function: Callable[..., _Answer], /, *args: Any, **named: Any) -> Future[_Answer]:
+        """See :class:`concurrent.futures.Executor`."""
+        future: Future[_Answer] = Future()
+        try:
+            future.set_result(function(*args, **named))
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
+
+def workers(count: int, device: str) -> Executor:
+    """So many threads for what computes on a ``device``, PyTorch's name of its kind; ``mps`` bears but one."""
+    return AtOnce() if device == "mps" else ThreadPoolExecutor(count)
 
 
 def in_threads(function: Callable[[_Piece], _Answer], pieces: Iterable[_Piece]) -> list[_Answer]:

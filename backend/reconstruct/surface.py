@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -20,6 +19,7 @@ from scipy import ndimage, sparse
 
 from ..avatar.quaternion import from_matrix
 from ..avatar.skinning import triangle_frames
+from ..avatar.threads import workers
 from ..body.fit import BodyFit
 from ..body.model import JOINT_INDEX, BodyModel, rotation_matrices
 from ..prepare import PreparedPhoto, extend_colours, own_colours
@@ -193,7 +193,7 @@ class SurfaceReconstructor:
         step(0.0, "Shaping the clothes")
         # Under a matte that came with the file the person's colours need not be mixed with anything.
         colours = extend_colours if photo.matte_given else partial(own_colours, device=self.device)
-        with ThreadPoolExecutor(1) as beside:
+        with workers(1, self.device.type) as beside:
             own = beside.submit(colours, photo.rgb, photo.alpha)
             mesh, layers, focal = clothe(self, fit, photo, depths)
         step(0.3, "Placing splats")
@@ -203,17 +203,17 @@ class SurfaceReconstructor:
         joined = _join(front, back, rest)
         axes, scale = _frames(joined)
         scale[:, 2] *= config.thickness
-        with ThreadPoolExecutor(1) as beside:
+        step(0.4, "Colouring the unseen side")
+        with workers(1, self.device.type) as beside:
             drawn = beside.submit(
                 _draw, joined, axes, scale, len(pixels), photo.alpha, fit.focal, config.correction_size, self.device
             )
-            step(0.4, "Colouring the unseen side")
             image = own.result().astype(np.float32) / 255
             look = _look(self.regions, mesh, joined, len(pixels), layers, _pure_colours(photo, image), focal)
             looked(joined.position[look.local])
-            rgb, seen = _colour(mesh, joined, look, image, focal, light)
-            step(0.6, "Matching the photo")
+            rgb, seen = _colour(joined, look, image, light)
         opacity, blending = drawn.result()
+        step(0.8, "Matching the photo")
         rgb, shown = _match_photo(joined, scale, opacity, rgb, len(pixels), image, blending, config.corrections)
         kept = opacity > 1 / 255
         return Reconstruction(
@@ -728,18 +728,14 @@ def _look(
     return _Look(front_count, rest, kind, facing, pixels, photo_rgb, depth_in, sure, source, local)
 
 
-def _colour(
-    mesh: SurfaceMesh, splats: _Splats, look: _Look, image: np.ndarray, focal: float, light: PhotoLight | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _colour(splats: _Splats, look: _Look, image: np.ndarray, light: PhotoLight | None) -> tuple[np.ndarray, np.ndarray]:
     """What :class:`Reconstruction` says of colours: ``rgb`` [n, 3] and ``seen`` [n].
 
     They are the photo's where it sees the splat, filled in from the surest of those elsewhere.
 
     Args:
-        mesh: what the splats hang on.
         splats, look: see :func:`_look`.
         image: the photo's colours in 0..1 at any resolution.
-        focal: at the maps' resolution.
         light: of the photo, where it is known.
     """
     kind, rest, photo_rgb, source, sure = look.kind, look.rest, look.rgb, look.source, look.sure

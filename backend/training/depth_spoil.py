@@ -1,4 +1,4 @@
-"""Photos for the depth network spoilt at every draw: other outlines, light and blur, noise, mattes a little wrong."""
+"""Photos for the depth network spoilt at every draw: other outlines, things beside, light, blur, noise, poor mattes."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ def spoilt(photo: torch.Tensor, known: torch.Tensor, rng: np.random.Generator) -
     Returns:
         float32 [B, 4, S, S] colours times the matte, and the matte; bool [B, 1, M, M].
     """
-    rgb, alpha = with_things_beside(*other_outlines(*(photo.float() / 255).split([3, 1], 1)))
+    rgb, person = other_outlines(*(photo.float() / 255).split([3, 1], 1))
+    rgb, alpha = with_things_beside(rgb, person)
     rgb, alpha = _other_colours(rgb, rng), _other_matte(alpha)
-    # Where somebody is no longer drawn, the truth cannot be asked for.
-    drawn = functional.avg_pool2d(alpha, alpha.shape[-1] // known.shape[-1]) > 0.5
+    # Where somebody is no longer drawn, the truth cannot be asked for, whatever is there instead.
+    drawn = functional.avg_pool2d(torch.minimum(person, alpha), alpha.shape[-1] // known.shape[-1]) > 0.5
     return torch.cat([rgb * alpha, alpha], 1), known & drawn
 
 
@@ -104,7 +105,10 @@ def with_things_beside(rgb: torch.Tensor, alpha: torch.Tensor) -> tuple[torch.Te
     # Mattes take in most readily what is coloured as the person is near by.
     mean = functional.avg_pool2d(small, 4 * cells + 1, 1, 2 * cells)
     colour = torch.where(_chance(alpha, 0.5), fine(mean[:, :3] / mean[:, 3:].clamp(min=1e-3)), colour)
-    return torch.where(things > 0, (rgb * alpha + colour * things) / (alpha + things), rgb), alpha + things
+    # Where there is nothing their colour is, too: blur would mix in what the crop has there.
+    total = alpha + things
+    rgb = torch.where(total > 0, (rgb * alpha + colour * things) / total.clamp(min=1e-6), colour)
+    return rgb, total
 
 
 def _other_colours(rgb: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:

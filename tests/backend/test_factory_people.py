@@ -63,7 +63,7 @@ def test_figures_are_sound(figures: dict[int, Figure]) -> None:
         assert surface.gloss.min() >= 0
 
 
-def test_looser_clothes_stand_off_more_and_show_no_more_of_what_is_below() -> None:
+def test_looser_clothes_stand_off_more() -> None:
     for seed in (46001, 46010):  # trousers and one or two tops; a skirt
         close, loose = (build_person(seed, loose=value) for value in (False, True))
         assert loose.outfit.words == close.outfit.words

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import namedtuple
 from dataclasses import replace
@@ -19,6 +20,7 @@ from PIL import Image
 
 from backend import pipeline as pipeline_module
 from backend.avatar import load_avatar, rgb_from_sh
+from backend.avatar.threads import workers
 from backend.bind import bind, template_triangles
 from backend.body.fit import BodyFitter
 from backend.body.model import load_body
@@ -27,6 +29,8 @@ from backend.evaluation.mannequins import make_mannequin
 from backend.pipeline import Pipeline, ReconstructOptions
 from backend.progress import Progress
 from backend.reconstruct import Reconstruction
+from backend.reconstruct import surface as surface_module
+from backend.reconstruct.latent.stage import Step
 from backend.synthesize import Synthesizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -342,13 +346,59 @@ def test_lite_with_weights_makes_a_package(
     np.testing.assert_array_equal(again[1].gaussians.sh_dc, avatar.gaussians.sh_dc)
     assert not np.array_equal(again[0].gaussians.sh_dc, avatar.gaussians.sh_dc)
     # The other sides are imagined in a thread beside: what stops that stops the whole.
-    (before,) = (path.read_bytes() for path in tmp_path.glob("b/avatar.json"))
-    monkeypatch.setattr(Synthesizer, "synthesize", _out_of_memory)
+    before = (tmp_path / "b/avatar.json").read_bytes()
     pipeline.forget()
-    with pytest.raises(BackendError, match="memory"):
-        pipeline.reconstruct(photo, tmp_path / "b", options)
+    with monkeypatch.context() as patch:
+        patch.setattr(Synthesizer, "synthesize", _out_of_memory)
+        with pytest.raises(BackendError, match="memory"):
+            pipeline.reconstruct(photo, tmp_path / "b", options)
     assert (tmp_path / "b/avatar.json").read_bytes() == before
+    # So does whoever cancels while they are, and what fails beside them stops them.
+    pipeline.forget()
+    asked: list[str] = []
+    synthesize = Synthesizer.synthesize
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Synthesizer, "synthesize", lambda *given, **named: asked.append("") or synthesize(*given, **named)
+        )
+        with pytest.raises(Cancelled):
+            pipeline.reconstruct(photo, tmp_path / "b", options, cancelled=lambda: bool(asked))
+    assert asked and (tmp_path / "b/avatar.json").read_bytes() == before
+    pipeline.forget()
+    stopped: list[BaseException | None] = []
+
+    def slow(*given: object, step: Step, **named: object) -> None:
+        until = time.monotonic() + 60
+        try:
+            while time.monotonic() < until:
+                step(0.0, "")
+                time.sleep(0.01)
+            stopped.append(None)
+        except BaseException as error:
+            stopped.append(error)
+            raise
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Synthesizer, "synthesize", slow)
+        patch.setattr(surface_module, "_match_photo", _out_of_memory)
+        with pytest.raises(BackendError, match="memory"):
+            pipeline.reconstruct(photo, tmp_path / "b", options)
+        while not stopped:
+            time.sleep(0.01)
+    assert isinstance(stopped[0], Cancelled)
+    # And then it works as ever.
+    last = load_avatar(pipeline.reconstruct(photo, tmp_path / "b", options).package)
+    np.testing.assert_array_equal(last.gaussians.sh_dc, avatar.gaussians.sh_dc)
 
 
 def _out_of_memory(*_: object, **__: object) -> None:
     raise BackendError("out_of_memory", "There is not enough memory.", "Choose the processor.")
+
+
+def test_devices_that_take_one_thread_get_one() -> None:
+    here = threading.get_ident()
+    with workers(2, "mps") as one, workers(2, "cpu") as two:
+        assert one.submit(threading.get_ident).result() == here != two.submit(threading.get_ident).result()
+        failed = one.submit(_out_of_memory)
+    with pytest.raises(BackendError, match="memory"):
+        failed.result()

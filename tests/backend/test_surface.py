@@ -547,11 +547,15 @@ def test_a_print_stays_in_front(case: Case) -> None:
     column, row = (chest[:2] / chest[2] * focal + 768 / 2 + np.array([0, 20])).astype(int)
     rgb = case.mannequin.rgb.copy()
     rgb[row - 20 : row + 20, column - 20 : column + 20] = [0, 255, 0]
-    result = SurfaceReconstructor(case.body).reconstruct(case.fit, replace(case.photo, rgb=rgb))
+    looked: list[np.ndarray] = []
+    made = SurfaceReconstructor(case.body)
+    result = made.reconstruct(case.fit, replace(case.photo, rgb=rgb), looked=looked.append)
     green = result.rgb[:, 1] - result.rgb[:, [0, 2]].max(1) > 0.3
     behind = result.rotation[:, 2, 2] > 0.3
     assert (green & ~behind).sum() > 500 and (green & behind).sum() < 0.02 * green.sum()
     place = result.position[result.local]
+    # That is told before anything is coloured.
+    assert len(looked) == 1 and np.array_equal(looked[0], place)
     pixel = place[:, :2] / place[:, 2:] * focal + 768 / 2 - [column, row]
     printed = np.abs(pixel).max(1) < 26
     assert printed.sum() > 500 and printed.mean() > 0.7

@@ -76,7 +76,12 @@ def seam_of(splats: Reconstruction) -> Seam | None:
 
 
 def soften_seam(splats: Reconstruction, seam: Seam | None) -> np.ndarray:
-    """Colours [n, 3] of ``splats``, those of unseen ones near seen ones brought to theirs, less the farther away."""
+    """Colours [n, 3] of ``splats``, those of unseen ones near seen ones brought to theirs, less the farther away.
+
+    Args:
+        splats: of one person.
+        seam: of :func:`seam_of` them; None changes nothing.
+    """
     out = splats.rgb.copy()
     if seam is None:
         return out

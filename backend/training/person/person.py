@@ -62,9 +62,10 @@ def build_person(seed: int, device: str = "cpu", loose: bool = False) -> Person:
     # The body decides the outfit, and the outfit's bulk how far arms stay out.
     draft = draw_identity(np.random.default_rng([seed, 3]))
     outfit = sample_outfit(rng, draft.body, draft.age)
+    identity = settle_identity(draft, outfit.bulk)
     if loose:
         outfit = loosened(outfit, np.random.default_rng([seed, 11]))
-    return Person(seed, settle_identity(draft, outfit.bulk), outfit, device)
+    return Person(seed, identity, outfit, device)
 
 
 def _flex(pose: torch.Tensor) -> dict[str, float]:

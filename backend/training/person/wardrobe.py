@@ -834,7 +834,9 @@ def sample_outfit(rng: np.random.Generator, body: str, age: int) -> Outfit:
 _LOOSER = {"slack": 0.05, "limb_slack": 0.03, "cuff": 0.045, "flare": 0.03}
 """Metres by which loose clothes stand off more, at most."""
 _TIGHT = 0.004
-"""Metres of slack up to which garments are tights or socks, and stay so."""
+"""Metres of slack below which garments are tights or socks, and stay so."""
+_SHAFT = -0.5
+"""Height of the upper hem below which it is a boot's shaft or a sock."""
 
 
 def loosened(outfit: Outfit, rng: np.random.Generator) -> Outfit:
@@ -847,9 +849,12 @@ def loosened(outfit: Outfit, rng: np.random.Generator) -> Outfit:
 
     def loose(garment: Garment) -> Garment:
         fit = garment.fit
-        if max(fit.slack, fit.limb_slack) < _TIGHT:
+        # Nor do boots get wider.
+        if max(fit.slack, fit.limb_slack) < _TIGHT or garment.cut.top < _SHAFT:
             return garment
         wider = {name: getattr(fit, name) + by for name, by in more.items()}
         return replace(garment, fit=replace(fit, folds=folds * fit.folds, **wider))
 
-    return replace(outfit, shells=tuple(loose(garment) for garment in outfit.shells))
+    # What lies on the trunk, such as straps, lies on the looser cloth.
+    bulk = outfit.bulk + more.get("slack", 0.0) / 2
+    return replace(outfit, shells=tuple(loose(garment) for garment in outfit.shells), bulk=bulk)
