@@ -36,10 +36,10 @@ def spoilt(photo: torch.Tensor, known: torch.Tensor, rng: np.random.Generator) -
         float32 [B, 4, S, S] colours times the matte, and the matte; bool [B, 1, M, M].
     """
     rgb, person = other_outlines(*(photo.float() / 255).split([3, 1], 1))
-    rgb, alpha = with_things_beside(rgb, person)
-    rgb, alpha = _other_colours(rgb, rng), _other_matte(alpha)
+    rgb, both = with_things_beside(rgb, person)
+    rgb, alpha = _other_colours(rgb, rng), _other_matte(both)
     # Where somebody is no longer drawn, the truth cannot be asked for, whatever is there instead.
-    drawn = functional.avg_pool2d(torch.minimum(person, alpha), alpha.shape[-1] // known.shape[-1]) > 0.5
+    drawn = functional.avg_pool2d(alpha - (both - person), alpha.shape[-1] // known.shape[-1]) > 0.5
     return torch.cat([rgb * alpha, alpha], 1), known & drawn
 
 

@@ -331,7 +331,7 @@ def test_packed_photos_are_nearly_the_same(pipeline: Pipeline, body: BodyModel, 
     torch.manual_seed(0)
     halves = PackedPool([tmp_path / "half.packed"], body)
     assert len(PackedPool([tmp_path / "half.packed", tmp_path / "half.packed"], body).packed) == 4
-    shown = halves.batch(16, np.random.default_rng(0)).known.sum((1, 2, 3)).float()[:, None]
+    shown = halves.batch(64, np.random.default_rng(0)).known.sum((1, 2, 3)).float()[:, None]
     whole = torch.stack([batch.known.sum().float() for batch in halves.clean()])
     near = (shown / whole).log().abs()
     assert float(near.amin(1).median()) < 0.05 and set(near.argmin(1).tolist()) == {0, 1}
