@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from threading import Event
 from typing import TypeVar
 
 import numpy as np
@@ -25,7 +25,7 @@ from .avatar.threads import workers
 from .bind import Bound, bind, template_triangles
 from .body.fit import BodyFit, BodyFitter
 from .body.model import JOINT_NAMES, BodyModel, load_body
-from .errors import BackendError, Cancelled
+from .errors import BackendError
 from .options import PRESETS, WEIGHTS_FOLDER, ReconstructOptions
 from .prepare import BlazePose, PreparedPhoto, load_photo, prepare
 from .progress import CancelCheck, ProgressCallback, Reporter
@@ -270,7 +270,11 @@ class Pipeline:
         def timed(stage: str, step: str) -> Iterator[None]:
             report.step(stage, 0.0, step)
             started = time.perf_counter()
-            yield
+            try:
+                yield
+            except BaseException:
+                report.stop()
+                raise
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)  # or the next stage would be charged for what the card still does
             seconds[stage] = round(time.perf_counter() - started, 3)
@@ -305,41 +309,35 @@ class Pipeline:
         first = "reconstruct" if networks is None else "surface"
         local = np.zeros((0, 3))
         imagined: Future[tuple[Orbit, ReadViews]] | None = None
-        abandoned = Event()
-
-        def imagine(step: Step) -> tuple[Orbit, ReadViews]:
-            return _imagined(chosen.synthesizer, networks, fit, photo, local, options.seed, step)
+        imagine = partial(_imagined, chosen.synthesizer, networks, fit, photo, options.seed)
 
         def looked(places: np.ndarray) -> None:
             # The other sides are imagined while the photo's is coloured.
             nonlocal local, imagined
             local = places
             if chosen.synthesizer is not None:
-                imagined = self._beside.submit(imagine, lambda fraction, text: _go_on(report, abandoned))
+                imagined = self._beside.submit(imagine, local, lambda fraction, text: report.check())
 
-        with timed(first, "Clothing the body"), _set_on_error(abandoned):
+        with timed(first, "Clothing the body"):
             if last is None:
-                made = preset.reconstruct(
-                    fit, photo, lambda fraction, text: report.step(first, fraction, text), depths, light, looked
-                )
+                made = preset.reconstruct(fit, photo, partial(report.step, first), depths, light, looked)
                 last = self._clothed = _Clothed(key, photo, fit, made, local)
-            reconstruction, local = last.reconstruction, last.local
+            reconstruction = last.reconstruction
         # Imagined views only colour these splats: they are bound while that happens.
         bound = self._beside.submit(self._bound, options.body, reconstruction)
         if networks is not None:
             with timed("synthesize", "Imagining the other sides"):
+                step = partial(report.step, "synthesize")
                 if imagined is not None:
                     try:
                         orbit, read = imagined.result()
                     finally:
                         imagined = None  # or an error would hold on to itself, and to what it happened in
                 elif chosen.synthesizer is not None:
-                    orbit, read = imagine(lambda fraction, text: report.step("synthesize", fraction, text))
+                    orbit, read = imagine(last.local, step)
                 else:
                     orbit = networks.orbit(fit, photo)
-                    side_views = chosen.views(
-                        orbit, reconstruction, lambda fraction, text: report.step("synthesize", fraction, text)
-                    )
+                    side_views = chosen.views(orbit, reconstruction, step)
             if chosen.synthesizer is None and not side_views.imagined:
                 with timed("refit", "Fitting the body to all views"):
                     seen = networks.look(orbit, side_views, fit, self.networks())
@@ -390,29 +388,14 @@ class Pipeline:
         return (np.hstack([theirs, ours]).clip(0, 1) * 255).round().astype(np.uint8)
 
 
-@contextmanager
-def _set_on_error(event: Event) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        event.set()
-        raise
-
-
-def _go_on(report: Reporter, abandoned: Event) -> None:
-    report.check()
-    if abandoned.is_set():
-        raise Cancelled()
-
-
 @torch.no_grad()
 def _imagined(
     synthesizer: Synthesizer,
     networks: LatentReconstructor,
     fit: BodyFit,
     photo: PreparedPhoto,
-    local: np.ndarray,
     seed: int,
+    local: np.ndarray,
     step: Step,
 ) -> tuple[Orbit, ReadViews]:
     """The other sides as the synthesizer imagines them, and what the transformer says of them.
@@ -420,8 +403,8 @@ def _imagined(
     Args:
         synthesizer, networks: see there.
         fit, photo: of the stages before.
-        local: [n, 3] places of what does not go on elsewhere.
         seed: see :class:`~backend.options.ReconstructOptions`.
+        local: [n, 3] places of what does not go on elsewhere.
         step: told of progress; may raise to stop.
     """
     orbit = networks.orbit(fit, photo)

@@ -53,11 +53,16 @@ class Reporter:
         self._shares = [share / total for share in stages.values()]
         self._callback = callback
         self._cancelled = cancelled
+        self._stopped = False
 
     def check(self) -> None:
-        """Raise :class:`~backend.errors.Cancelled` if the caller wants to stop."""
-        if self._cancelled is not None and self._cancelled():
+        """Raise :class:`~backend.errors.Cancelled` if the caller wants to stop, or the job has failed elsewhere."""
+        if self._stopped or (self._cancelled is not None and self._cancelled()):
             raise Cancelled()
+
+    def stop(self) -> None:
+        """The job has failed: what still works for it in another thread ends at its next :meth:`check`."""
+        self._stopped = True
 
     def step(self, stage: str, fraction: float, step: str) -> None:
         """Report that ``stage`` has reached ``fraction`` (0..1) and now does ``step``."""

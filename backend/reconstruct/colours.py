@@ -7,6 +7,8 @@ a source for anything but faces, so the back of a head gets hair.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ..avatar.threads import in_threads
@@ -57,38 +59,37 @@ def fill_unseen(
     """
     if not len(source_rest):
         return np.full((len(target_rest), 3), 0.5)
-    sources, out = (source_rest, source_class, source_rgb, source_sure), np.empty((len(target_rest), 3))
+    seen = cloth = _Seen(source_rest, source_class, source_rgb, source_sure)
+    # What is bare says nothing of the back of a shirt; nor does what counts as bare once that is left out.
+    while (bare := bare_arms(cloth.kind, cloth.rgb) | bare_neckline(*cloth[:3])).any():
+        cloth = _Seen(*(values[~bare] for values in cloth))
     below = target_rest[:, 1] < source_rest[:, 1].min() - _SOLE
-    for chosen, beyond in ((below, True), (~below, False)):
+    trunk = (target_class == TRUNK_CLASS) & (cloth is not seen)
+    out = np.empty((len(target_rest), 3))
+
+    def fill(part: tuple[np.ndarray, _Seen, bool]) -> None:
+        chosen, sources, beyond = part
         if chosen.any():
-            out[chosen] = _filled(*sources, target_rest[chosen], target_class[chosen], beyond)
+            out[chosen] = _filled(sources, target_rest[chosen], target_class[chosen], beyond)
+
+    there, by = ((below, True), (~below, False)), ((trunk, cloth), (~trunk, seen))
+    in_threads(fill, [(place & part, sources, beyond) for place, beyond in there for part, sources in by])
     return out
 
 
-def _filled(
-    source_rest: np.ndarray,
-    source_class: np.ndarray,
-    source_rgb: np.ndarray,
-    source_sure: np.ndarray,
-    target_rest: np.ndarray,
-    target_class: np.ndarray,
-    beyond: bool,
-) -> np.ndarray:
-    """As :func:`fill_unseen`, of places that all lie ``beyond`` the frame's lower edge, or none of them."""
+class _Seen(NamedTuple):
+    """What the photo shows: the sources of :func:`fill_unseen`."""
+
+    rest: np.ndarray
+    kind: np.ndarray
+    rgb: np.ndarray
+    sure: np.ndarray
+
+
+def _filled(seen: _Seen, target_rest: np.ndarray, target_class: np.ndarray, beyond: bool) -> np.ndarray:
+    """Colours [M, 3] of places that all lie ``beyond`` the frame's lower edge, or none of them."""
     # There all heights are far: how far must not outweigh where around the leg a place is.
     along = 1.0 if beyond else _ALONG
-    bare = bare_arms(source_class, source_rgb) | bare_neckline(source_rest, source_class, source_rgb)
-    trunk = target_class == TRUNK_CLASS
-    if bare.any() and trunk.any():
-        sources = (source_rest, source_class, source_rgb, source_sure)
-
-        def part(chosen: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-            target, source = chosen
-            return _filled(*(v[source] for v in sources), target_rest[target], target_class[target], beyond)
-
-        out = np.empty((len(target_rest), 3))
-        out[trunk], out[~trunk] = in_threads(part, ((trunk, ~bare), (~trunk, np.ones_like(bare))))
-        return out
 
     def features(rest: np.ndarray, kind: np.ndarray, mirrored: bool, doubt: np.ndarray) -> np.ndarray:
         x, y, z = rest.T
@@ -98,33 +99,33 @@ def _filled(
         away = np.where(kind == FACE_CLASS, _MIRROR_PENALTY[1], _MIRROR_PENALTY[0]) * mirrored
         return np.column_stack([scaled, away, kind * _CLASS_PENALTY, doubt])
 
-    doubt = (1 - source_sure) * _DOUBT_PENALTY
-    source = np.vstack([features(source_rest, source_class, mirrored, doubt) for mirrored in (False, True)])
-    wanted, kinds = features(target_rest, target_class, False, np.zeros(len(target_rest))), np.tile(source_class, 2)
+    doubt = (1 - seen.sure) * _DOUBT_PENALTY
+    source = np.vstack([features(seen.rest, seen.kind, mirrored, doubt) for mirrored in (False, True)])
+    wanted, kinds = features(target_rest, target_class, False, np.zeros(len(target_rest))), np.tile(seen.kind, 2)
     distance, index = _nearest(source, kinds, wanted, target_class, _NEIGHBOURS)
     width = 0.5 * distance[:, :1] + 0.004
     weight = np.exp(-0.5 * ((distance - distance[:, :1]) / width) ** 2)
-    colour = source_rgb[index % len(source_rgb)]
+    colour = seen.rgb[index % len(seen.rgb)]
     out = (colour * weight[..., None]).sum(1) / weight.sum(1, keepdims=True)
     # From the place itself: a face in profile has its other eye from the one that is seen.
-    twin, place = np.divmod(index[:, :1], len(source_rest))
-    apart = source_rest[place[:, 0]] * np.where(twin, [-1.0, 1.0, 1.0], 1.0) - target_rest
+    twin, place = np.divmod(index[:, :1], len(seen.rest))
+    apart = seen.rest[place[:, 0]] * np.where(twin, [-1.0, 1.0, 1.0], 1.0) - target_rest
     away = np.linalg.norm(apart * [1, 1, _DEPTH_WEIGHT], axis=1)
     cheek = np.nonzero((target_class == FACE_CLASS) & (away > _SKIN_BEYOND[0]))[0]
-    if len(cheek) and (source_class == FACE_CLASS).sum() >= MIN_HAIR:
+    if len(cheek) and (seen.kind == FACE_CLASS).sum() >= MIN_HAIR:
         # The corner of an eye or of the mouth must not be drawn out over the side of the face.
         some = np.arange(0, len(source), _SKIN_STEP)
         count = min(_SKIN_AROUND // _SKIN_STEP, len(some))
         _, around = _nearest(source[some], kinds[some], wanted[cheek], target_class[cheek], count)
-        skin = np.median(source_rgb[some[around] % len(source_rgb)], 1)
+        skin = np.median(seen.rgb[some[around] % len(seen.rgb)], 1)
         share = ((away[cheek, None] - _SKIN_BEYOND[0]) / (_SKIN_BEYOND[1] - _SKIN_BEYOND[0])).clip(0, 1)
         out[cheek] = share * skin + (1 - share) * out[cheek]
-    near, far = _legs_reach(source_rest, source_class) if beyond else _BELOW
+    near, far = _legs_reach(seen.rest, seen.kind) if beyond else _BELOW
     below = np.nonzero((target_class >= SEAT_CLASS) & (target_class < FACE_CLASS) & (away > near))[0]
     if len(below):
         # Legs beyond the frame: the last row of the photo, a hand or a badge in it, must not be drawn out to the feet.
         share = ((away[below, None] - near) / max(far - near, 1e-6)).clip(0, 1)
-        out[below] = share * _lowest(source_rest, source_class, source_rgb) + (1 - share) * out[below]
+        out[below] = share * _lowest(seen.rest, seen.kind, seen.rgb) + (1 - share) * out[below]
     return out
 
 

@@ -196,15 +196,14 @@ class SurfaceReconstructor:
         with workers(1, self.device.type) as beside:
             own = beside.submit(colours, photo.rgb, photo.alpha)
             mesh, layers, focal = clothe(self, fit, photo, depths)
-        step(0.3, "Placing splats")
-        front, pixels = _front(layers, photo, focal, config)
-        back = _sheet_back(front, pixels, layers, focal)
-        rest = _rest_of_body(self, mesh, layers, photo, focal)
-        joined = _join(front, back, rest)
-        axes, scale = _frames(joined)
-        scale[:, 2] *= config.thickness
-        step(0.4, "Colouring the unseen side")
-        with workers(1, self.device.type) as beside:
+            step(0.3, "Placing splats")
+            front, pixels = _front(layers, photo, focal, config)
+            back = _sheet_back(front, pixels, layers, focal)
+            rest = _rest_of_body(self, mesh, layers, photo, focal)
+            joined = _join(front, back, rest)
+            axes, scale = _frames(joined)
+            scale[:, 2] *= config.thickness
+            step(0.4, "Colouring the unseen side")
             drawn = beside.submit(
                 _draw, joined, axes, scale, len(pixels), photo.alpha, fit.focal, config.correction_size, self.device
             )
