@@ -66,7 +66,7 @@ def _chain_of_joint() -> np.ndarray:
 
 
 CHAIN_OF_JOINT = _chain_of_joint()
-LEG_CHAINS = (3, 4)
+ARM_CHAINS, LEG_CHAINS = (1, 2), (3, 4)
 
 
 def _march(

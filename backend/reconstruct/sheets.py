@@ -1,8 +1,7 @@
 """Sheets for what stands off the body: skirts between the legs, long hair, coat tails.
 
-Where the matte shows person but the clothed body does not reach, a front and a back layer close the gap. Both hang on
-one grid mesh halfway between them, whose skinning weights are diffused from the body around it, so that cloth follows
-smoothly and never jumps from one leg to the other.
+Where the matte shows person but the clothed body does not reach, a front and a back layer close the gap. Each has a
+grid mesh to hang on, whose skinning weights are diffused from the body around it, so that cloth follows smoothly.
 """
 
 from __future__ import annotations
@@ -14,8 +13,10 @@ import cv2
 import numpy as np
 from scipy import ndimage, sparse
 
+from .clothed import ARM_CHAINS, CHAIN_OF_JOINT, joint_of_vertex
 from .distances import depth_inside, nearest_of
 from .neighbours import tree_of
+from .skirts import Skirt, between_legs, find_skirt
 from .types import SideDepths
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ lies there is rather background that the matte took in."""
 _STANDS_OFF = 1.0
 """How much nearer or farther than the body beside it a sheet may be, over its gap's half width: a strip of shadow
 beside a shoe is no train of a dress."""
+_INSET = 2.5
+"""Pixels by which the back of a skirt keeps inside the outline."""
 _ROUNDNESS = 0.06
 """Metres, the radius with which a sheet's section closes at the outline."""
 
@@ -45,8 +48,9 @@ class Layers:
 
     Attributes:
         front, back: float [H, W] metres along z; meaningful inside the matte.
-        face: int [H, W], the mesh face to hang on (body or sheet), -1 outside the matte.
-        gap: bool [H, W], inside the matte but not covered by the clothed body, and wide enough to have two sides.
+        face: int [H, W], the mesh face to hang the front on (body or sheet), -1 outside the matte.
+        gap: bool [H, W], inside the matte but not covered by the clothed body, and wide enough to have two sides; and
+            skirts, also where they lie on legs.
         hands: those that were cut out of what is behind them.
     """
 
@@ -59,7 +63,10 @@ class Layers:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Grid mesh: ``posed`` [n, 3] in camera space, ``faces`` [m, 3] (0-based), ``weights`` [n, 24]."""
+    """Grid meshes: ``posed`` [n, 3] in camera space, ``faces`` [m, 3] (0-based), ``weights`` [n, 24].
+
+    The second half of nodes and of faces is the back layer's, in the order of the front's.
+    """
 
     posed: np.ndarray
     faces: np.ndarray
@@ -98,6 +105,7 @@ def build_layers(
     vertices: np.ndarray,
     weights: np.ndarray,
     leg: np.ndarray,
+    joints: np.ndarray,
     focal: float,
     depths: SideDepths | None = None,
 ) -> tuple[Layers, Sheet]:
@@ -109,6 +117,7 @@ def build_layers(
         front_face: int [H, W], first face hit or -1.
         vertices, weights: posed clothed body [V, 3] and [V, 24], source of the diffused weights.
         leg: bool [F], which faces of the body are legs; the sheet's faces are numbered from F in ``Layers.face``.
+        joints: [24, 3] posed.
         focal: pixels at this resolution.
         depths: of front and back where a network knows them.
     """
@@ -131,8 +140,8 @@ def build_layers(
     radii = ndimage.maximum(depth_inside(gap), labels, np.arange(count + 1))
     radius = np.where(gap, np.asarray(radii)[labels], np.inf)
     metres_per_pixel = middle / focal
-    between_legs = np.minimum(_MAX_LEG_SPREAD, radius * metres_per_pixel)
-    allowed = np.where(leg[front_face[nearest]], between_legs, _MAX_SPREAD)
+    narrow = np.minimum(_MAX_LEG_SPREAD, radius * metres_per_pixel)
+    allowed = np.where(leg[front_face[nearest]], narrow, _MAX_SPREAD)
     together = 1 / (1 + (spread / allowed**2) ** 2)
     smooth = together * smooth + (1 - together) * middle
     thick = push_pull(cv2.dilate(half.astype(np.float32), np.ones((21, 21), np.uint8)), covered)
@@ -160,13 +169,46 @@ def build_layers(
         )
         middle = np.where(foretold, (near + far) / 2, middle)
         half_gap = np.where(foretold, (far - near) / 2, half_gap)
-    sheet, cell_face = _grid(wide, middle, vertices, weights, focal)
+    front_all = np.where(covered, finite_front, middle - half_gap)
+    back_all = np.where(covered, finite_back, middle + half_gap)
+    beside = matte & leg[face]
+    points = _on_rays(beside, (front_all + back_all) / 2, focal)
+    hanging = wide[beside]
+    skirt = find_skirt(points[hanging], (points[hanging, 2] / focal) ** 2, joints)
+    if skirt is None:
+        # Trousers: what lies between them goes with the nearer leg.
+        wide[beside] &= ~between_legs(points, joints)
+    else:
+        worn = np.zeros(matte.shape)
+        worn[beside] = skirt.inside(points)
+        if depths is not None:
+            most = _STANDS_OFF * (radius * metres_per_pixel)[wide & beside].max()
+            front_all, back_all = _skirted(front_all, back_all, worn * (covered & depths.known), most, depths)
+        wide |= worn > 0
+        # The front's splats draw the outline; were the back's as wide, both would add up.
+        inner = (broad | (worn > 0)) & (depth_inside(matte) > _INSET)
+        broad = np.where(beside, inner, broad)
+    row, column = nearest_of(matte)
+    both = np.stack([front_all, back_all])[:, row, column]
+    sheet, cell_face = _grid(wide, both, vertices, weights, focal, skirt)
     if len(sheet.faces):
         hung = wide & (cell_face >= 0)
         face = np.where(hung, cell_face + len(leg), face)
-    front_all = np.where(covered, finite_front, middle - half_gap)
-    back_all = np.where(covered, finite_back, middle + half_gap)
     return Layers(front_all, back_all, np.where(matte, face, -1), broad), sheet
+
+
+def _skirted(
+    front: np.ndarray, back: np.ndarray, worn: np.ndarray, most: float, depths: SideDepths
+) -> tuple[np.ndarray, np.ndarray]:
+    """``front`` and ``back`` [H, W] of legs where a skirt is ``worn`` [H, W], in 0..1, over them.
+
+    They move to where ``depths`` say that it is, by at most ``most`` metres, and never into the legs: or else the sheet
+    between them would be a ridge.
+    """
+    doubted = (1 - depths.belief) * (depths.back - depths.front - (back - front)) / 2
+    nearer = worn * (depths.front + doubted - front).clip(-most, 0)
+    farther = worn * (depths.back - doubted - back).clip(0, most)
+    return np.where(worn > 0, front + nearer, front), np.where(worn > 0, back + farther, back)
 
 
 _STEP = 0.03
@@ -206,9 +248,15 @@ def without_islands(layers: Layers) -> Layers:
 
 
 def _grid(
-    wide: np.ndarray, middle: np.ndarray, vertices: np.ndarray, weights: np.ndarray, focal: float
+    wide: np.ndarray,
+    depths: np.ndarray,
+    vertices: np.ndarray,
+    weights: np.ndarray,
+    focal: float,
+    skirt: Skirt | None,
 ) -> tuple[Sheet, np.ndarray]:
-    """The sheet's mesh over ``wide`` [H, W] and, per pixel, which of its faces lies there (-1 for none)."""
+    """The meshes of front and back, ``depths`` [2, H, W], over ``wide`` [H, W]; and, per pixel, which face of the
+    front's lies there (-1 for none)."""
     height, width = wide.shape
     empty = Sheet(np.zeros((0, 3)), np.zeros((0, 3), int), np.zeros((0, weights.shape[1])))
     cell_face = np.full(wide.shape, -1)
@@ -225,21 +273,36 @@ def _grid(
     number = np.full(node.shape, -1)
     number[node] = np.arange(node.sum())
     r, c = np.nonzero(node)
-    depth = middle[(r * _CELL).clip(0, height - 1), (c * _CELL).clip(0, width - 1)]
-    x = (c * _CELL - width / 2) * depth / focal
-    y = (r * _CELL - height / 2) * depth / focal
-    posed = np.stack([x, y, depth], 1)
+    depth = depths[:, (r * _CELL).clip(0, height - 1), (c * _CELL).clip(0, width - 1)]
+    ray = np.stack([(c * _CELL - width / 2) / focal, (r * _CELL - height / 2) / focal, np.ones(len(r))], 1)
+    posed = np.concatenate(depth[..., None] * ray)
     ur, uc = np.nonzero(used)
     a, b = number[ur, uc], number[ur, uc + 1]
     d, e = number[ur + 1, uc], number[ur + 1, uc + 1]
     # Wound so that the normal points to the camera (-z).
     faces = np.stack([np.stack([a, d, b], 1), np.stack([b, d, e], 1)], 1).reshape(-1, 3)
+    faces = np.concatenate([faces, faces[:, ::-1] + len(r)])
     cell_number = np.full(used.shape, -1)
     cell_number[used] = np.arange(used.sum())
     py, px = np.nonzero(wide)
     lower = (py % _CELL) + (px % _CELL) >= _CELL
     cell_face[py, px] = cell_number[py // _CELL, px // _CELL] * 2 + lower
-    return Sheet(posed, faces, _diffused_weights(posed, faces, vertices, weights)), cell_face
+    hung = _diffused_weights(posed, faces, vertices, weights)
+    if skirt is not None:
+        # A hand that hangs beside it does not carry it.
+        carries = np.isin(CHAIN_OF_JOINT[joint_of_vertex(weights)], ARM_CHAINS, invert=True)
+        carried = skirt.carry(posed, _diffused_weights(posed, faces, vertices[carries], weights[carries]))
+        hung = np.where(skirt.below_top(posed)[:, None] > 0, carried, hung)
+    return Sheet(posed, faces, hung), cell_face
+
+
+def _on_rays(chosen: np.ndarray, depth: np.ndarray, focal: float) -> np.ndarray:
+    """Places [n, 3] on the rays of the pixels where ``chosen`` [H, W], at ``depth`` [H, W]."""
+    row, column = np.nonzero(chosen)
+    height, width = chosen.shape
+    return depth[chosen][:, None] * np.stack(
+        [(column + 0.5 - width / 2) / focal, (row + 0.5 - height / 2) / focal, np.ones(len(row))], 1
+    )
 
 
 def _diffused_weights(posed: np.ndarray, faces: np.ndarray, vertices: np.ndarray, weights: np.ndarray) -> np.ndarray:

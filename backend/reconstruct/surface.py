@@ -198,7 +198,7 @@ class SurfaceReconstructor:
             mesh, layers, focal = clothe(self, fit, photo, depths)
             step(0.3, "Placing splats")
             front, pixels = _front(layers, photo, focal, config)
-            back = _sheet_back(front, pixels, layers, focal)
+            back = _sheet_back(front, pixels, layers, mesh, focal)
             rest = _rest_of_body(self, mesh, layers, photo, focal)
             joined = _join(front, back, rest)
             axes, scale = _frames(joined)
@@ -266,7 +266,8 @@ def clothe(
     hands = find_hands(photo, matte, posed, faces, weights, first, focal, device)
     first = without_absent(first, hands, posed, faces, focal, device)
     leg = np.isin(CHAIN_OF_JOINT, LEG_CHAINS)[joint_of_vertex(weights)[faces[:, 0]]]
-    layers, sheet = build_layers(matte, first.depth, last.depth, first.face, posed, weights, leg, focal, depths)
+    turned = np.einsum("jab,jb->ja", transforms[:, :3, :3], joints) + transforms[:, :3, 3]
+    layers, sheet = build_layers(matte, first.depth, last.depth, first.face, posed, weights, leg, turned, focal, depths)
     sheet_rest = _unskin(sheet.posed, sheet.weights, transforms)
     layers = _hang_on_body(layers, _torn(sheet_rest, sheet), first.face, len(faces))
     layers = without_islands(with_shown(layers, hands, first))
@@ -282,13 +283,14 @@ def clothe(
 
 
 def _torn(rest: np.ndarray, sheet: Sheet) -> np.ndarray:
-    """Which faces of a sheet [m] the rest pose stretches too far: those between an arm and the hip beside it, say."""
+    """Where the rest pose stretches a sheet's front or back too far, as between an arm and the hip beside it: bool [m]
+    of the m faces that each of them has."""
 
     def edges(vertices: np.ndarray) -> np.ndarray:
         corner = vertices[sheet.faces]
         return np.linalg.norm(corner - np.roll(corner, 1, axis=1), axis=2)
 
-    return (edges(rest) > _MAX_SHEET_STRETCH * edges(sheet.posed)).any(1)
+    return (edges(rest) > _MAX_SHEET_STRETCH * edges(sheet.posed)).any(1).reshape(2, -1).any(0)
 
 
 def _hang_on_body(layers: Layers, torn: np.ndarray, body_face: np.ndarray, body_faces: int) -> Layers:
@@ -611,13 +613,15 @@ def _exact(seen: Contributions) -> Contributions:
     return seen if seen.weight.device.type != "cuda" else replace(seen, weight=seen.weight.double())
 
 
-def _sheet_back(front: _Splats, pixels: np.ndarray, layers: Layers, focal: float) -> _Splats:
+def _sheet_back(front: _Splats, pixels: np.ndarray, layers: Layers, mesh: SurfaceMesh, focal: float) -> _Splats:
     """The far layer of the gaps that no body fills."""
     in_gap = sample_map(layers.gap, pixels)
     part = _take(front, in_gap)
     depth = sample_map(layers.back, pixels[in_gap])
     position = _unproject(pixels[in_gap], depth, focal)
-    return _Splats(position, part.normal * [1, 1, -1], part.along, part.sigma, part.stretch, part.opacity, part.face)
+    behind = (len(mesh.faces) - mesh.body_faces) // 2
+    face = np.where(part.face >= mesh.body_faces, part.face + behind, part.face)
+    return _Splats(position, part.normal * [1, 1, -1], part.along, part.sigma, part.stretch, part.opacity, face)
 
 
 def _pure_colours(photo: PreparedPhoto, image: np.ndarray) -> np.ndarray:

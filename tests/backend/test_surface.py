@@ -146,6 +146,15 @@ def test_push_pull_keeps_what_is_known_and_fills_smoothly() -> None:
     assert filled[~mask].min() >= ramp[mask].min() and filled[~mask].max() <= ramp[mask].max()
 
 
+def legs(left: tuple, right: tuple) -> np.ndarray:
+    """Joints [24, 3] of upright legs of 1 m, from hips to ankles, with their middles at these places."""
+    joints = np.zeros((24, 3))
+    for side, place in (("left", left), ("right", right)):
+        for name, down, ahead in (("hip", -0.5, 0), ("knee", 0, 0), ("ankle", 0.5, 0), ("foot", 0.5, 0.15)):
+            joints[JOINT_INDEX[f"{side}_{name}"]] = np.add(place, (0, down, -ahead))
+    return joints
+
+
 def cloth_between(
     left: tuple, right: tuple, beside: int = 0, depths: SideDepths | None = None
 ) -> tuple[np.ndarray, Layers, Sheet]:
@@ -162,8 +171,10 @@ def cloth_between(
     last = rasterize_mesh(vertices, faces, focal, (SIZE, SIZE), farthest=True)
     matte = cv2.morphologyEx((first.face >= 0).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((1, 61), np.uint8)) > 0
     matte = cv2.dilate(matte.astype(np.uint8), np.ones((1, 2 * beside + 1), np.uint8)) > 0
+    leg = np.ones(len(faces), bool)
+    joints = legs(left, right)
     layers, sheet = build_layers(
-        matte, first.depth, last.depth, first.face, vertices, weights, np.ones(len(faces), bool), focal, depths
+        matte, first.depth, last.depth, first.face, vertices, weights, leg, joints, focal, depths
     )
     return matte, layers, sheet
 
@@ -207,8 +218,9 @@ def test_a_strip_beside_a_leg_is_no_train_of_a_dress() -> None:
     _, layers, _ = cloth_between((0.14, 0, 3), (-0.14, 0, 3), 10, deep)
     row = SIZE // 2
     strip = np.nonzero(layers.gap[row])[0]
-    strip, between = (strip[which] for which in (strip > row + 45, np.abs(strip - row) < 5))
-    assert len(strip) >= 8 and len(between) >= 8
+    # The left leg ends 51 pixels from the middle.
+    strip, between = (strip[which] for which in (strip > row + 51, np.abs(strip - row) < 5))
+    assert len(strip) >= 6 and len(between) >= 8
     # Half a strip is 2 cm wide: that is the most by which it leaves a leg of 16 cm.
     assert (layers.back - layers.front)[row, strip].max() < 0.16 + 2 * 0.03
     assert (layers.back - layers.front)[row, strip].min() >= 0
@@ -232,13 +244,17 @@ def test_a_corner_that_stands_off_is_thin_and_a_skirt_is_not() -> None:
 
 
 def test_a_sheet_that_the_rest_pose_tears_hangs_on_the_body() -> None:
+    # Front and back of two faces each.
     corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]], float)
-    sheet = Sheet(corners, np.array([[0, 2, 1], [1, 2, 3]]), np.zeros((4, 24)))
-    rest = corners.copy()
-    assert not _torn(rest * 1.5, sheet).any()
-    rest[3] += 2
-    torn = _torn(rest, sheet)
-    np.testing.assert_array_equal(torn, [False, True])
+    corners = np.vstack([corners, corners + np.array([0, 0, 1])])
+    front = np.array([[0, 2, 1], [1, 2, 3]])
+    sheet = Sheet(corners, np.vstack([front, front[:, ::-1] + 4]), np.zeros((8, 24)))
+    assert not _torn(corners * 1.5, sheet).any()
+    for node in (3, 7):
+        rest = corners.copy()
+        rest[node] += 2
+        torn = _torn(rest, sheet)
+        np.testing.assert_array_equal(torn, [False, True])
     # Body faces 0 and 1 at the sides of a gap where the sheet's faces 2 and 3 lie; another sheet's face 2 far away.
     face = np.array([[0, 2, 3, 3, 1, -1, -1, 2]])
     body = np.where(face > 1, -1, face)
