@@ -36,8 +36,8 @@ lies there is rather background that the matte took in."""
 _STANDS_OFF = 1.0
 """How much nearer or farther than the body beside it a sheet may be, over its gap's half width: a strip of shadow
 beside a shoe is no train of a dress."""
-_INSET = 2.5
-"""Pixels by which the back of a skirt keeps inside the outline."""
+INSET = 2.5
+"""Pixels of the maps by which all but the front's splats keep inside the outline."""
 _ROUNDNESS = 0.06
 """Metres, the radius with which a sheet's section closes at the outline."""
 
@@ -109,15 +109,15 @@ def build_layers(
     focal: float,
     depths: SideDepths | None = None,
 ) -> tuple[Layers, Sheet]:
-    """Front and back depths over the whole matte, and the sheet mesh for wide gaps.
+    """Front and back depths over the whole matte, also of skirts before and behind legs, and the meshes of sheets.
 
     Args:
         matte: bool [H, W].
         front, back: [H, W] first and last depth of the clothed body, inf where it is not hit.
         front_face: int [H, W], first face hit or -1.
         vertices, weights: posed clothed body [V, 3] and [V, 24], source of the diffused weights.
-        leg: bool [F], which faces of the body are legs; the sheet's faces are numbered from F in ``Layers.face``.
-        joints: [24, 3] posed.
+        leg: bool [F], which faces of the body are legs; in ``Layers.face`` the sheets' front is numbered from F.
+        joints: [24, 3] metres, posed, camera space.
         focal: pixels at this resolution.
         depths: of front and back where a network knows them.
     """
@@ -173,24 +173,24 @@ def build_layers(
     back_all = np.where(covered, finite_back, middle + half_gap)
     beside = matte & leg[face]
     points = _on_rays(beside, (front_all + back_all) / 2, focal)
-    hanging = wide[beside]
-    skirt = find_skirt(points[hanging], (points[hanging, 2] / focal) ** 2, joints)
+    between = wide[beside] & between_legs(points, joints)
+    skirt = find_skirt(points[between], (points[between, 2] / focal) ** 2, joints)
     if skirt is None:
         # Trousers: what lies between them goes with the nearer leg.
-        wide[beside] &= ~between_legs(points, joints)
+        wide[beside] &= ~between
     else:
         worn = np.zeros(matte.shape)
         worn[beside] = skirt.inside(points)
         if depths is not None:
-            most = _STANDS_OFF * (radius * metres_per_pixel)[wide & beside].max()
+            most = _STANDS_OFF * (radius * metres_per_pixel)[beside][between].max()
             front_all, back_all = _skirted(front_all, back_all, worn * (covered & depths.known), most, depths)
         wide |= worn > 0
         # The front's splats draw the outline; were the back's as wide, both would add up.
-        inner = (broad | (worn > 0)) & (depth_inside(matte) > _INSET)
+        inner = (broad | (worn > 0)) & (depth_inside(matte) > INSET)
         broad = np.where(beside, inner, broad)
     row, column = nearest_of(matte)
     both = np.stack([front_all, back_all])[:, row, column]
-    sheet, cell_face = _grid(wide, both, vertices, weights, focal, skirt)
+    sheet, cell_face = _grid(wide, both, vertices, weights, focal, skirt, beside & wide)
     if len(sheet.faces):
         hung = wide & (cell_face >= 0)
         face = np.where(hung, cell_face + len(leg), face)
@@ -206,9 +206,10 @@ def _skirted(
     between them would be a ridge.
     """
     doubted = (1 - depths.belief) * (depths.back - depths.front - (back - front)) / 2
-    nearer = worn * (depths.front + doubted - front).clip(-most, 0)
-    farther = worn * (depths.back - doubted - back).clip(0, most)
-    return np.where(worn > 0, front + nearer, front), np.where(worn > 0, back + farther, back)
+    return (
+        front + worn * (depths.front + doubted - front).clip(-most, 0),
+        back + worn * (depths.back - doubted - back).clip(0, most),
+    )
 
 
 _STEP = 0.03
@@ -254,22 +255,28 @@ def _grid(
     weights: np.ndarray,
     focal: float,
     skirt: Skirt | None,
+    garment: np.ndarray,
 ) -> tuple[Sheet, np.ndarray]:
-    """The meshes of front and back, ``depths`` [2, H, W], over ``wide`` [H, W]; and, per pixel, which face of the
-    front's lies there (-1 for none)."""
+    """The meshes of front and back, ``depths`` [2, H, W], over ``wide`` [H, W], of which ``garment`` [H, W] is the
+    ``skirt``'s; and, per pixel, which face of the front's lies there (-1 for none)."""
     height, width = wide.shape
     empty = Sheet(np.zeros((0, 3)), np.zeros((0, 3), int), np.zeros((0, weights.shape[1])))
     cell_face = np.full(wide.shape, -1)
     if not wide.any():
         return empty, cell_face
     rows, columns = (height + _CELL - 1) // _CELL, (width + _CELL - 1) // _CELL
-    padded = np.zeros((rows * _CELL, columns * _CELL), bool)
-    padded[:height, :width] = wide
-    used = padded.reshape(rows, _CELL, columns, _CELL).any((1, 3))
-    node = np.zeros((rows + 1, columns + 1), bool)
-    for dr in (0, 1):
-        for dc in (0, 1):
-            node[dr : dr + rows, dc : dc + columns] |= used
+
+    def cells(pixels: np.ndarray) -> np.ndarray:
+        padded = np.zeros((rows * _CELL, columns * _CELL), bool)
+        padded[:height, :width] = pixels
+        return padded.reshape(rows, _CELL, columns, _CELL).any((1, 3))
+
+    def corners(cells: np.ndarray) -> np.ndarray:
+        around = np.pad(cells, 1)
+        return around[1:, 1:] | around[1:, :-1] | around[:-1, 1:] | around[:-1, :-1]
+
+    used = cells(wide)
+    node = corners(used)
     number = np.full(node.shape, -1)
     number[node] = np.arange(node.sum())
     r, c = np.nonzero(node)
@@ -289,10 +296,11 @@ def _grid(
     cell_face[py, px] = cell_number[py // _CELL, px // _CELL] * 2 + lower
     hung = _diffused_weights(posed, faces, vertices, weights)
     if skirt is not None:
+        own = np.tile(corners(cells(garment))[node], 2)
         # A hand that hangs beside it does not carry it.
         carries = np.isin(CHAIN_OF_JOINT[joint_of_vertex(weights)], ARM_CHAINS, invert=True)
-        carried = skirt.carry(posed, _diffused_weights(posed, faces, vertices[carries], weights[carries]))
-        hung = np.where(skirt.below_top(posed)[:, None] > 0, carried, hung)
+        legs = _diffused_weights(posed, faces, vertices[carries], weights[carries])
+        hung[own] = skirt.carry(posed[own], hung[own], legs[own])
     return Sheet(posed, faces, hung), cell_face
 
 

@@ -46,7 +46,7 @@ from .regions import (
 )
 from .sampling import poisson_disk_samples
 from .shading import PhotoLight
-from .sheets import Layers, Sheet, build_layers, without_islands
+from .sheets import INSET, Layers, Sheet, build_layers, without_islands
 from .types import Reconstruction, SideDepths, SurfaceMesh
 
 
@@ -105,8 +105,6 @@ _REST_FIT_RANGE = 0.1
 """The same for splats behind the front grid, which mostly show their other colours from other sides."""
 _FACE_ON = 0.6
 """Cosine between surface and ray below which the front grid is too stretched to be trusted alone."""
-_INSET = 2.5
-"""Pixels of the maps by which everything but the front grid keeps inside the outline."""
 _STRETCH_RANGE = (0.7, 3.0)
 """Least and most that a splat follows the stretch of its face."""
 _MAX_CLOTHES = 0.2
@@ -306,7 +304,9 @@ def _hang_on_body(layers: Layers, torn: np.ndarray, body_face: np.ndarray, body_
     share = ndimage.mean(bad, labels, np.arange(1, count + 1))
     moved = bad | np.isin(labels, 1 + np.nonzero(share > _MAX_TORN)[0])
     nearest = nearest_of(body_face >= 0)
-    return replace(layers, face=np.where(moved, body_face[nearest], layers.face))
+    face = np.where(moved, body_face[nearest], layers.face)
+    # A back of their own have only those that no body fills.
+    return replace(layers, face=face, gap=layers.gap & ~(moved & (body_face >= 0)))
 
 
 def _skin(vertices: np.ndarray, weights: np.ndarray, transforms: np.ndarray) -> np.ndarray:
@@ -411,7 +411,7 @@ def _rest_of_body(
     known = cv2.resize(photo.inside.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
     in_picture = in_frame & sample_map(known, pixels)
     # The front's splats draw the outline; what lies behind them stays a little inside it, or layers would add up.
-    inside = depth_inside(layers.face >= 0) > _INSET
+    inside = depth_inside(layers.face >= 0) > INSET
     in_matte = in_picture & sample_map(inside, pixels)
     facing = -(normal * position).sum(1) / np.linalg.norm(position, axis=1)
     on_top = position[:, 2] < sample_map(layers.front, pixels) + 0.012
@@ -614,7 +614,7 @@ def _exact(seen: Contributions) -> Contributions:
 
 
 def _sheet_back(front: _Splats, pixels: np.ndarray, layers: Layers, mesh: SurfaceMesh, focal: float) -> _Splats:
-    """The far layer of the gaps that no body fills."""
+    """The far layer of skirts and of the gaps that no body fills."""
     in_gap = sample_map(layers.gap, pixels)
     part = _take(front, in_gap)
     depth = sample_map(layers.back, pixels[in_gap])

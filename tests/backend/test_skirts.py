@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_surface import cloth_between, legs
+from test_surface import cloth_between, legs, tube
 
 from backend.avatar.skinning import joint_transforms, skin_vertices
 from backend.body.model import JOINT_INDEX, load_body
-from backend.reconstruct import sheets
 from backend.reconstruct.sheets import Sheet
 from backend.reconstruct.skirts import Skirt, between_legs, find_skirt
+from backend.reconstruct.surface import _sheet_back, _Splats
+from backend.reconstruct.types import SideDepths, SurfaceMesh
 
 LEFT, RIGHT = (JOINT_INDEX[f"{side}_hip"] for side in ("left", "right"))
 JOINTS = legs((0.1, 0, 3), (-0.1, 0, 3))
@@ -29,7 +30,7 @@ def test_weights_go_by_the_squares_of_distances_from_the_legs() -> None:
     points = np.array([[0.1, 0, 3], [0, 0, 3], [0.18, 0, 3], [0, 0, 2.9]])
     weights = np.zeros((4, 24))
     weights[:, LEFT] = 1
-    out = skirt.carry(points, weights)
+    out = skirt.carry(points, weights, weights)
     expected = [1, 0.5, 0.28**2 / (0.28**2 + 0.08**2), 0.5]
     np.testing.assert_allclose(out[:, LEFT], expected)
     np.testing.assert_allclose(out[:, RIGHT], 1 - out[:, LEFT])
@@ -41,39 +42,47 @@ def test_weights_are_the_other_legs_in_the_mirror_and_the_trunks_stay() -> None:
     points = rng.uniform([-0.2, -0.5, 2.8], [0.2, 0.5, 3.2], (50, 3))
     weights = rng.random((50, 24))
     weights /= weights.sum(1, keepdims=True)
-    out = skirt.carry(points, weights)
+    out = skirt.carry(points, weights, weights)
     np.testing.assert_allclose(out.sum(1), 1)
     sides = [(JOINT_INDEX[f"left_{n}"], JOINT_INDEX[f"right_{n}"]) for n in ("hip", "knee", "ankle", "foot")]
     swap = np.arange(24)
     for a, b in sides:
         swap[[a, b]] = b, a
-    np.testing.assert_allclose(skirt.carry(points * [-1, 1, 1], weights[:, swap])[:, swap], out, atol=1e-12)
+    mirrored = weights[:, swap]
+    np.testing.assert_allclose(skirt.carry(points * [-1, 1, 1], mirrored, mirrored)[:, swap], out, atol=1e-12)
     others = np.setdiff1d(np.arange(24), np.ravel(sides))
-    np.testing.assert_array_equal(out[:, others], weights[:, others])
+    np.testing.assert_allclose(out[:, others], weights[:, others])
     # Knees stay knees, of one leg or the other.
     for a, b in sides:
         np.testing.assert_allclose(out[:, [a, b]].sum(1), weights[:, [a, b]].sum(1))
 
 
-def test_at_the_hips_weights_are_as_they_were() -> None:
-    weights = np.zeros((2, 24))
-    weights[:, LEFT] = 1
-    high = np.array([[0, -0.5, 3], [0.05, -0.6, 3]])
-    np.testing.assert_array_equal(Skirt(JOINTS, 0.3, 1.5).carry(high, weights), weights)
+def test_at_the_hips_weights_are_as_they_were_and_change_without_a_jump() -> None:
+    skirt = Skirt(JOINTS, 0.3, 1.5)
+    hand, leg = np.zeros((2, 41, 24))
+    hand[:, JOINT_INDEX["left_hand"]] = leg[:, LEFT] = 1
+    points = np.stack([np.full(41, 0.05), np.linspace(-0.6, -0.2, 41), np.full(41, 3.0)], 1)
+    out = skirt.carry(points, hand, leg)
+    np.testing.assert_array_equal(out[:10], hand[:10])
+    assert not out[-1, JOINT_INDEX["left_hand"]]
+    assert np.abs(np.diff(out, axis=0)).max() < 0.08
 
 
-def test_a_skirt_is_what_hangs_from_above_the_knees() -> None:
+def test_a_skirt_is_what_hangs_between_the_legs_from_above_the_knees() -> None:
     skirt = find_skirt(*strip(0.15, 0.6), JOINTS)
     assert skirt is not None
     # Bones of half a metre: 15 and 60 cm below the hips.
     assert skirt.top == pytest.approx(0.15 / 0.5, abs=0.06) and skirt.hem == pytest.approx(0.6 / 0.5, abs=0.03)
     assert find_skirt(*strip(0.15, 0.2), JOINTS) is None
-    # Between shins alone: trousers before a shadow.
-    assert find_skirt(*strip(0.6, 0.95), JOINTS) is None
-    # Beside one leg: a train, a shadow.
-    points, area = strip(0.15, 0.6)
-    assert find_skirt(points + np.array([0.3, 0, 0]), area, JOINTS) is None
+    # Between shins alone, or all but alone: trousers before a shadow.
+    shadow, crotch = strip(0.6, 0.95), strip(0.1, 0.15)
+    assert find_skirt(*shadow, JOINTS) is None
+    assert find_skirt(*(np.concatenate(both) for both in zip(shadow, crotch)), JOINTS) is None
     assert find_skirt(np.zeros((0, 3)), np.zeros(0), JOINTS) is None
+    # A child's is as much smaller as its legs.
+    points, area = strip(0.15, 0.6, 0.05)
+    assert find_skirt(0.6 * points, 0.36 * area, 0.6 * JOINTS) is not None
+    assert find_skirt(points, 0.36 * area, JOINTS) is None
 
 
 def test_it_covers_the_legs_down_to_its_hem() -> None:
@@ -85,8 +94,11 @@ def test_it_covers_the_legs_down_to_its_hem() -> None:
 
 
 def test_between_legs() -> None:
-    points = np.array([[0, 0, 3], [0.02, 0.2, 3], [0, -0.3, 2.8], [0.1, 0, 3], [-0.3, 0, 3]])
-    np.testing.assert_array_equal(between_legs(points, JOINTS), [True, True, True, False, False])
+    points = np.array([[0, 0, 3], [0.02, 0.2, 3], [0, -0.3, 2.95], [0.1, 0, 3], [-0.3, 0, 3], [0, 0, 2.8]])
+    np.testing.assert_array_equal(between_legs(points, JOINTS), [True, True, True, False, False, False])
+    # In profile a strip before both legs is not between them.
+    profile = legs((0, 0, 2.9), (0, 0, 3.1))
+    np.testing.assert_array_equal(between_legs(np.array([[0.11, 0, 3], [0.04, 0, 3]]), profile), [False, True])
 
 
 def stretched(sheet: Sheet) -> np.ndarray:
@@ -102,16 +114,37 @@ def stretched(sheet: Sheet) -> np.ndarray:
     return after / before
 
 
-def test_a_stride_stretches_a_skirt_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, layers, sheet = cloth_between((0.14, 0, 3), (-0.14, 0, 3))
-    assert (layers.face >= 0).any()
-    # It is on the legs too, front and back.
-    assert np.ptp(sheet.posed[:, 0]) > 0.36
-    worst = np.quantile(stretched(sheet), 0.99)
-    monkeypatch.setattr(sheets, "find_skirt", lambda *_: None)
-    monkeypatch.setattr(sheets, "between_legs", lambda points, _: np.zeros(len(points), bool))
-    _, _, apart = cloth_between((0.14, 0, 3), (-0.14, 0, 3))
-    assert worst < 0.75 * np.quantile(stretched(apart), 0.99)
+def test_a_stride_stretches_a_skirt_less_than_a_sheet_whose_weights_are_diffused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, _, sheet = cloth_between((0.14, 0, 3), (-0.14, 0, 3))
+    monkeypatch.setattr(Skirt, "carry", lambda _, points, hung, legs: hung)
+    _, _, diffused = cloth_between((0.14, 0, 3), (-0.14, 0, 3))
+    np.testing.assert_array_equal(sheet.posed, diffused.posed)
+    assert np.quantile(stretched(sheet), 0.99) < 0.8 * np.quantile(stretched(diffused), 0.99)
+
+
+def test_a_skirt_covers_the_legs_and_what_lies_between_trousers_hangs_on_them() -> None:
+    count = len(tube(0.08, (0, 0, 0))[1])
+    for apart, skirt in ((0.14, True), (0.095, False)):
+        matte, layers, sheet = cloth_between((apart, 0, 3), (-apart, 0, 3))
+        middle = layers.face[256, 256 - 5 : 256 + 5]
+        leg = layers.face[256, int(256 + apart * 700 / 3)]
+        assert matte[256, 256] and (middle >= 2 * count).all() == skirt and (leg >= 2 * count) == skirt
+        assert (len(sheet.faces) > 0) == skirt
+
+
+def test_a_skirt_lies_before_and_behind_legs_where_the_depths_say_so_and_never_in_them() -> None:
+    flat = np.zeros((512, 512))
+    _, plain, _ = cloth_between((0.14, 0, 3), (-0.14, 0, 3))
+    place = (256, int(256 + 0.14 * 700 / 3))
+    # The gap is 12 cm wide: as far as half of it from the legs at most.
+    for off, moved in ((0.04, 0.04), (0.5, 0.06), (-0.04, 0)):
+        front, back = (layer[place] + sign * off for layer, sign in ((plain.front, -1), (plain.back, 1)))
+        depths = SideDepths(flat + front, flat + back, flat + 1e-4, flat + 1e-4, np.ones((512, 512), bool))
+        _, layers, _ = cloth_between((0.14, 0, 3), (-0.14, 0, 3), depths=depths)
+        assert layers.front[place] == pytest.approx(plain.front[place] - moved, abs=0.006)
+        assert layers.back[place] == pytest.approx(plain.back[place] + moved, abs=0.006)
 
 
 def test_front_and_back_lie_on_their_own_meshes() -> None:
@@ -126,3 +159,23 @@ def test_front_and_back_lie_on_their_own_meshes() -> None:
     assert inside.sum() > 100
     np.testing.assert_allclose(front[inside, 2], layers.front[row, column][inside], atol=1e-6)
     np.testing.assert_allclose(back[inside, 2], layers.back[row, column][inside], atol=1e-6)
+
+
+def test_splats_of_the_back_hang_on_the_back() -> None:
+    _, layers, sheet = cloth_between((0.14, 0, 3), (-0.14, 0, 3))
+    parts = [tube(0.08, (x, 0, 3)) for x in (0.14, -0.14)]
+    legs_vertices, legs_faces = (np.concatenate(both) for both in zip(*parts))
+    body, faces = len(legs_vertices), len(legs_faces)
+    posed = np.vstack([legs_vertices, sheet.posed])
+    mesh = SurfaceMesh(
+        posed, posed, np.vstack([legs_faces, sheet.faces + body]), np.zeros((len(posed), 24)), body, faces
+    )
+    y, x = np.nonzero(layers.gap & (layers.face >= faces))
+    n, pixels = len(x), np.column_stack([x, y]) + 0.5
+    front = _Splats(*np.zeros((3, n, 3)), *np.zeros((3, n)), layers.face[y, x])
+    back = _sheet_back(front, pixels, layers, mesh, 700.0)
+    assert (back.face >= faces + len(sheet.faces) // 2).all()
+    # Within a cell of the triangle that each hangs on.
+    corners = mesh.posed[mesh.faces[back.face]]
+    away = np.linalg.norm(corners - back.position[:, None], axis=2).min(1)
+    assert np.quantile(away, 0.98) < 0.03
