@@ -19,9 +19,9 @@ _MIDDLE = 0.25
 """How far a place's share of the left leg may be from a half for it to be between both."""
 _LEAST, _KNEE = 0.0075, 1.0
 """Area between the legs above the knees, over the square of a leg's length, below which nothing hangs there. Of 60
-people of the factory 13 in skirts to above the knees or longer have .0082 or more, all others have at most .0037; four
-of the others wear short skirts, that hide no gap, one is in a stride and one's skirt lies on the legs. Of the real
-photos loose trousers have .0059, and shadows between shins do not count."""
+people of the factory 14 in skirts have .0082 or more, all others have at most .0037: among them five in skirts, three
+of which are short, one lies on the legs and one is seen in a stride. On real photos loose trousers have up to .0059,
+and shadows between shins do not count."""
 _RANGE = (0.05, 0.98)
 """Quantiles of where along the legs that is: where the garment's gap begins, and its hem."""
 _ABOVE, _BELOW = 0.4, 0.08
