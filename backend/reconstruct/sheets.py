@@ -145,7 +145,8 @@ def build_layers(
     together = 1 / (1 + (spread / allowed**2) ** 2)
     smooth = together * smooth + (1 - together) * middle
     thick = push_pull(cv2.dilate(half.astype(np.float32), np.ones((21, 21), np.uint8)), covered)
-    rim = depth_inside(matte) * metres_per_pixel
+    in_matte = depth_inside(matte)
+    rim = in_matte * metres_per_pixel
     rounded = np.sqrt(rim.clip(0, _ROUNDNESS) * (2 * _ROUNDNESS - rim.clip(0, _ROUNDNESS)))
     half_gap = np.minimum(thick, rounded)
     # What is narrow is thin: a corner of a hem, a finger that lies beside the body's.
@@ -172,22 +173,23 @@ def build_layers(
     front_all = np.where(covered, finite_front, middle - half_gap)
     back_all = np.where(covered, finite_back, middle + half_gap)
     beside = matte & leg[face]
-    points = _on_rays(beside, (front_all + back_all) / 2, focal)
-    between = wide[beside] & between_legs(points, joints)
+    middle = (front_all + back_all) / 2
+    hanging = wide & beside
+    points = _on_rays(hanging, middle, focal)
+    between = between_legs(points, joints)
     skirt = find_skirt(points[between], (points[between, 2] / focal) ** 2, joints)
     if skirt is None:
         # Trousers: what lies between them goes with the nearer leg.
-        wide[beside] &= ~between
+        wide[hanging] = ~between
     else:
         worn = np.zeros(matte.shape)
-        worn[beside] = skirt.inside(points)
+        worn[beside] = skirt.inside(_on_rays(beside, middle, focal))
         if depths is not None:
-            most = _STANDS_OFF * (radius * metres_per_pixel)[beside][between].max()
+            most = _STANDS_OFF * (radius * metres_per_pixel)[hanging][between].max()
             front_all, back_all = _skirted(front_all, back_all, worn * (covered & depths.known), most, depths)
         wide |= worn > 0
         # The front's splats draw the outline; were the back's as wide, both would add up.
-        inner = (broad | (worn > 0)) & (depth_inside(matte) > INSET)
-        broad = np.where(beside, inner, broad)
+        broad = np.where(beside, (broad | (worn > 0)) & (in_matte > INSET), broad)
     row, column = nearest_of(matte)
     both = np.stack([front_all, back_all])[:, row, column]
     sheet, cell_face = _grid(wide, both, vertices, weights, focal, skirt, beside & wide)

@@ -264,7 +264,7 @@ def clothe(
     hands = find_hands(photo, matte, posed, faces, weights, first, focal, device)
     first = without_absent(first, hands, posed, faces, focal, device)
     leg = np.isin(CHAIN_OF_JOINT, LEG_CHAINS)[joint_of_vertex(weights)[faces[:, 0]]]
-    turned = np.einsum("jab,jb->ja", transforms[:, :3, :3], joints) + transforms[:, :3, 3]
+    turned = _skin(joints, np.eye(len(joints)), transforms)
     layers, sheet = build_layers(matte, first.depth, last.depth, first.face, posed, weights, leg, turned, focal, depths)
     sheet_rest = _unskin(sheet.posed, sheet.weights, transforms)
     layers = _hang_on_body(layers, _torn(sheet_rest, sheet), first.face, len(faces))
