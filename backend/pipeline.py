@@ -34,7 +34,7 @@ from .reconstruct.depth import DepthEstimator
 from .reconstruct.latent.config import CONFIGS
 from .reconstruct.latent.stage import AllViews, LatentReconstructor, Orbit, ReadViews, Step, drawn_views
 from .reconstruct.light import LightEstimator
-from .reconstruct.surface import MAP_SIZE
+from .reconstruct.maps import MAP_SIZE
 from .rendering import render_splats
 from .synthesize import CONFIGS as SYNTHESIZERS
 from .synthesize import Synthesizer

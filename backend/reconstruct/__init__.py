@@ -1,6 +1,7 @@
 """Stage 4, reconstruct: splats of the person in the photo's pose."""
 
-from .surface import SurfaceConfig, SurfaceReconstructor
+from .config import SurfaceConfig
+from .surface import SurfaceReconstructor
 from .types import Reconstruction, SurfaceMesh
 
 __all__ = ["Reconstruction", "SurfaceConfig", "SurfaceMesh", "SurfaceReconstructor"]

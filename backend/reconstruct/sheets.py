@@ -15,6 +15,7 @@ from scipy import ndimage, sparse
 
 from .clothed import ARM_CHAINS, CHAIN_OF_JOINT, joint_of_vertex
 from .distances import depth_inside, nearest_of
+from .maps import unproject
 from .neighbours import tree_of
 from .skirts import Skirt, between_legs, find_skirt
 from .types import SideDepths
@@ -47,9 +48,9 @@ class Layers:
     """Depth of the person's front and back at every pixel of the matte.
 
     Attributes:
-        front, back: float [H, W] metres along z; meaningful inside the matte.
-        face: int [H, W], the mesh face to hang the front on (body or sheet), -1 outside the matte.
-        gap: bool [H, W], inside the matte but not covered by the clothed body, and wide enough to have two sides; and
+        front, back: float [S, S] metres along z; meaningful inside the matte.
+        face: int [S, S], the mesh face to hang the front on (body or sheet), -1 outside the matte.
+        gap: bool [S, S], inside the matte but not covered by the clothed body, and wide enough to have two sides; and
             skirts, also where they lie on legs.
         hands: those that were cut out of what is behind them.
     """
@@ -112,15 +113,78 @@ def build_layers(
     """Front and back depths over the whole matte, also of skirts before and behind legs, and the meshes of sheets.
 
     Args:
-        matte: bool [H, W].
-        front, back: [H, W] first and last depth of the clothed body, inf where it is not hit.
-        front_face: int [H, W], first face hit or -1.
+        matte: bool [S, S].
+        front, back: [S, S] first and last depth of the clothed body, inf where it is not hit.
+        front_face: int [S, S], first face hit or -1.
         vertices, weights: posed clothed body [V, 3] and [V, 24], source of the diffused weights.
         leg: bool [F], which faces of the body are legs; in ``Layers.face`` the sheets' front is numbered from F.
         joints: [24, 3] metres, posed, camera space.
         focal: pixels at this resolution.
         depths: of front and back where a network knows them.
     """
+    in_matte = depth_inside(matte)
+    closed = _closed(matte, in_matte, front, back, front_face, leg, focal, depths)
+    front_all, back_all, wide, broad = closed.front, closed.back, closed.wide, closed.broad
+    beside = matte & leg[closed.face]
+    middle = (front_all + back_all) / 2
+    hanging = wide & beside
+    points = _on_rays(hanging, middle, focal)
+    between = between_legs(points, joints)
+    skirt = find_skirt(points[between], (points[between, 2] / focal) ** 2, joints)
+    if skirt is None:
+        # Trousers: what lies between them goes with the nearer leg.
+        wide = wide.copy()
+        wide[hanging] = ~between
+    else:
+        worn = np.zeros(matte.shape)
+        worn[beside] = skirt.inside(_on_rays(beside, middle, focal))
+        if depths is not None:
+            most = _STANDS_OFF * closed.half_width[hanging][between].max()
+            front_all, back_all = _skirted(front_all, back_all, worn * (front_face >= 0) * depths.known, most, depths)
+        wide = wide | (worn > 0)
+        # The front's splats draw the outline; were the back's as wide, both would add up.
+        broad = np.where(beside, (broad | (worn > 0)) & (in_matte > INSET), broad)
+    row, column = nearest_of(matte)
+    both = np.stack([front_all, back_all])[:, row, column]
+    sheet, cell_face = _grid(wide, both, vertices, weights, focal, skirt, beside & wide)
+    face = closed.face
+    if len(sheet.faces):
+        face = np.where(wide & (cell_face >= 0), cell_face + len(leg), face)
+    return Layers(front_all, back_all, np.where(matte, face, -1), broad), sheet
+
+
+@dataclass(frozen=True)
+class _Closed:
+    """A matte whose gaps are closed.
+
+    Attributes:
+        front, back: [S, S] metres, over the whole matte.
+        face: int [S, S], the nearest face of the body.
+        wide: bool [S, S], gaps that a mesh shall span.
+        broad: bool [S, S], gaps wide enough to have two sides.
+        half_width: [S, S] metres, of the gap, inf outside gaps.
+    """
+
+    front: np.ndarray
+    back: np.ndarray
+    face: np.ndarray
+    wide: np.ndarray
+    broad: np.ndarray
+    half_width: np.ndarray
+
+
+def _closed(
+    matte: np.ndarray,
+    in_matte: np.ndarray,
+    front: np.ndarray,
+    back: np.ndarray,
+    front_face: np.ndarray,
+    leg: np.ndarray,
+    focal: float,
+    depths: SideDepths | None,
+) -> _Closed:
+    """What lies between limbs and beside them, as far as the body around and the outline tell it; see
+    :func:`build_layers`. ``in_matte`` [S, S] is how many pixels each is from the outline."""
     covered = front_face >= 0
     gap = matte & ~covered
     finite_front, finite_back = (np.where(covered, d, 0) for d in (front, back))
@@ -145,15 +209,12 @@ def build_layers(
     together = 1 / (1 + (spread / allowed**2) ** 2)
     smooth = together * smooth + (1 - together) * middle
     thick = push_pull(cv2.dilate(half.astype(np.float32), np.ones((21, 21), np.uint8)), covered)
-    in_matte = depth_inside(matte)
     rim = in_matte * metres_per_pixel
     rounded = np.sqrt(rim.clip(0, _ROUNDNESS) * (2 * _ROUNDNESS - rim.clip(0, _ROUNDNESS)))
     half_gap = np.minimum(thick, rounded)
     # What is narrow is thin: a corner of a hem, a finger that lies beside the body's.
     broad = gap & (radius >= _MIN_RADIUS)
     half_gap = np.where(broad, half_gap, np.minimum(half_gap, radius * metres_per_pixel / 2))
-    face = front_face[nearest]
-
     wide = broad & (together > 0.5)
     middle = np.where(wide, smooth, middle)
     if depths is not None:
@@ -170,39 +231,20 @@ def build_layers(
         )
         middle = np.where(foretold, (near + far) / 2, middle)
         half_gap = np.where(foretold, (far - near) / 2, half_gap)
-    front_all = np.where(covered, finite_front, middle - half_gap)
-    back_all = np.where(covered, finite_back, middle + half_gap)
-    beside = matte & leg[face]
-    middle = (front_all + back_all) / 2
-    hanging = wide & beside
-    points = _on_rays(hanging, middle, focal)
-    between = between_legs(points, joints)
-    skirt = find_skirt(points[between], (points[between, 2] / focal) ** 2, joints)
-    if skirt is None:
-        # Trousers: what lies between them goes with the nearer leg.
-        wide[hanging] = ~between
-    else:
-        worn = np.zeros(matte.shape)
-        worn[beside] = skirt.inside(_on_rays(beside, middle, focal))
-        if depths is not None:
-            most = _STANDS_OFF * (radius * metres_per_pixel)[hanging][between].max()
-            front_all, back_all = _skirted(front_all, back_all, worn * (covered & depths.known), most, depths)
-        wide |= worn > 0
-        # The front's splats draw the outline; were the back's as wide, both would add up.
-        broad = np.where(beside, (broad | (worn > 0)) & (in_matte > INSET), broad)
-    row, column = nearest_of(matte)
-    both = np.stack([front_all, back_all])[:, row, column]
-    sheet, cell_face = _grid(wide, both, vertices, weights, focal, skirt, beside & wide)
-    if len(sheet.faces):
-        hung = wide & (cell_face >= 0)
-        face = np.where(hung, cell_face + len(leg), face)
-    return Layers(front_all, back_all, np.where(matte, face, -1), broad), sheet
+    return _Closed(
+        front=np.where(covered, finite_front, middle - half_gap),
+        back=np.where(covered, finite_back, middle + half_gap),
+        face=front_face[nearest],
+        wide=wide,
+        broad=broad,
+        half_width=radius * metres_per_pixel,
+    )
 
 
 def _skirted(
     front: np.ndarray, back: np.ndarray, worn: np.ndarray, most: float, depths: SideDepths
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``front`` and ``back`` [H, W] of legs where a skirt is ``worn`` [H, W], in 0..1, over them.
+    """``front`` and ``back`` [S, S] of legs where a skirt is ``worn`` [S, S], in 0..1, over them.
 
     They move to where ``depths`` say that it is, by at most ``most`` metres, and never into the legs: or else the sheet
     between them would be a ridge.
@@ -259,7 +301,7 @@ def _grid(
     skirt: Skirt | None,
     garment: np.ndarray,
 ) -> tuple[Sheet, np.ndarray]:
-    """The meshes of front and back, ``depths`` [2, H, W], over ``wide`` [H, W], of which ``garment`` [H, W] is the
+    """The meshes of front and back, ``depths`` [2, S, S], over ``wide`` [S, S], of which ``garment`` [S, S] is the
     ``skirt``'s; and, per pixel, which face of the front's lies there (-1 for none)."""
     height, width = wide.shape
     empty = Sheet(np.zeros((0, 3)), np.zeros((0, 3), int), np.zeros((0, weights.shape[1])))
@@ -283,8 +325,8 @@ def _grid(
     number[node] = np.arange(node.sum())
     r, c = np.nonzero(node)
     depth = depths[:, (r * _CELL).clip(0, height - 1), (c * _CELL).clip(0, width - 1)]
-    ray = np.stack([(c * _CELL - width / 2) / focal, (r * _CELL - height / 2) / focal, np.ones(len(r))], 1)
-    posed = np.concatenate(depth[..., None] * ray)
+    nodes = np.column_stack([c, r]) * _CELL
+    posed = np.concatenate([unproject(nodes, side, focal, len(wide)) for side in depth])
     ur, uc = np.nonzero(used)
     a, b = number[ur, uc], number[ur, uc + 1]
     d, e = number[ur + 1, uc], number[ur + 1, uc + 1]
@@ -307,12 +349,9 @@ def _grid(
 
 
 def _on_rays(chosen: np.ndarray, depth: np.ndarray, focal: float) -> np.ndarray:
-    """Places [n, 3] on the rays of the pixels where ``chosen`` [H, W], at ``depth`` [H, W]."""
+    """Places [n, 3] on the rays of the pixels where ``chosen`` [S, S], at ``depth`` [S, S]."""
     row, column = np.nonzero(chosen)
-    height, width = chosen.shape
-    return depth[chosen][:, None] * np.stack(
-        [(column + 0.5 - width / 2) / focal, (row + 0.5 - height / 2) / focal, np.ones(len(row))], 1
-    )
+    return unproject(np.column_stack([column, row]) + 0.5, depth[chosen], focal, len(chosen))
 
 
 def _diffused_weights(posed: np.ndarray, faces: np.ndarray, vertices: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -380,7 +380,7 @@ def test_lite_with_weights_makes_a_package(
 
     with monkeypatch.context() as patch:
         patch.setattr(Synthesizer, "synthesize", slow)
-        patch.setattr(surface_module, "_match_photo", _out_of_memory)
+        patch.setattr(surface_module, "match_photo", _out_of_memory)
         with pytest.raises(BackendError, match="memory"):
             pipeline.reconstruct(photo, tmp_path / "b", options)
         while not stopped:

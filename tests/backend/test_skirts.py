@@ -10,7 +10,7 @@ from backend.avatar.skinning import joint_transforms, skin_vertices
 from backend.body.model import JOINT_INDEX, load_body
 from backend.reconstruct.sheets import Sheet
 from backend.reconstruct.skirts import Skirt, between_legs, find_skirt
-from backend.reconstruct.surface import _sheet_back, _Splats
+from backend.reconstruct.splats import Splats, back_of_sheets
 from backend.reconstruct.types import SideDepths, SurfaceMesh
 
 LEFT, RIGHT = (JOINT_INDEX[f"{side}_hip"] for side in ("left", "right"))
@@ -172,8 +172,8 @@ def test_splats_of_the_back_hang_on_the_back() -> None:
     )
     y, x = np.nonzero(layers.gap & (layers.face >= faces))
     n, pixels = len(x), np.column_stack([x, y]) + 0.5
-    front = _Splats(*np.zeros((3, n, 3)), *np.zeros((3, n)), layers.face[y, x])
-    back = _sheet_back(front, pixels, layers, mesh, 700.0)
+    front = Splats(*np.zeros((3, n, 3)), *np.zeros((3, n)), layers.face[y, x])
+    back = back_of_sheets(front, pixels, layers, mesh, 700.0)
     assert (back.face >= faces + len(sheet.faces) // 2).all()
     # Within a cell of the triangle that each hangs on.
     corners = mesh.posed[mesh.faces[back.face]]

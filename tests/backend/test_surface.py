@@ -23,6 +23,8 @@ from backend.prepare import PreparedPhoto
 from backend.reconstruct import Reconstruction, SurfaceReconstructor
 from backend.reconstruct.clothed import carve, outline_displacement, smooth_over_mesh, ways_in
 from backend.reconstruct.colours import fill_unseen
+from backend.reconstruct.matching import draw, match_photo
+from backend.reconstruct.photo_colours import _SEAM, _beyond_rim
 from backend.reconstruct.regions import (
     ARM_CLASS,
     FACE_CLASS,
@@ -32,19 +34,9 @@ from backend.reconstruct.regions import (
     class_of_joint,
 )
 from backend.reconstruct.sampling import face_areas, poisson_disk_samples
+from backend.reconstruct.shape import _hang_on_body, _torn
 from backend.reconstruct.sheets import Layers, Sheet, build_layers, push_pull
-from backend.reconstruct.surface import (
-    _SEAM,
-    _beyond_rim,
-    _draw,
-    _face_stretch,
-    _frames,
-    _hang_on_body,
-    _join,
-    _match_photo,
-    _Splats,
-    _torn,
-)
+from backend.reconstruct.splats import Splats, _face_stretch, join, splat_frames
 from backend.reconstruct.types import SideDepths
 from backend.rendering import CameraTensors, GaussianTensors, contributions, render_gaussians
 from backend.rendering.mesh import rasterize_mesh, vertex_normals
@@ -359,7 +351,7 @@ def test_where_the_photo_ends_its_colours_fade() -> None:
     kind = np.zeros(200)
     rgb = np.where(source[:, None], [0.8, 0.2, 0.1], [0.0, 0.0, 0.0])
     normal = np.broadcast_to([0.0, 0.0, 1.0], (200, 3)).copy()
-    splats = _Splats(position, normal, normal, *(np.ones(200),) * 3, np.zeros(200, int))
+    splats = Splats(position, normal, normal, *(np.ones(200),) * 3, np.zeros(200, int))
     colour, share = _beyond_rim(splats, kind, rgb, source, ~source)
     np.testing.assert_allclose(colour[100:], np.broadcast_to([0.8, 0.2, 0.1], (100, 3)))
     expected = np.exp(-(((position[100:, 0] - position[99, 0]) / _SEAM) ** 2))
@@ -495,26 +487,26 @@ def test_what_shines_through_a_dense_front_is_not_shown() -> None:
     pixels = np.stack(np.meshgrid(np.arange(24.5, 104), np.arange(24.5, 104)), -1).reshape(-1, 2)
     behind = np.stack(np.meshgrid(np.arange(40.0, 96, 8), np.arange(40.0, 96, 8)), -1).reshape(-1, 2)
 
-    def splats(pixels: np.ndarray, depth: float, sigma: float, toward: float) -> _Splats:
+    def splats(pixels: np.ndarray, depth: float, sigma: float, toward: float) -> Splats:
         count = len(pixels)
         position = np.column_stack([(pixels - size / 2) * depth / size, np.full(count, depth)])
         normal = np.tile([0.0, 0.0, toward], (count, 1))
         ones = np.ones(count)
         wide = sigma * depth / size * ones
-        return _Splats(position, normal, 0 * normal, wide, ones, 0.9 * ones, np.zeros(count, int))
+        return Splats(position, normal, 0 * normal, wide, ones, 0.9 * ones, np.zeros(count, int))
 
     front, back = splats(pixels, distance, 0.65, -1.0), splats(behind, distance + 0.3, 10.0, 1.0)
     alpha = np.zeros((size, size))
     alpha[24:104, 24:104] = 1
     image = np.full((size, size, 3), 0.8, np.float32)
 
-    def matched(both: _Splats, count: int) -> tuple[np.ndarray, np.ndarray]:
-        axes, scale = _frames(both)
+    def matched(both: Splats, count: int) -> tuple[np.ndarray, np.ndarray]:
+        axes, scale = splat_frames(both)
         rgb = np.full((len(scale), 3), 0.75)
-        opacity, blending = _draw(both, axes, scale, count, alpha, float(size), size, torch.device("cpu"))
-        return _match_photo(both, scale, opacity, rgb, count, image, blending, corrections=24)
+        opacity, blending = draw(both, axes, scale, count, alpha, float(size), size, torch.device("cpu"))
+        return match_photo(both, scale, opacity, rgb, count, image, blending, corrections=24)
 
-    rgb, shown = matched(_join(front, back), len(pixels))
+    rgb, shown = matched(join(front, back), len(pixels))
     assert np.median(shown[: len(pixels)]) > 0.5
     assert np.all(shown[len(pixels) :] == 0) and np.allclose(rgb[len(pixels) :], 0.75)
     # By themselves they are all that it shows.

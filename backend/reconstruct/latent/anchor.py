@@ -23,8 +23,9 @@ from ...avatar.threads import in_threads
 from ...body.model import JOINT_INDEX
 from ...rendering.mesh import rasterize_mesh
 from ..clothed import joint_of_splat
+from ..maps import sample_map
+from ..photo_colours import ANY
 from ..shading import in_light_of
-from ..surface import ANY, sample_map
 from ..types import Reconstruction, SurfaceMesh
 from .smooth import Smoother, smoother_of
 

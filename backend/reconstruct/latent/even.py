@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from ...body.model import JOINT_INDEX
 from ..clothed import CHAIN_OF_JOINT, LEG_CHAINS, joint_of_splat
-from ..surface import ANY
+from ..photo_colours import ANY
 from ..types import Reconstruction
 from .smooth import Smoother, smoother_of
 

@@ -1,0 +1,137 @@
+"""The clothed surface: the fitted body pushed to the matte's outline and to known depths, and sheets for the gaps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import torch
+from scipy import ndimage
+
+from ..body.fit import BodyFit
+from ..body.model import BodyModel, rotation_matrices
+from ..prepare import PreparedPhoto
+from ..rendering.mesh import rasterize_mesh
+from .clothed import CHAIN_OF_JOINT, LEG_CHAINS, carve, joint_of_vertex, meet_depths, outline_displacement, ways_in
+from .distances import nearest_of
+from .hands import find_hands, with_shown, without_absent
+from .maps import MAP_SIZE
+from .sheets import Layers, Sheet, build_layers, without_islands
+from .types import SideDepths, SurfaceMesh
+
+_MAX_CLOTHES = 0.2
+"""Metres that the clothed surface may lie from the body in the rest pose."""
+_MAX_TORN = 0.1
+"""Share of a sheet that may be torn."""
+_MAX_SHEET_STRETCH = 1.7
+"""How much longer an edge of a sheet may be in the rest pose than in the photo's."""
+
+
+def clothe(
+    body: BodyModel,
+    pinned: np.ndarray,
+    fit: BodyFit,
+    photo: PreparedPhoto,
+    depths: SideDepths | None,
+    device: torch.device,
+) -> tuple[SurfaceMesh, Layers, float]:
+    """The clothed surface mesh, its depth layers over the matte, and the focal length at the maps' resolution.
+
+    Args:
+        body: the model.
+        pinned: bool [V], vertices that outlines do not move.
+        fit, photo: from the stages before.
+        depths: of front and back, :data:`MAP_SIZE` pixels a side, where a network knows them.
+        device: where to compute.
+    """
+    factor = MAP_SIZE / photo.rgb.shape[0]
+    focal = fit.focal * factor
+    size = (MAP_SIZE, MAP_SIZE)
+    matte = cv2.resize(photo.alpha, size, interpolation=cv2.INTER_AREA) > 0.5
+    known = cv2.resize(photo.inside.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
+    faces, weights = body.faces.numpy(), body.weights.numpy()
+    with torch.no_grad():
+        rest, joints = (x.numpy() for x in body.shaped(torch.as_tensor(fit.betas)))
+        transforms = body.joint_transforms(
+            rotation_matrices(torch.as_tensor(fit.pose)), torch.as_tensor(joints)
+        ).numpy()
+    transforms = transforms.copy()
+    transforms[:, :, 3] += fit.translation
+    posed = _skin(rest, weights, transforms)
+    for stiffness in (3.0, 3.0, 1.0):
+        hits = rasterize_mesh(posed, faces, focal, size, device=device)
+        posed = posed + outline_displacement(posed, faces, weights, matte, known, hits.face, focal, pinned, stiffness)
+    way_in = ways_in(matte)
+    for _ in range(3):
+        posed = posed + carve(posed, faces, way_in, known, focal, _MAX_CLOTHES)
+    if depths is not None:
+        posed = posed + meet_depths(posed, faces, focal, depths, device)
+    clothed = _unskin(posed, weights, transforms) - rest
+    # Where the blend of a sharply bent joint is near singular, the way back to the rest pose leads anywhere.
+    clothed *= np.minimum(1, _MAX_CLOTHES / np.maximum(np.linalg.norm(clothed, axis=1, keepdims=True), 1e-9))
+    clothed += rest
+    posed = _skin(clothed, weights, transforms)
+    first = rasterize_mesh(posed, faces, focal, size, device=device)
+    last = rasterize_mesh(posed, faces, focal, size, farthest=True, device=device)
+    hands = find_hands(photo, matte, posed, faces, weights, first, focal, device)
+    first = without_absent(first, hands, posed, faces, focal, device)
+    leg = np.isin(CHAIN_OF_JOINT, LEG_CHAINS)[joint_of_vertex(weights)[faces[:, 0]]]
+    turned = _skin(joints, np.eye(len(joints)), transforms)
+    layers, sheet = build_layers(matte, first.depth, last.depth, first.face, posed, weights, leg, turned, focal, depths)
+    sheet_rest = _unskin(sheet.posed, sheet.weights, transforms)
+    layers = _hang_on_body(layers, _torn(sheet_rest, sheet), first.face, len(faces))
+    layers = without_islands(with_shown(layers, hands, first))
+    mesh = SurfaceMesh(
+        rest=np.vstack([clothed, sheet_rest]),
+        posed=np.vstack([posed, _skin(sheet_rest, sheet.weights, transforms)]),
+        faces=np.vstack([faces, sheet.faces + len(rest)]),
+        weights=np.vstack([weights, sheet.weights]),
+        body_vertices=len(rest),
+        body_faces=len(faces),
+    )
+    return mesh, layers, focal
+
+
+def _torn(rest: np.ndarray, sheet: Sheet) -> np.ndarray:
+    """Where the rest pose stretches a sheet's front or back too far, as between an arm and the hip beside it: bool [m]
+    of the m faces that each of them has."""
+
+    def edges(vertices: np.ndarray) -> np.ndarray:
+        corner = vertices[sheet.faces]
+        return np.linalg.norm(corner - np.roll(corner, 1, axis=1), axis=2)
+
+    return (edges(rest) > _MAX_SHEET_STRETCH * edges(sheet.posed)).any(1).reshape(2, -1).any(0)
+
+
+def _hang_on_body(layers: Layers, torn: np.ndarray, body_face: np.ndarray, body_faces: int) -> Layers:
+    """``layers`` with every sheet of which more than a scrap is ``torn`` [m] hung on the body instead.
+
+    ``body_face`` [H, W] is the body's face at each pixel, -1 for none; sheet faces are numbered from ``body_faces``.
+    """
+    if not torn.any():
+        return layers
+    sheet = layers.face >= body_faces
+    bad = sheet & torn[np.where(sheet, layers.face - body_faces, 0)]
+    labels, count = ndimage.label(sheet)
+    share = ndimage.mean(bad, labels, np.arange(1, count + 1))
+    moved = bad | np.isin(labels, 1 + np.nonzero(share > _MAX_TORN)[0])
+    nearest = nearest_of(body_face >= 0)
+    face = np.where(moved, body_face[nearest], layers.face)
+    # A back of their own have only those that no body fills.
+    return replace(layers, face=face, gap=layers.gap & ~(moved & (body_face >= 0)))
+
+
+def _skin(vertices: np.ndarray, weights: np.ndarray, transforms: np.ndarray) -> np.ndarray:
+    blended = np.einsum("vj,jab->vab", weights, transforms, optimize=True)
+    return np.einsum("vab,vb->va", blended[:, :, :3], vertices) + blended[:, :, 3]
+
+
+def _unskin(posed: np.ndarray, weights: np.ndarray, transforms: np.ndarray) -> np.ndarray:
+    """Rest positions whose linear blend skinning gives ``posed``; where the blend is near singular, a damped answer."""
+    blended = np.einsum("vj,jab->vab", weights, transforms, optimize=True)
+    linear, shift = blended[:, :, :3], posed - blended[:, :, 3]
+    u, s, vt = np.linalg.svd(linear) if len(linear) else (linear, np.zeros((0, 3)), linear)
+    damped = s / (s**2 + 1e-3)
+    damped = np.where(s > 0.3, 1 / np.maximum(s, 1e-9), damped)
+    return np.einsum("vba,vb,vcb,vc->va", vt, damped, u, shift, optimize=True)

@@ -1,0 +1,221 @@
+"""Where splats lie: a grid over what the photo shows, and an even spread over the rest of the clothed surface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..avatar.skinning import triangle_frames
+from ..body.model import BodyModel
+from ..prepare import PreparedPhoto
+from ..rendering.mesh import vertex_normals
+from .clothed import CHAIN_OF_JOINT, joint_of_vertex
+from .config import SurfaceConfig
+from .distances import depth_inside, nearest_of
+from .maps import MAP_SIZE, bilinear, sample_map, unproject
+from .neighbours import tree_of
+from .sampling import SurfaceSamples
+from .sheets import INSET, Layers
+from .types import SurfaceMesh
+
+_FACE_ON = 0.6
+"""Cosine between surface and ray below which the front grid is too stretched to be trusted alone."""
+_STRETCH_RANGE = (0.7, 3.0)
+"""Least and most that a splat follows the stretch of its face."""
+_MAX_SNAP = 0.12
+"""Metres that a splat outside the matte is moved to reach it; beyond, that part of the body was not there."""
+
+
+@dataclass(frozen=True)
+class Splats:
+    """Splats before they are joined.
+
+    Attributes:
+        position, normal: [n, 3], camera space.
+        along: [n, 3] direction of the stretch; only its part along the surface counts, and it may be zero.
+        sigma, stretch: [n] metres across the stretch, and how many times as much along it.
+        opacity: [n] in 0..1.
+        face: int [n].
+    """
+
+    position: np.ndarray
+    normal: np.ndarray
+    along: np.ndarray
+    sigma: np.ndarray
+    stretch: np.ndarray
+    opacity: np.ndarray
+    face: np.ndarray
+
+
+def take(splats: Splats, keep: np.ndarray) -> Splats:
+    """Those of ``splats`` where ``keep``, bool [n], is true."""
+    return Splats(*(getattr(splats, name)[keep] for name in Splats.__dataclass_fields__))
+
+
+def join(*parts: Splats) -> Splats:
+    """All of ``parts`` in their order."""
+    return Splats(*(np.concatenate([getattr(p, n) for p in parts]) for n in Splats.__dataclass_fields__))
+
+
+def splat_frames(splats: Splats) -> tuple[np.ndarray, np.ndarray]:
+    """Axes [n, 3, 3] (direction of the stretch, across it, normal) and linear scales [n, 3] of splats."""
+    slope = splats.along - (splats.along * splats.normal).sum(1, keepdims=True) * splats.normal
+    length = np.linalg.norm(slope, axis=1, keepdims=True)
+    helper = np.where(np.abs(splats.normal[:, :1]) < 0.9, [[1.0, 0, 0]], [[0, 1.0, 0]])
+    helper = np.cross(splats.normal, helper)
+    slope = np.where(
+        length > 1e-3, slope / np.maximum(length, 1e-9), helper / np.linalg.norm(helper, axis=1, keepdims=True)
+    )
+    axes = np.stack([slope, np.cross(splats.normal, slope), splats.normal], -1)
+    return axes, np.stack([splats.sigma * splats.stretch, splats.sigma, splats.sigma], 1)
+
+
+def front_splats(
+    layers: Layers, photo: PreparedPhoto, focal: float, config: SurfaceConfig
+) -> tuple[Splats, np.ndarray]:
+    """Splats on a hexagonal grid over the matte, and their pixels [n, 2] at the maps' resolution."""
+    alpha = photo.alpha
+    factor = MAP_SIZE / alpha.shape[0]
+    area = float(alpha.sum()) * factor**2
+    spacing = np.sqrt(area / config.front_count)
+    rows = np.arange(0.5 * spacing, MAP_SIZE, spacing * np.sqrt(3) / 2)
+    spacing_x = spacing * 2 / np.sqrt(3)
+    grid = []
+    for k, y in enumerate(rows):
+        x = np.arange((0.25 + 0.5 * (k % 2)) * spacing_x, MAP_SIZE, spacing_x)
+        grid.append(np.column_stack([x, np.full(len(x), y)]))
+    pixels = np.vstack(grid)
+    opacity = bilinear(alpha[..., None], pixels / factor).ravel()
+    keep = opacity > 0.5
+    pixels, opacity = pixels[keep], opacity[keep]
+    # Cells at the matte's rim may fall outside the thresholded map: take the layers of the nearest pixel inside it.
+    inside = layers.face >= 0
+    to_inside = nearest_of(inside)
+    column, row = np.floor(pixels).astype(int).clip(0, MAP_SIZE - 1).T
+    row, column = to_inside[0][row, column], to_inside[1][row, column]
+    depth, face = layers.front[row, column], layers.face[row, column]
+    position = unproject(pixels, depth, focal)
+    normal = _layer_normals(layers, focal)[row, column]
+    ray = position / np.linalg.norm(position, axis=1, keepdims=True)
+    facing = np.maximum(-(normal * ray).sum(1), 0.3)
+    sigma = config.overlap * spacing * depth / focal
+    splats = Splats(position, normal, ray, sigma, 1 / facing, config.opacity * opacity, face)
+    return splats, pixels
+
+
+def _layer_normals(layers: Layers, focal: float) -> np.ndarray:
+    """Normals [H, W, 3] of the front layer from its smoothed depth, facing the camera, safe at depth jumps."""
+    depth = layers.front.astype(np.float32)
+    inside = (layers.face >= 0).astype(np.float32)
+    blurred = cv2.GaussianBlur(depth * inside, (0, 0), 1.5) / np.maximum(cv2.GaussianBlur(inside, (0, 0), 1.5), 1e-3)
+    pixel = np.maximum(blurred, 1e-3) / focal
+    slope_x = cv2.Sobel(blurred, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8) / pixel
+    slope_y = cv2.Sobel(blurred, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8) / pixel
+    # A jump between two limbs is no slope.
+    steep = np.hypot(slope_x, slope_y)
+    limit = np.where(steep > 3.0, 3.0 / np.maximum(steep, 1e-6), 1.0)
+    limit = np.where(steep > 8.0, 0.0, limit)
+    normal = np.stack([slope_x * limit, slope_y * limit, -np.ones_like(depth)], -1)
+    return normal / np.linalg.norm(normal, axis=-1, keepdims=True)
+
+
+def back_of_sheets(front: Splats, pixels: np.ndarray, layers: Layers, mesh: SurfaceMesh, focal: float) -> Splats:
+    """The far layer of skirts and of the gaps that no body fills."""
+    in_gap = sample_map(layers.gap, pixels)
+    part = take(front, in_gap)
+    depth = sample_map(layers.back, pixels[in_gap])
+    position = unproject(pixels[in_gap], depth, focal)
+    behind = (len(mesh.faces) - mesh.body_faces) // 2
+    face = np.where(part.face >= mesh.body_faces, part.face + behind, part.face)
+    return Splats(position, part.normal * [1, 1, -1], part.along, part.sigma, part.stretch, part.opacity, face)
+
+
+def rest_of_body(
+    body: BodyModel,
+    samples: SurfaceSamples,
+    mesh: SurfaceMesh,
+    layers: Layers,
+    photo: PreparedPhoto,
+    focal: float,
+    config: SurfaceConfig,
+) -> Splats:
+    """Splats on the body's surface wherever the front grid does not already show it.
+
+    Args:
+        body: the model.
+        samples: of its template, where splats may lie.
+        mesh, layers: the clothed surface, and its depths at the maps' resolution.
+        photo: whose matte it is.
+        focal: at the maps' resolution.
+        config: numbers of the preset.
+    """
+    faces, face, bary = body.faces.numpy(), samples.face, samples.barycentric
+    position = (mesh.posed[faces[face]] * bary[..., None]).sum(1)
+    normals = vertex_normals(mesh.posed[: mesh.body_vertices], faces)
+    normal = (normals[faces[face]] * bary[..., None]).sum(1)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+    pixels = position[:, :2] / position[:, 2:] * focal + MAP_SIZE / 2
+    in_frame = ((pixels >= 0) & (pixels < MAP_SIZE)).all(1)
+    size = (MAP_SIZE, MAP_SIZE)
+    known = cv2.resize(photo.inside.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
+    in_picture = in_frame & sample_map(known, pixels)
+    # The front's splats draw the outline; what lies behind them stays a little inside it, or layers would add up.
+    inside = depth_inside(layers.face >= 0) > INSET
+    in_matte = in_picture & sample_map(inside, pixels)
+    facing = -(normal * position).sum(1) / np.linalg.norm(position, axis=1)
+    on_top = position[:, 2] < sample_map(layers.front, pixels) + 0.012
+    shown = in_matte & on_top & (facing > _FACE_ON)
+
+    # Body that the photo shows to be absent: bring it to the matte if that is near, else leave it out.
+    outside = in_picture & ~in_matte
+    nearest = np.column_stack([sample_map(index, pixels) for index in nearest_of(inside)[::-1]]) + 0.5
+    gap = np.linalg.norm(nearest - pixels, axis=1) * position[:, 2] / focal
+    moved = unproject(nearest, position[:, 2], focal)
+    position = np.where((outside & (gap < _MAX_SNAP))[:, None], moved, position)
+    keep = ~shown & ~(outside & (gap >= _MAX_SNAP))
+    for hand in layers.hands:
+        keep &= ~(hand.faces[face] & sample_map(hand.absent, pixels))
+    far = outside & keep & (gap > 0.015)
+    face = face.copy()
+    face[far] = _nearest_face(mesh, position[far], face[far])
+    # Pose and clothes stretch the body that was sampled: splats stretch with their face.
+    along, wide, narrow = _face_stretch(body.template.numpy(), mesh.posed, faces)
+    own = samples.face
+    wide, narrow = wide.clip(*_STRETCH_RANGE)[own], narrow.clip(*_STRETCH_RANGE)[own]
+    sigma = config.rest_overlap * samples.spacing * narrow
+    opacity = np.full(len(face), config.opacity)
+    splats = Splats(position, normal, along[own], sigma, wide / narrow, opacity, face)
+    return take(splats, keep)
+
+
+def _face_stretch(rest: np.ndarray, posed: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How each face was stretched: direction of the most [F, 3], unit, in ``posed``; factors [F] along and across it.
+
+    The singular values of the linear map between the planes of a triangle before and after.
+    """
+
+    def edges(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        frame, _ = triangle_frames(vertices, faces)
+        corner = vertices[faces]
+        both = np.stack([corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]], -1)
+        return frame, np.einsum("fai,fab->fib", frame[:, :, :2], both)
+
+    _, before = edges(rest)
+    frame, after = edges(posed[: len(rest)])
+    left, factors, _ = np.linalg.svd(after @ np.linalg.inv(before))
+    return np.einsum("fai,fi->fa", frame[:, :, :2], left[:, :, 0]), factors[:, 0], factors[:, 1]
+
+
+def _nearest_face(mesh: SurfaceMesh, position: np.ndarray, face: np.ndarray) -> np.ndarray:
+    """The body face nearest to each point [n, 3] among those of the same limb as ``face`` [n]."""
+    out = face.copy()
+    faces = mesh.faces[: mesh.body_faces]
+    limb = CHAIN_OF_JOINT[joint_of_vertex(mesh.weights[: mesh.body_vertices])][faces[:, 0]]
+    centre = mesh.posed[faces].mean(1)
+    for number in np.unique(limb[face]):
+        own = np.nonzero(limb == number)[0]
+        mine = limb[face] == number
+        out[mine] = own[tree_of(centre[own]).query(position[mine], workers=-1)[1]]
+    return out
