@@ -129,12 +129,12 @@ def build_layers(
     middle = (front_all + back_all) / 2
     hanging = wide & beside
     points = _on_rays(hanging, middle, focal)
-    between = between_legs(points, joints)
+    across, between = between_legs(points, joints)
     skirt = find_skirt(points[between], (points[between, 2] / focal) ** 2, joints)
     if skirt is None:
         # Trousers: what lies between them goes with the nearer leg.
         wide = wide.copy()
-        wide[hanging] = ~between
+        wide[hanging] = ~across
     else:
         worn = np.zeros(matte.shape)
         worn[beside] = skirt.inside(_on_rays(beside, middle, focal))

@@ -81,12 +81,13 @@ def find_skirt(points: np.ndarray, area: np.ndarray, joints: np.ndarray) -> Skir
     return Skirt(joints, float(top), min(float(hem), _LOWEST))
 
 
-def between_legs(points: np.ndarray, joints: np.ndarray) -> np.ndarray:
-    """Whether ``points`` [n, 3] lie between both legs and are about as near to one as to the other: bool [n]."""
+def between_legs(points: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether ``points`` [n, 3] lie between both legs, and whether they are about as near to one as to the other too:
+    bool [n] each."""
     (left, _, to_left), (right, _, to_right) = (_nearest(points, joints[leg]) for leg in (_LEFT, _RIGHT))
     # In profile what lies before the legs is as near to both.
     across = (to_left * to_right).sum(1) < 0
-    return across & (np.abs(_share(left, right) - 0.5) < _MIDDLE)
+    return across, across & (np.abs(_share(left, right) - 0.5) < _MIDDLE)
 
 
 def _beside_legs(points: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

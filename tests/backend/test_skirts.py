@@ -95,10 +95,15 @@ def test_it_covers_the_legs_down_to_its_hem() -> None:
 
 def test_between_legs() -> None:
     points = np.array([[0, 0, 3], [0.02, 0.2, 3], [0, -0.3, 2.95], [0.1, 0, 3], [-0.3, 0, 3], [0, 0, 2.8]])
-    np.testing.assert_array_equal(between_legs(points, JOINTS), [True, True, True, False, False, False])
+    across, between = between_legs(points, JOINTS)
+    np.testing.assert_array_equal(between, [True, True, True, False, False, False])
+    np.testing.assert_array_equal(across, [True, True, True, False, False, False])
+    # Between both, but nearer to one.
+    np.testing.assert_array_equal(between_legs(np.array([[0.07, 0, 3]]), JOINTS), [[True], [False]])
     # In profile a strip before both legs is not between them.
     profile = legs((0, 0, 2.9), (0, 0, 3.1))
-    np.testing.assert_array_equal(between_legs(np.array([[0.11, 0, 3], [0.04, 0, 3]]), profile), [False, True])
+    for said in between_legs(np.array([[0.11, 0, 3], [0.04, 0, 3]]), profile):
+        np.testing.assert_array_equal(said, [False, True])
 
 
 def stretched(sheet: Sheet) -> np.ndarray:
@@ -126,12 +131,14 @@ def test_a_stride_stretches_a_skirt_less_than_a_sheet_whose_weights_are_diffused
 
 def test_a_skirt_covers_the_legs_and_what_lies_between_trousers_hangs_on_them() -> None:
     count = len(tube(0.08, (0, 0, 0))[1])
-    for apart, skirt in ((0.14, True), (0.095, False)):
-        matte, layers, sheet = cloth_between((apart, 0, 3), (-apart, 0, 3))
+    # Trousers: what gapes is between the shins. Also where one leg's bones are much nearer than the other's.
+    for bones, skirt in (((0, 0, 0), True), ((0, -0.55, 0), False), ((-0.05, -0.55, 0), False)):
+        matte, layers, _ = cloth_between((0.14, 0, 3), (-0.14, 0, 3), bones=bones)
         middle = layers.face[256, 256 - 5 : 256 + 5]
-        leg = layers.face[256, int(256 + apart * 700 / 3)]
+        leg = layers.face[256, int(256 + 0.14 * 700 / 3)]
         assert matte[256, 256] and (middle >= 2 * count).all() == skirt and (leg >= 2 * count) == skirt
-        assert (len(sheet.faces) > 0) == skirt
+        # But for the rims: from the top to where the bones end.
+        assert (layers.face[140:256] >= 2 * count).any() == skirt
 
 
 def test_a_skirt_lies_before_and_behind_legs_where_the_depths_say_so_and_never_in_them() -> None:

@@ -148,10 +148,10 @@ def legs(left: tuple, right: tuple) -> np.ndarray:
 
 
 def cloth_between(
-    left: tuple, right: tuple, beside: int = 0, depths: SideDepths | None = None
+    left: tuple, right: tuple, beside: int = 0, depths: SideDepths | None = None, bones: tuple = (0, 0, 0)
 ) -> tuple[np.ndarray, Layers, Sheet]:
     """(matte, layers, sheet) of two tubes at these places for legs, and a matte that closes the gap and goes on for
-    some pixels beside them; depths as a network might say."""
+    some pixels beside them; depths as a network might say. The legs' bones lie ``bones`` off their middle."""
     parts = [tube(0.08, place) for place in (left, right)]
     count = len(parts[0][0])
     vertices, faces = np.vstack([p[0] for p in parts]), np.vstack([parts[0][1], parts[1][1] + count])
@@ -164,7 +164,7 @@ def cloth_between(
     matte = cv2.morphologyEx((first.face >= 0).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((1, 61), np.uint8)) > 0
     matte = cv2.dilate(matte.astype(np.uint8), np.ones((1, 2 * beside + 1), np.uint8)) > 0
     leg = np.ones(len(faces), bool)
-    joints = legs(left, right)
+    joints = legs(left, right) + bones
     layers, sheet = build_layers(
         matte, first.depth, last.depth, first.face, vertices, weights, leg, joints, focal, depths
     )
