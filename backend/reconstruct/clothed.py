@@ -61,12 +61,12 @@ def _chain_of_joint() -> np.ndarray:
         elif part in ("hip", "knee", "ankle", "foot"):
             chain[joint] = 2 + side
         elif part in ("head", "neck"):
-            chain[joint] = 5
+            chain[joint] = HEAD_CHAIN
     return chain
 
 
+ARM_CHAINS, LEG_CHAINS, HEAD_CHAIN = (1, 2), (3, 4), 5
 CHAIN_OF_JOINT = _chain_of_joint()
-ARM_CHAINS, LEG_CHAINS = (1, 2), (3, 4)
 
 
 def _march(

@@ -23,6 +23,8 @@ from .sheets import Layers
 
 _FINGERS = ((0, 1, 2, 3, 4), (0, 5, 6, 7, 8), (5, 9, 10, 11, 12), (9, 13, 14, 15, 16), (13, 17, 18, 19, 20), (0, 17))
 """Landmarks of a hand along its bones."""
+_BARE = ("head", "left_elbow", "right_elbow")
+"""Joints of what else may have a hand's colour."""
 _LEAST = 240
 """Pixels of the photo that a hand must cover to be cut out."""
 _REACH = 0.7
@@ -44,6 +46,8 @@ _ALIKE = 10.0
 _MOST_ALIKE = 0.3
 _CUTS = 2
 """Rounds of the cut."""
+_FINGER = 0.1
+"""Half the width of a finger, over the root of a hand's area."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,8 @@ def find_hands(
     own = {
         name: np.isin(part, [JOINT_INDEX[f"{name}_wrist"], JOINT_INDEX[f"{name}_hand"]]) for name in ("left", "right")
     }
-    bare = np.any([*own.values(), part == JOINT_INDEX["head"]], axis=0)
+    # A bare forearm would belong to the cut.
+    bare = np.any([*own.values(), np.isin(part, [JOINT_INDEX[name] for name in _BARE])], axis=0)
     found = []
     for its, landmarks in zip(own.values(), (photo.left_hand, photo.right_hand)):
         seen = (first.face >= 0) & its[first.face]
@@ -133,7 +138,9 @@ def _bones(landmarks: np.ndarray, size: int) -> np.ndarray:
 
 
 def cut_out(rgb: np.ndarray, matte: np.ndarray, seen: np.ndarray, bones: np.ndarray | None) -> np.ndarray | None:
-    """Where the picture shows the hand [H, W], None where the matte tells it as well or no colour tells it apart.
+    """Where the picture shows the hand [H, W], None where the matte tells it as well, or nothing tells it apart.
+
+    Colours do; where they miss a finger, its bones; where they are too much alike, the fitted hand and bones.
 
     Args:
         rgb: uint8 [H, W, 3].
@@ -151,7 +158,21 @@ def cut_out(rgb: np.ndarray, matte: np.ndarray, seen: np.ndarray, bones: np.ndar
         return None
     inner = depth_inside(seen)
     core = (inner > 0.5 * inner.max()) if bones is None else bones & (away < reach)
-    core, beyond = core & matte, around & matte & (away > 0.4 * reach)
+    near = (away < reach) & matte
+    cut = _cut_by_colours(rgb, matte, near, core & matte, near & ~seen & (away > 0.4 * reach))
+    if cut is None and bones is None:
+        return None
+    like_skin, shown = (near, seen & matte) if cut is None else cut
+    if bones is not None:
+        shown |= like_skin & near & (depth_inside(~ndimage.binary_fill_holes(bones)) < _FINGER * np.sqrt(area))
+    return shown if _PLAUSIBLE[0] * area < shown.sum() < _PLAUSIBLE[1] * area else None
+
+
+def _cut_by_colours(
+    rgb: np.ndarray, matte: np.ndarray, near: np.ndarray, core: np.ndarray, beyond: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """What has the colour of the hand's ``core``, and the hand by a cut between that and what lies ``beyond`` it, in
+    ``near``: bool [H, W] each; None where both are too much alike."""
     if min(core.sum(), beyond.sum()) < _CENTRES:
         return None
     lab = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) * _LAB
@@ -167,7 +188,6 @@ def cut_out(rgb: np.ndarray, matte: np.ndarray, seen: np.ndarray, bones: np.ndar
     to_clothes = np.linalg.norm(lab[:, :, None] - clothes, axis=-1).min(-1)
     like_skin = np.linalg.norm(lab - skin, axis=-1) < to_clothes
 
-    near = (away < reach) & matte
     kind = np.where(like_skin, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
     kind[like_skin & core] = cv2.GC_FGD
     kind[~near] = cv2.GC_BGD
@@ -181,12 +201,11 @@ def cut_out(rgb: np.ndarray, matte: np.ndarray, seen: np.ndarray, bones: np.ndar
     picture[~matte] = np.median(rgb[beyond], axis=0)
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(np.ascontiguousarray(picture[tile]), kind, None, *models, _CUTS, cv2.GC_INIT_WITH_MASK)
-    shown = np.zeros(seen.shape, bool)
+    shown = np.zeros(near.shape, bool)
     shown[tile] = (kind & 1).astype(bool)
     shown &= near
     labels, _ = ndimage.label(shown)
-    shown = np.isin(labels, np.unique(labels[core & shown])) & shown
-    return shown if _PLAUSIBLE[0] * area < shown.sum() < _PLAUSIBLE[1] * area else None
+    return like_skin, np.isin(labels, np.unique(labels[core & shown])) & shown
 
 
 def without_absent(

@@ -27,7 +27,7 @@ from .regions import (
     class_of_region,
 )
 from .sheets import Layers
-from .splats import Splats
+from .splats import Splats, in_sight
 from .types import SurfaceMesh
 
 _PURE = 3.0
@@ -101,8 +101,7 @@ def what_is_shown(
     photo_rgb = bilinear(pure, pixels * pure.shape[0] / MAP_SIZE).astype(float)
     # How far from the outline, in pixels of the maps; 0 where something else is in front.
     depth_in = sample_map(depth_inside(layers.face >= 0), pixels)
-    seen = splats.position[:, 2] < sample_map(layers.front, pixels) + 0.012
-    depth_in = np.where(seen, depth_in, 0.0)
+    depth_in = np.where(in_sight(splats.position, splats.face, pixels, mesh, layers), depth_in, 0.0)
     for hand in layers.hands:
         # Clothes that lie behind a finger are not its colour.
         inner = sample_map(depth_inside(hand.shown), pixels)

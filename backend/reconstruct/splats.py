@@ -11,7 +11,7 @@ from ..avatar.skinning import triangle_frames
 from ..body.model import BodyModel
 from ..prepare import PreparedPhoto
 from ..rendering.mesh import vertex_normals
-from .clothed import CHAIN_OF_JOINT, joint_of_vertex
+from .clothed import CHAIN_OF_JOINT, HEAD_CHAIN, joint_of_vertex
 from .config import SurfaceConfig
 from .distances import depth_inside, nearest_of
 from .maps import MAP_SIZE, bilinear, sample_map, unproject
@@ -20,6 +20,8 @@ from .sampling import SurfaceSamples
 from .sheets import INSET, Layers
 from .types import SurfaceMesh
 
+_ON_TOP = 0.012
+"""Metres behind what the photo shows up to which a splat belongs to it."""
 _FACE_ON = 0.6
 """Cosine between surface and ray below which the front grid is too stretched to be trusted alone."""
 _STRETCH_RANGE = (0.7, 3.0)
@@ -132,6 +134,18 @@ def back_of_sheets(front: Splats, pixels: np.ndarray, layers: Layers, mesh: Surf
     return Splats(position, part.normal * [1, 1, -1], part.along, part.sigma, part.stretch, part.opacity, face)
 
 
+def in_sight(
+    position: np.ndarray, face: np.ndarray, pixels: np.ndarray, mesh: SurfaceMesh, layers: Layers
+) -> np.ndarray:
+    """Whether places [n, 3] on faces [n] of ``mesh`` lie on what the photo shows at their ``pixels`` [n, 2], or before
+    it: bool [n]. A hip just behind the hand that rests on it does not.
+    """
+    limb = CHAIN_OF_JOINT[joint_of_vertex(mesh.weights)][mesh.faces[:, 0]]
+    limb[limb == HEAD_CHAIN] = 0
+    behind = position[:, 2] - sample_map(layers.front, pixels)
+    return (behind < 0) | (behind < _ON_TOP) & (limb[face] == limb[sample_map(layers.face, pixels)])
+
+
 def rest_of_body(
     body: BodyModel,
     samples: SurfaceSamples,
@@ -165,8 +179,7 @@ def rest_of_body(
     inside = depth_inside(layers.face >= 0) > INSET
     in_matte = in_picture & sample_map(inside, pixels)
     facing = -(normal * position).sum(1) / np.linalg.norm(position, axis=1)
-    on_top = position[:, 2] < sample_map(layers.front, pixels) + 0.012
-    shown = in_matte & on_top & (facing > _FACE_ON)
+    shown = in_matte & in_sight(position, face, pixels, mesh, layers) & (facing > _FACE_ON)
 
     # Body that the photo shows to be absent: bring it to the matte if that is near, else leave it out.
     outside = in_picture & ~in_matte

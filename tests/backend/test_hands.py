@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
 
-from backend.reconstruct.hands import HandPixels, cut_out, with_shown, without_absent
+from backend.body.model import JOINT_INDEX
+from backend.reconstruct.hands import HandPixels, cut_out, find_hands, with_shown, without_absent
 from backend.reconstruct.sheets import Layers, without_islands
 from backend.rendering.mesh import rasterize_mesh
 
@@ -56,6 +59,47 @@ def test_no_cut_where_colours_or_matte_do_not_ask_for_one() -> None:
     assert cut_out(picture(alike, true), person, fitted, None) is None
     assert cut_out(picture(stripes(), true), true, fitted, None) is None
     assert cut_out(picture(stripes(), true), person, np.zeros_like(fitted), None) is None
+
+
+def test_where_colours_are_alike_bones_add_fingers_to_the_fitted_hand() -> None:
+    true, fitted = hand((0, 0), 0.25), hand((8, -5), 0.5)
+    person = np.ones((SIZE, SIZE), bool)
+    alike = picture(np.broadcast_to(np.array(SKIN) * 0.97, (SIZE, SIZE, 3)), true)
+    bones = np.zeros((SIZE, SIZE), np.uint8)
+    for k in range(4):
+        angle = (k - 1.5) * 0.25
+        tip = np.round(200 + 70 * np.array([np.sin(angle), np.cos(angle)])).astype(int)
+        cv2.line(bones, (200, 200), tuple(int(v) for v in tip), 1, 1)
+    found = cut_out(alike, person, fitted, bones > 0)
+    assert found is not None and found[fitted].all()
+    drawn = cv2.dilate(bones, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (13, 13))) > 0
+    assert found[drawn & true].mean() > 0.95
+    assert (found & ~(true | fitted)).sum() < 0.05 * true.sum()
+
+
+def test_a_bare_forearm_is_no_part_of_the_hand() -> None:
+    focal, size, middle = 400.0, (SIZE, SIZE), np.array([200, 200])
+
+    def corners(low: tuple[int, int], high: tuple[int, int], depth: float) -> np.ndarray:
+        x, y = np.array([[low[0], high[0], high[0], low[0]], [low[1], low[1], high[1], high[1]]])
+        return np.column_stack([(x - middle[0]) * depth / focal, (y - middle[1]) * depth / focal, np.full(4, depth)])
+
+    posed = np.vstack(
+        [corners((5, 5), (395, 395), 3.0), corners((180, 60), (220, 200), 2.0), corners((170, 200), (230, 300), 2.0)]
+    )
+    faces = np.vstack([np.array([[0, 1, 2], [0, 2, 3]]) + 4 * part for part in range(3)])
+    weights = np.zeros((12, 24))
+    for part, joint in enumerate(("spine1", "left_elbow", "left_hand")):
+        weights[4 * part : 4 * part + 4, JOINT_INDEX[joint]] = 1
+    first = rasterize_mesh(posed, faces, focal, size)
+    skin = np.isin(first.face, [2, 3, 4, 5])
+    matte = first.face >= 0
+    photo = SimpleNamespace(
+        rgb=picture(stripes(), skin), alpha=matte.astype(np.float32), left_hand=None, right_hand=None
+    )
+    (found,) = find_hands(photo, matte, posed, faces, weights, first, focal)
+    assert found.shown[first.face >= 4].mean() > 0.95
+    assert found.shown[skin & (first.face < 4)].mean() < 0.05
 
 
 def square(centre: tuple[float, float], half: float, depth: float) -> np.ndarray:

@@ -36,8 +36,8 @@ from backend.reconstruct.regions import (
 from backend.reconstruct.sampling import face_areas, poisson_disk_samples
 from backend.reconstruct.shape import _hang_on_body, _torn
 from backend.reconstruct.sheets import Layers, Sheet, build_layers, push_pull
-from backend.reconstruct.splats import Splats, _face_stretch, join, splat_frames
-from backend.reconstruct.types import SideDepths
+from backend.reconstruct.splats import Splats, _face_stretch, in_sight, join, splat_frames
+from backend.reconstruct.types import SideDepths, SurfaceMesh
 from backend.rendering import CameraTensors, GaussianTensors, contributions, render_gaussians
 from backend.rendering.mesh import rasterize_mesh, vertex_normals
 from backend.turntable import orbit_camera
@@ -480,6 +480,24 @@ def test_photo_view_meets_the_photo(case: Case) -> None:
     inner = cv2.erode(matte.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     error = out[..., :3][inner] - case.mannequin.rgb[inner] / 255
     assert -10 * np.log10((error**2).mean()) > 26
+
+
+def test_what_lies_just_behind_another_limb_is_not_in_sight() -> None:
+    weights = np.zeros((6, 24))
+    weights[:3, JOINT_INDEX["spine1"]] = weights[3:, JOINT_INDEX["left_wrist"]] = 1
+    faces = np.arange(6).reshape(2, 3)
+    mesh = SurfaceMesh(np.zeros((6, 3)), np.zeros((6, 3)), faces, weights, 6, 2)
+    flat = np.full((SIZE, SIZE), 2.0)
+    # The photo shows the hand on the left, the belly on the right.
+    shown = np.where(np.arange(SIZE) < SIZE / 2, 1, 0) * np.ones((SIZE, 1), int)
+    layers = Layers(flat, flat + 0.1, shown, np.zeros((SIZE, SIZE), bool))
+    left, right = (100.0, 256.0), (400.0, 256.0)
+    for pixel, depth, face, expected in (
+        (left, 2.01, 0, False), (left, 2.01, 1, True), (left, 1.99, 0, True), (left, 2.02, 1, False),
+        (right, 2.01, 0, True), (right, 2.01, 1, False),
+    ):  # fmt: skip
+        place = np.array([[0.0, 0.0, depth]])
+        assert in_sight(place, np.array([face]), np.array([pixel]), mesh, layers) == expected
 
 
 def test_what_shines_through_a_dense_front_is_not_shown() -> None:
