@@ -127,19 +127,24 @@ def build_layers(
     front_all, back_all, wide, broad = closed.front, closed.back, closed.wide, closed.broad
     beside = matte & leg[closed.face]
     middle = (front_all + back_all) / 2
-    hanging = wide & beside
-    points = _on_rays(hanging, middle, focal)
+    loose = beside & (front_face < 0)
+    points = _on_rays(loose, middle, focal)
     across, between = between_legs(points, joints)
-    skirt = find_skirt(points[between], (points[between, 2] / focal) ** 2, joints)
+    hanging = between & wide[loose]
+    points, half_width = points[hanging], closed.half_width[loose][hanging]
+    skirt = find_skirt(points, (points[:, 2] / focal) ** 2, joints)
     if skirt is None:
-        # Trousers: what lies between them goes with the nearer leg.
-        wide = wide.copy()
-        wide[hanging] = ~across
+        # Trousers: what lies between them goes with the nearer leg. Legs that turn would part its front and back.
+        trousers = np.zeros_like(wide)
+        trousers[loose] = across
+        half = np.minimum((back_all - front_all) / 2, closed.half_width / 2)
+        front_all, back_all = np.where(trousers, middle - half, front_all), np.where(trousers, middle + half, back_all)
+        wide = wide & ~trousers
     else:
         worn = np.zeros(matte.shape)
         worn[beside] = skirt.inside(_on_rays(beside, middle, focal))
         if depths is not None:
-            most = _STANDS_OFF * closed.half_width[hanging][between].max()
+            most = _STANDS_OFF * half_width.max()
             front_all, back_all = _skirted(front_all, back_all, worn * (front_face >= 0) * depths.known, most, depths)
         wide = wide | (worn > 0)
         # The front's splats draw the outline; were the back's as wide, both would add up.

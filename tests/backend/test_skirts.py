@@ -137,6 +137,9 @@ def test_a_skirt_covers_the_legs_and_what_lies_between_trousers_hangs_on_them() 
         middle = layers.face[256, 256 - 5 : 256 + 5]
         leg = layers.face[256, int(256 + 0.14 * 700 / 3)]
         assert matte[256, 256] and (middle >= 2 * count).all() == skirt and (leg >= 2 * count) == skirt
+        # The gap is 12 cm wide: trousers are half as thick there at most, or their front and back part when legs turn.
+        thick = (layers.back - layers.front)[256, 256 - 5 : 256 + 5]
+        assert (thick > 0.09).all() if skirt else (thick <= 0.061).all() and (thick > 0.04).all()
         # But for the rims: from the top to where the bones end.
         assert (layers.face[140:256] >= 2 * count).any() == skirt
 
