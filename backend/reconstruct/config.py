@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SurfaceConfig:
-    """Numbers of the preset.
+    """How many splats, how large, and how their colours are matched to the photo.
 
     Attributes:
         front_count, rest_count: how many splats, about.

@@ -2,7 +2,8 @@
 
 The body's hands are stiff, people's are not: where a fitted finger lies on the photo's sleeve, the sleeve would be
 painted on the finger, and where the photo's finger lies beside the fitted ones, it would be painted on the belly
-behind. Against the background the matte tells; before clothes a cut between the two colours does.
+behind. Against the background the matte tells; before clothes a cut between the two colours does, and the bones of
+fingers where they were found.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from .sheets import Layers
 
 _FINGERS = ((0, 1, 2, 3, 4), (0, 5, 6, 7, 8), (5, 9, 10, 11, 12), (9, 13, 14, 15, 16), (13, 17, 18, 19, 20), (0, 17))
 """Landmarks of a hand along its bones."""
-_BARE = ("head", "left_elbow", "right_elbow")
-"""Joints of what else may have a hand's colour."""
+_PALM = (0, 5, 9, 13, 17)
+"""Landmarks around its palm."""
 _LEAST = 240
 """Pixels of the photo that a hand must cover to be cut out."""
 _REACH = 0.7
@@ -44,6 +45,8 @@ _LAB = np.float32([0.5, 1.0, 1.0])
 _ALIKE = 10.0
 """How near to skin they may not be, but for a share of what is around."""
 _MOST_ALIKE = 0.3
+_BARE = 15.0
+"""How near to a hand's colour a forearm without a sleeve is."""
 _CUTS = 2
 """Rounds of the cut."""
 _FINGER = 0.1
@@ -92,12 +95,16 @@ def find_hands(
     own = {
         name: np.isin(part, [JOINT_INDEX[f"{name}_wrist"], JOINT_INDEX[f"{name}_hand"]]) for name in ("left", "right")
     }
-    # A bare forearm would belong to the cut.
-    bare = np.any([*own.values(), np.isin(part, [JOINT_INDEX[name] for name in _BARE])], axis=0)
-    found = []
+    bare = np.any([*own.values(), part == JOINT_INDEX["head"]], axis=0)
+    lab, found = _lab(cv2.resize(photo.rgb, size[::-1], interpolation=cv2.INTER_AREA)), []
     for its, landmarks in zip(own.values(), (photo.left_hand, photo.right_hand)):
         seen = (first.face >= 0) & its[first.face]
         others = (first.face >= 0) & bare[first.face] & ~seen
+        for name in own:
+            # A bare forearm would belong to the cut, a sleeve is what it must tell from the hand.
+            forearm = (first.face >= 0) & (part[first.face] == JOINT_INDEX[f"{name}_elbow"])
+            if _alike(lab, seen, forearm):
+                others |= forearm
         bones = None if landmarks is None else _bones(landmarks, side)
         shown = cut_out(photo.rgb, (photo.alpha > 0.5) & ~_enlarged(others, side), _enlarged(seen, side), bones)
         if shown is None:
@@ -128,9 +135,22 @@ def _enlarged(mask: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(mask.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST) > 0
 
 
+def _lab(rgb: np.ndarray) -> np.ndarray:
+    """Colours [H, W, 3] whose distances tell skin from clothes, of uint8 ``rgb`` [H, W, 3]."""
+    return cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) * _LAB
+
+
+def _alike(lab: np.ndarray, one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether both parts, bool [H, W], of the picture of :func:`_lab` are of about one colour."""
+    if not (one.any() and other.any()):
+        return False
+    return bool(np.linalg.norm(np.median(lab[one], axis=0) - np.median(lab[other], axis=0)) < _BARE)
+
+
 def _bones(landmarks: np.ndarray, size: int) -> np.ndarray:
-    """Where in ``size`` x ``size`` pixels the bones between the landmarks [21, 2] lie, one pixel wide."""
+    """Where in ``size`` x ``size`` pixels the palm and the bones between the landmarks [21, 2] lie, one pixel wide."""
     drawn = np.zeros((size, size), np.uint8)
+    cv2.fillPoly(drawn, [np.round(landmarks[list(_PALM)] - 0.5).astype(np.int32)], 1)
     for finger in _FINGERS:
         points = np.round(landmarks[list(finger)] - 0.5).astype(np.int32)
         cv2.polylines(drawn, [points[:, None]], False, 1, 1)
@@ -146,7 +166,7 @@ def cut_out(rgb: np.ndarray, matte: np.ndarray, seen: np.ndarray, bones: np.ndar
         rgb: uint8 [H, W, 3].
         matte: bool [H, W], the person less what else has a hand's colour.
         seen: bool [H, W], where the fitted hand is in front.
-        bones: bool [H, W], on which fingers surely lie, where they were found.
+        bones: bool [H, W], on which palm and fingers surely lie, where they were found.
     """
     area = seen.sum()
     if area < _LEAST:
@@ -159,12 +179,15 @@ def cut_out(rgb: np.ndarray, matte: np.ndarray, seen: np.ndarray, bones: np.ndar
     inner = depth_inside(seen)
     core = (inner > 0.5 * inner.max()) if bones is None else bones & (away < reach)
     near = (away < reach) & matte
-    cut = _cut_by_colours(rgb, matte, near, core & matte, near & ~seen & (away > 0.4 * reach))
+    core, beyond = core & matte, near & ~seen & (away > 0.4 * reach)
+    if min(core.sum(), beyond.sum()) < _CENTRES:
+        return None
+    cut = _cut_by_colours(rgb, matte, near, core, beyond)
     if cut is None and bones is None:
         return None
     like_skin, shown = (near, seen & matte) if cut is None else cut
     if bones is not None:
-        shown |= like_skin & near & (depth_inside(~ndimage.binary_fill_holes(bones)) < _FINGER * np.sqrt(area))
+        shown |= like_skin & near & (depth_inside(~bones) < _FINGER * np.sqrt(area))
     return shown if _PLAUSIBLE[0] * area < shown.sum() < _PLAUSIBLE[1] * area else None
 
 
@@ -173,9 +196,7 @@ def _cut_by_colours(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """What has the colour of the hand's ``core``, and the hand by a cut between that and what lies ``beyond`` it, in
     ``near``: bool [H, W] each; None where both are too much alike."""
-    if min(core.sum(), beyond.sum()) < _CENTRES:
-        return None
-    lab = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) * _LAB
+    lab = _lab(rgb)
     skin = np.median(lab[core], axis=0)
     cv2.setRNGSeed(0)
     stop = (cv2.TERM_CRITERIA_COUNT, 20, 0.0)

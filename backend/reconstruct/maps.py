@@ -31,5 +31,5 @@ def bilinear(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 
 def unproject(pixels: np.ndarray, depth: np.ndarray, focal: float, size: int = MAP_SIZE) -> np.ndarray:
     """Places [n, 3] in camera space, ``depth`` [n] metres along z, on the rays of ``pixels`` [n, 2] of a map of
-    ``size`` pixels a side."""
+    ``size`` pixels a side; ``focal`` in them."""
     return np.column_stack([(pixels - size / 2) * depth[:, None] / focal, depth])

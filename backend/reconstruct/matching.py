@@ -60,7 +60,7 @@ def draw(
 
     Args:
         splats: the first ``front_count`` are the front's.
-        axes, scale: of :func:`splat_frames`.
+        axes, scale: of :func:`~.splats.splat_frames`.
         front_count: see above.
         alpha: the matte.
         focal: in the matte's pixels.

@@ -22,12 +22,12 @@ _SEAM, _RIM_NEIGHBOURS = 0.015, 6
 def splat_colours(
     splats: Splats, shown: Shown, image: np.ndarray, light: PhotoLight | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What :class:`Reconstruction` says of colours: ``rgb`` [n, 3] and ``seen`` [n].
+    """What :class:`~.types.Reconstruction` says of colours: ``rgb`` [n, 3] and ``seen`` [n].
 
     They are the photo's where it sees the splat, filled in from the surest of those elsewhere.
 
     Args:
-        splats, shown: see :func:`what_is_shown`.
+        splats, shown: see :func:`~.shown.what_is_shown`.
         image: the photo's colours in 0..1 at any resolution.
         light: of the photo, where it is known.
     """

@@ -1,7 +1,8 @@
 """Sheets for what stands off the body: skirts between the legs, long hair, coat tails.
 
-Where the matte shows person but the clothed body does not reach, a front and a back layer close the gap. Each has a
-grid mesh to hang on, whose skinning weights are diffused from the body around it, so that cloth follows smoothly.
+Where the matte shows person but the clothed body does not reach, a front and a back layer close the gap. In wide gaps
+each has a grid mesh to hang on, whose skinning weights are diffused from the body around it, so that cloth follows
+smoothly; the others, and what lies between trousers, hang on the body's nearest face.
 """
 
 from __future__ import annotations
@@ -111,6 +112,7 @@ def build_layers(
     depths: SideDepths | None = None,
 ) -> tuple[Layers, Sheet]:
     """Front and back depths over the whole matte, also of skirts before and behind legs, and the meshes of sheets.
+    Between trousers, which have none, the layers are at most half as thick as the gap is wide.
 
     Args:
         matte: bool [S, S].
@@ -123,21 +125,21 @@ def build_layers(
         depths: of front and back where a network knows them.
     """
     in_matte = depth_inside(matte)
-    closed = _closed(matte, in_matte, front, back, front_face, leg, focal, depths)
+    closed = _close_gaps(matte, in_matte, front, back, front_face, leg, focal, depths)
     front_all, back_all, wide, broad = closed.front, closed.back, closed.wide, closed.broad
     beside = matte & leg[closed.face]
     middle = (front_all + back_all) / 2
     loose = beside & (front_face < 0)
     points = _on_rays(loose, middle, focal)
-    across, between = between_legs(points, joints)
-    hanging = between & wide[loose]
+    between, halfway = between_legs(points, joints)
+    hanging = halfway & wide[loose]
     points, half_width = points[hanging], closed.half_width[loose][hanging]
     skirt = find_skirt(points, (points[:, 2] / focal) ** 2, joints)
     if skirt is None:
         # Trousers: what lies between them goes with the nearer leg. Legs that turn would part its front and back.
         trousers = np.zeros_like(wide)
-        trousers[loose] = across
-        half = np.minimum((back_all - front_all) / 2, closed.half_width / 2)
+        trousers[loose] = between
+        half = np.minimum((back_all - front_all) / 2, _radius(trousers) * middle / focal / 2)
         front_all, back_all = np.where(trousers, middle - half, front_all), np.where(trousers, middle + half, back_all)
         wide = wide & ~trousers
     else:
@@ -159,7 +161,7 @@ def build_layers(
 
 
 @dataclass(frozen=True)
-class _Closed:
+class _ClosedGaps:
     """A matte whose gaps are closed.
 
     Attributes:
@@ -167,7 +169,7 @@ class _Closed:
         face: int [S, S], the nearest face of the body.
         wide: bool [S, S], gaps that a mesh shall span.
         broad: bool [S, S], gaps wide enough to have two sides.
-        half_width: [S, S] metres, of the gap, inf outside gaps.
+        half_width: [S, S] metres, the radius of the largest circle in the gap, inf outside gaps.
     """
 
     front: np.ndarray
@@ -178,7 +180,7 @@ class _Closed:
     half_width: np.ndarray
 
 
-def _closed(
+def _close_gaps(
     matte: np.ndarray,
     in_matte: np.ndarray,
     front: np.ndarray,
@@ -187,7 +189,7 @@ def _closed(
     leg: np.ndarray,
     focal: float,
     depths: SideDepths | None,
-) -> _Closed:
+) -> _ClosedGaps:
     """What lies between limbs and beside them, as far as the body around and the outline tell it; see
     :func:`build_layers`. ``in_matte`` [S, S] is how many pixels each is from the outline."""
     covered = front_face >= 0
@@ -205,9 +207,7 @@ def _closed(
     # Nothing spans two limbs of which one is far behind the other, and no narrow gap two legs that are farther apart in
     # depth than it is wide: a flap would hang between them.
     spread = cv2.GaussianBlur((middle - smooth) ** 2 * around, (0, 0), _SMOOTHING) / total
-    labels, count = ndimage.label(gap)
-    radii = ndimage.maximum(depth_inside(gap), labels, np.arange(count + 1))
-    radius = np.where(gap, np.asarray(radii)[labels], np.inf)
+    radius = _radius(gap)
     metres_per_pixel = middle / focal
     narrow = np.minimum(_MAX_LEG_SPREAD, radius * metres_per_pixel)
     allowed = np.where(leg[front_face[nearest]], narrow, _MAX_SPREAD)
@@ -236,7 +236,7 @@ def _closed(
         )
         middle = np.where(foretold, (near + far) / 2, middle)
         half_gap = np.where(foretold, (far - near) / 2, half_gap)
-    return _Closed(
+    return _ClosedGaps(
         front=np.where(covered, finite_front, middle - half_gap),
         back=np.where(covered, finite_back, middle + half_gap),
         face=front_face[nearest],
@@ -244,6 +244,13 @@ def _closed(
         broad=broad,
         half_width=radius * metres_per_pixel,
     )
+
+
+def _radius(mask: np.ndarray) -> np.ndarray:
+    """The radius in pixels, [S, S], of the largest circle in each connected part of ``mask`` [S, S]; inf elsewhere."""
+    labels, count = ndimage.label(mask)
+    radii = ndimage.maximum(depth_inside(mask), labels, np.arange(count + 1))
+    return np.where(mask, np.asarray(radii)[labels], np.inf)
 
 
 def _skirted(

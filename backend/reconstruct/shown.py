@@ -121,7 +121,7 @@ def what_is_shown(
     local = source & misleading(rest, kind, photo_rgb, source, beside(ARM_CLASS))
     source &= ~local
     _drop_rare(kind, source)
-    if _long_hair(mesh, corner, rest, kind, photo_rgb, source):
+    if _long_hair(mesh, rest, kind, photo_rgb, source):
         kind[(kind == NAPE_CLASS) & ~front] = HAIR_CLASS
         throat = rest[:, 2] < np.median(mesh.rest[: mesh.body_vertices][regions.nape, 2])
         kind[_on_neck(mesh, corner) & throat & ~front] = HAIR_CLASS
@@ -159,9 +159,7 @@ def _on_neck(mesh: SurfaceMesh, corner: np.ndarray) -> np.ndarray:
     return joint_of_vertex(mesh.weights)[corner[:, 0]] == JOINT_INDEX["neck"]
 
 
-def _long_hair(
-    mesh: SurfaceMesh, corner: np.ndarray, rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray, source: np.ndarray
-) -> bool:
+def _long_hair(mesh: SurfaceMesh, rest: np.ndarray, kind: np.ndarray, rgb: np.ndarray, source: np.ndarray) -> bool:
     """Whether hair shows beside the neck: then it covers the neck from behind too."""
     face, hair = source & (kind == FACE_CLASS), source & (kind == HAIR_CLASS)
     if min(face.sum(), hair.sum()) < MIN_HAIR:

@@ -16,7 +16,7 @@ from ..body.model import JOINT_INDEX
 _LEG = ("hip", "knee", "ankle", "foot")
 _LEFT, _RIGHT = (np.array([JOINT_INDEX[f"{side}_{name}"] for name in _LEG]) for side in ("left", "right"))
 _MIDDLE = 0.25
-"""How far a place's share of the left leg may be from a half for it to be between both."""
+"""How far a place's share of the left leg may be from a half for it to be about as near to both."""
 _LEAST, _KNEE = 0.0075, 1.0
 """Area between the legs above the knees, over the square of a leg's length, below which nothing hangs there. Of 60
 people of the factory 14 in skirts have .0082 or more, all others have at most .0037: among them five in skirts, three
@@ -69,7 +69,8 @@ def find_skirt(points: np.ndarray, area: np.ndarray, joints: np.ndarray) -> Skir
     """What hangs between the legs, if it is a garment.
 
     Args:
-        points: [n, 3] metres, camera space, between the legs, where the photo shows something that is not the body's.
+        points: [n, 3] metres, camera space, halfway between the legs, where the photo shows something that is not the
+            body's.
         area: [n] square metres of each.
         joints: [24, 3] posed.
     """
@@ -86,8 +87,8 @@ def between_legs(points: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np
     bool [n] each."""
     (left, _, to_left), (right, _, to_right) = (_nearest(points, joints[leg]) for leg in (_LEFT, _RIGHT))
     # In profile what lies before the legs is as near to both.
-    across = (to_left * to_right).sum(1) < 0
-    return across, across & (np.abs(_share(left, right) - 0.5) < _MIDDLE)
+    between = (to_left * to_right).sum(1) < 0
+    return between, between & (np.abs(_share(left, right) - 0.5) < _MIDDLE)
 
 
 def _beside_legs(points: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,5 @@
-"""Where splats lie: a grid over what the photo shows, and an even spread over the rest of the clothed surface."""
+"""Where splats lie: a grid over what the photo shows, the backs of its sheets, and an even spread over the rest of the
+clothed surface."""
 
 from __future__ import annotations
 
@@ -8,10 +9,10 @@ import cv2
 import numpy as np
 
 from ..avatar.skinning import triangle_frames
-from ..body.model import BodyModel
+from ..body.model import JOINT_INDEX, BodyModel
 from ..prepare import PreparedPhoto
 from ..rendering.mesh import vertex_normals
-from .clothed import CHAIN_OF_JOINT, HEAD_CHAIN, joint_of_vertex
+from .clothed import ARM_CHAINS, CHAIN_OF_JOINT, HEAD_CHAIN, LEG_CHAINS, joint_of_vertex
 from .config import SurfaceConfig
 from .distances import depth_inside, nearest_of
 from .maps import MAP_SIZE, bilinear, sample_map, unproject
@@ -20,8 +21,15 @@ from .sampling import SurfaceSamples
 from .sheets import INSET, Layers
 from .types import SurfaceMesh
 
-_ON_TOP = 0.012
-"""Metres behind what the photo shows up to which a splat belongs to it."""
+_ON_TOP, _SHARED = 0.012, 0.05
+"""Metres behind what the photo shows up to which a splat belongs to it, if they share so much of a limb."""
+_LIMBS = np.eye(max(LEG_CHAINS) + 1)[
+    [
+        ARM_CHAINS[name.startswith("right")] if name.endswith("shoulder") else 0 if chain == HEAD_CHAIN else chain
+        for name, chain in zip(JOINT_INDEX, CHAIN_OF_JOINT)
+    ]
+]
+"""The limb of each joint, [24, 5]: trunk with head, arms and legs."""
 _FACE_ON = 0.6
 """Cosine between surface and ray below which the front grid is too stretched to be trusted alone."""
 _STRETCH_RANGE = (0.7, 3.0)
@@ -32,7 +40,7 @@ _MAX_SNAP = 0.12
 
 @dataclass(frozen=True)
 class Splats:
-    """Splats before they are joined.
+    """Splats without colours.
 
     Attributes:
         position, normal: [n, 3], camera space.
@@ -51,7 +59,7 @@ class Splats:
     face: np.ndarray
 
 
-def take(splats: Splats, keep: np.ndarray) -> Splats:
+def _take(splats: Splats, keep: np.ndarray) -> Splats:
     """Those of ``splats`` where ``keep``, bool [n], is true."""
     return Splats(*(getattr(splats, name)[keep] for name in Splats.__dataclass_fields__))
 
@@ -126,7 +134,7 @@ def _layer_normals(layers: Layers, focal: float) -> np.ndarray:
 def back_of_sheets(front: Splats, pixels: np.ndarray, layers: Layers, mesh: SurfaceMesh, focal: float) -> Splats:
     """The far layer of skirts and of the gaps that no body fills."""
     in_gap = sample_map(layers.gap, pixels)
-    part = take(front, in_gap)
+    part = _take(front, in_gap)
     depth = sample_map(layers.back, pixels[in_gap])
     position = unproject(pixels[in_gap], depth, focal)
     behind = (len(mesh.faces) - mesh.body_faces) // 2
@@ -137,13 +145,14 @@ def back_of_sheets(front: Splats, pixels: np.ndarray, layers: Layers, mesh: Surf
 def in_sight(
     position: np.ndarray, face: np.ndarray, pixels: np.ndarray, mesh: SurfaceMesh, layers: Layers
 ) -> np.ndarray:
-    """Whether places [n, 3] on faces [n] of ``mesh`` lie on what the photo shows at their ``pixels`` [n, 2], or before
-    it: bool [n]. A hip just behind the hand that rests on it does not.
-    """
-    limb = CHAIN_OF_JOINT[joint_of_vertex(mesh.weights)][mesh.faces[:, 0]]
-    limb[limb == HEAD_CHAIN] = 0
+    """Whether places [n, 3] on faces [n] of ``mesh`` lie on what the photo shows at their ``pixels`` [n, 2] of the
+    maps, or before it: bool [n]. A hip just behind the hand that rests on it does not."""
+    limbs = (mesh.weights @ _LIMBS)[mesh.faces[:, 0]]
+    shown = sample_map(layers.face, pixels)
+    # Limbs blend into each other at joints.
+    same = (shown >= 0) & ((limbs[face] * limbs[shown.clip(0)]).sum(1) > _SHARED)
     behind = position[:, 2] - sample_map(layers.front, pixels)
-    return (behind < 0) | (behind < _ON_TOP) & (limb[face] == limb[sample_map(layers.face, pixels)])
+    return (behind < 0) | (behind < _ON_TOP) & same
 
 
 def rest_of_body(
@@ -200,7 +209,7 @@ def rest_of_body(
     sigma = config.rest_overlap * samples.spacing * narrow
     opacity = np.full(len(face), config.opacity)
     splats = Splats(position, normal, along[own], sigma, wide / narrow, opacity, face)
-    return take(splats, keep)
+    return _take(splats, keep)
 
 
 def _face_stretch(rest: np.ndarray, posed: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -78,7 +78,7 @@ class SurfaceReconstructor:
         Args:
             fit, photo: from the stages before.
             step: receives the stage's fraction and what is being done; may raise to stop.
-            depths: of front and back, :data:`MAP_SIZE` pixels a side, where a network knows them.
+            depths: of front and back, :data:`~.maps.MAP_SIZE` pixels a side, where a network knows them.
             light: of the photo, where a network knows it.
             looked: receives the places [n, 3] of what does not go on elsewhere, such as a print, long before the
                 splats have their colours; other views may be imagined meanwhile.

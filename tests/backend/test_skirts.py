@@ -95,9 +95,9 @@ def test_it_covers_the_legs_down_to_its_hem() -> None:
 
 def test_between_legs() -> None:
     points = np.array([[0, 0, 3], [0.02, 0.2, 3], [0, -0.3, 2.95], [0.1, 0, 3], [-0.3, 0, 3], [0, 0, 2.8]])
-    across, between = between_legs(points, JOINTS)
+    between, halfway = between_legs(points, JOINTS)
+    np.testing.assert_array_equal(halfway, [True, True, True, False, False, False])
     np.testing.assert_array_equal(between, [True, True, True, False, False, False])
-    np.testing.assert_array_equal(across, [True, True, True, False, False, False])
     # Between both, but nearer to one.
     np.testing.assert_array_equal(between_legs(np.array([[0.07, 0, 3]]), JOINTS), [[True], [False]])
     # In profile a strip before both legs is not between them.

@@ -490,14 +490,18 @@ def test_what_lies_just_behind_another_limb_is_not_in_sight() -> None:
     flat = np.full((SIZE, SIZE), 2.0)
     # The photo shows the hand on the left, the belly on the right.
     shown = np.where(np.arange(SIZE) < SIZE / 2, 1, 0) * np.ones((SIZE, 1), int)
+    shown[:3, :3] = -1
     layers = Layers(flat, flat + 0.1, shown, np.zeros((SIZE, SIZE), bool))
     left, right = (100.0, 256.0), (400.0, 256.0)
     for pixel, depth, face, expected in (
         (left, 2.01, 0, False), (left, 2.01, 1, True), (left, 1.99, 0, True), (left, 2.02, 1, False),
-        (right, 2.01, 0, True), (right, 2.01, 1, False),
+        (right, 2.01, 0, True), (right, 2.01, 1, False), ((1.0, 1.0), 2.01, 1, False),
     ):  # fmt: skip
         place = np.array([[0.0, 0.0, depth]])
         assert in_sight(place, np.array([face]), np.array([pixel]), mesh, layers) == expected
+    # Where limbs blend into each other they are one surface.
+    weights[3:, JOINT_INDEX["spine1"]] = weights[3:, JOINT_INDEX["left_wrist"]] = 0.5
+    assert in_sight(np.array([[0.0, 0.0, 2.01]]), np.array([0]), np.array([left]), mesh, layers)
 
 
 def test_what_shines_through_a_dense_front_is_not_shown() -> None:
