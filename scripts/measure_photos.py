@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure the reconstruction on a folder of photos and draw a sheet of each avatar from four sides.
+"""Measure the reconstruction on a folder of photos and draw a sheet of each avatar from four sides and in other poses.
 
     .venvs/backend/bin/python scripts/measure_photos.py FOLDER [-o out/photos] [--only NAME ...]
 
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from demo_poses import pose
 from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -39,12 +40,25 @@ from backend.turntable import orbit_camera
 
 SIZE = 512
 SIDES = {"front": 0.0, "left": 90.0, "back": 180.0, "right": 270.0}
+POSES = ((None, (0.0, 180.0)), ("walk", (30.0,)), ("squat", (30.0,)))
+"""Of the demo, and the T-pose; and the azimuths that the sheet shows them from."""
 
 
 def render(avatar: Avatar, world_to_camera: np.ndarray, focal: float) -> np.ndarray:
     """RGBA [512, 512, 4] of the avatar in the photo's pose, premultiplied."""
     posed = pose_gaussians(avatar, avatar.pose)
     return render_splats(posed, focal, (SIZE, SIZE), world_to_camera)
+
+
+def in_other_poses(avatar: Avatar) -> list[np.ndarray]:
+    """Pictures [512, 512, 3] of the avatar in :data:`POSES`, on white."""
+    pictures = []
+    for name, azimuths in POSES:
+        posed = pose_gaussians(avatar, np.zeros_like(avatar.pose) if name is None else pose(name))
+        for azimuth in azimuths:
+            world_to_camera, focal = orbit_camera(posed.position, azimuth, SIZE)
+            pictures.append(on_white(render_splats(posed, focal, (SIZE, SIZE), world_to_camera)))
+    return pictures
 
 
 def on_white(rgba: np.ndarray) -> np.ndarray:
@@ -113,6 +127,7 @@ def measure(
     tiles = [white, on_white(ours)]
     for azimuth in SIDES.values():
         tiles.append(on_white(render(avatar, *orbit_camera(posed, azimuth, SIZE))))
+    tiles += in_other_poses(avatar)
     strip = Image.fromarray((np.hstack(tiles).clip(0, 1) * 255).astype(np.uint8))
     text = (
         f"{photo.name}   IoU {row['iou']:.3f}   PSNR {row['psnr']:.1f} dB   landmarks {row['landmark_percent']:.2f} %"
