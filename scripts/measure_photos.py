@@ -41,7 +41,7 @@ from backend.turntable import orbit_camera
 SIZE = 512
 SIDES = {"front": 0.0, "left": 90.0, "back": 180.0, "right": 270.0}
 POSES = ((None, (0.0, 180.0)), ("walk", (30.0,)), ("squat", (30.0,)))
-"""Of the demo, and the T-pose; and the azimuths that the sheet shows them from."""
+"""The demo's poses, None for the T-pose, and the azimuths that the sheet shows each from."""
 
 
 def render(avatar: Avatar, world_to_camera: np.ndarray, focal: float) -> np.ndarray:

@@ -46,7 +46,7 @@ _ALIKE = 10.0
 """How near to skin they may not be, but for a share of what is around."""
 _MOST_ALIKE = 0.3
 _BARE = 15.0
-"""How near to a hand's colour a forearm without a sleeve is."""
+"""How near to a hand's colour, in that of :func:`_lab`, a forearm without a sleeve is."""
 _CUTS = 2
 """Rounds of the cut."""
 _FINGER = 0.1
@@ -103,7 +103,7 @@ def find_hands(
         for name in own:
             # A bare forearm would belong to the cut, a sleeve is what it must tell from the hand.
             forearm = (first.face >= 0) & (part[first.face] == JOINT_INDEX[f"{name}_elbow"])
-            if _alike(lab, seen, forearm):
+            if _is_bare(lab, seen, forearm):
                 others |= forearm
         bones = None if landmarks is None else _bones(landmarks, side)
         shown = cut_out(photo.rgb, (photo.alpha > 0.5) & ~_enlarged(others, side), _enlarged(seen, side), bones)
@@ -140,15 +140,16 @@ def _lab(rgb: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) * _LAB
 
 
-def _alike(lab: np.ndarray, one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether both parts, bool [H, W], of the picture of :func:`_lab` are of about one colour."""
-    if not (one.any() and other.any()):
+def _is_bare(lab: np.ndarray, hand: np.ndarray, forearm: np.ndarray) -> bool:
+    """Whether ``forearm`` has about the ``hand``'s colour, bool [H, W] each, in the picture of :func:`_lab`."""
+    if not (hand.any() and forearm.any()):
         return False
-    return bool(np.linalg.norm(np.median(lab[one], axis=0) - np.median(lab[other], axis=0)) < _BARE)
+    return bool(np.linalg.norm(np.median(lab[hand], axis=0) - np.median(lab[forearm], axis=0)) < _BARE)
 
 
 def _bones(landmarks: np.ndarray, size: int) -> np.ndarray:
-    """Where in ``size`` x ``size`` pixels the palm and the bones between the landmarks [21, 2] lie, one pixel wide."""
+    """Where in ``size`` x ``size`` pixels the palm lies, filled, and the bones between the landmarks [21, 2], one pixel
+    wide."""
     drawn = np.zeros((size, size), np.uint8)
     cv2.fillPoly(drawn, [np.round(landmarks[list(_PALM)] - 0.5).astype(np.int32)], 1)
     for finger in _FINGERS:
@@ -158,9 +159,10 @@ def _bones(landmarks: np.ndarray, size: int) -> np.ndarray:
 
 
 def cut_out(rgb: np.ndarray, matte: np.ndarray, seen: np.ndarray, bones: np.ndarray | None) -> np.ndarray | None:
-    """Where the picture shows the hand [H, W], None where the matte tells it as well, or nothing tells it apart.
+    """Where the picture shows the hand [H, W], None where the matte tells it as well, nothing tells it apart, or its
+    bones lie elsewhere.
 
-    Colours do; where they miss a finger, its bones; where they are too much alike, the fitted hand and bones.
+    Colours do; where they miss a finger, its bones; where they are too much alike, the fitted hand, palm and bones.
 
     Args:
         rgb: uint8 [H, W, 3].

@@ -112,7 +112,7 @@ def build_layers(
     depths: SideDepths | None = None,
 ) -> tuple[Layers, Sheet]:
     """Front and back depths over the whole matte, also of skirts before and behind legs, and the meshes of sheets.
-    Between trousers, which have none, the layers are at most half as thick as the gap is wide.
+    Between trousers there are no meshes, and the layers are at most half as thick as the gap is wide.
 
     Args:
         matte: bool [S, S].

@@ -22,7 +22,8 @@ from .sheets import INSET, Layers
 from .types import SurfaceMesh
 
 _ON_TOP, _SHARED = 0.012, 0.05
-"""Metres behind what the photo shows up to which a splat belongs to it, if they share so much of a limb."""
+"""Metres behind what the photo shows up to which a splat belongs to it, if the products of both places' shares of each
+limb sum to more than that."""
 _LIMBS = np.eye(max(LEG_CHAINS) + 1)[
     [
         ARM_CHAINS[name.startswith("right")] if name.endswith("shoulder") else 0 if chain == HEAD_CHAIN else chain

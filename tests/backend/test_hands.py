@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backend.body.model import JOINT_INDEX
-from backend.reconstruct.hands import HandPixels, cut_out, find_hands, with_shown, without_absent
+from backend.reconstruct.hands import HandPixels, _bones, cut_out, find_hands, with_shown, without_absent
 from backend.reconstruct.sheets import Layers, without_islands
 from backend.rendering.mesh import rasterize_mesh
 
@@ -102,7 +102,8 @@ def test_a_forearm_is_no_part_of_the_hand(bare: bool) -> None:
         weights[4 * part : 4 * part + 4, JOINT_INDEX[joint]] = 1
     first = rasterize_mesh(posed, faces, focal, size)
     forearm = np.isin(first.face, [2, 3])
-    skin = (first.face >= 4) | forearm & bare
+    # The photo's hand begins 20 pixels above the fitted one: a sleeve ends there.
+    skin = (first.face >= 4) | forearm & (bare | (np.arange(SIZE)[:, None] >= 180))
     matte = first.face >= 0
     photo = SimpleNamespace(
         rgb=picture(np.where(forearm[..., None], [225, 225, 230], stripes()), skin),
@@ -112,7 +113,25 @@ def test_a_forearm_is_no_part_of_the_hand(bare: bool) -> None:
     )
     (found,) = find_hands(photo, matte, posed, faces, weights, first, focal)
     assert found.shown[first.face >= 4].mean() > 0.95
-    assert found.shown[forearm].mean() < 0.05
+    sleeve = forearm & (np.arange(SIZE)[:, None] < 175)
+    assert found.shown[sleeve].mean() < 0.05
+    if not bare:
+        assert found.shown[forearm & skin].mean() > 0.8
+
+
+def test_bones_are_those_of_fingers_and_the_palm_is_filled() -> None:
+    # Wrist, and five fingers of four landmarks each that point away from it like a fan.
+    angles = np.radians([-60, -25, 0, 25, 50])
+    along = np.array([60.0, 100, 125, 150])
+    fingers = along[None, :, None] * np.stack([np.sin(angles), np.cos(angles)], 1)[:, None]
+    landmarks = np.vstack([[0, 0], fingers.reshape(-1, 2)]) + 200
+    drawn = _bones(landmarks, SIZE)
+    assert drawn[240, 200] and drawn[250, 215]
+    for finger in fingers:
+        x, y = np.round(finger[2] + 199.5).astype(int)
+        assert drawn[y - 1 : y + 2, x - 1 : x + 2].any()
+    between = np.radians(12.5)
+    assert not drawn[int(200 + 125 * np.cos(between)), int(200 + 125 * np.sin(between))]
 
 
 def square(centre: tuple[float, float], half: float, depth: float) -> np.ndarray:

@@ -148,10 +148,16 @@ def legs(left: tuple, right: tuple) -> np.ndarray:
 
 
 def cloth_between(
-    left: tuple, right: tuple, beside: int = 0, depths: SideDepths | None = None, bones: tuple = (0, 0, 0)
+    left: tuple,
+    right: tuple,
+    beside: int = 0,
+    depths: SideDepths | None = None,
+    bones: tuple = (0, 0, 0),
+    below: int = 0,
 ) -> tuple[np.ndarray, Layers, Sheet]:
     """(matte, layers, sheet) of two tubes at these places for legs, and a matte that closes the gap and goes on for
-    some pixels beside them; depths as a network might say. The legs' bones lie ``bones`` off their middle."""
+    some pixels beside them; depths as a network might say. The legs' bones lie ``bones`` off their
+    middle; ``below`` pixels under them are matte too, from leg to leg."""
     parts = [tube(0.08, place) for place in (left, right)]
     count = len(parts[0][0])
     vertices, faces = np.vstack([p[0] for p in parts]), np.vstack([parts[0][1], parts[1][1] + count])
@@ -163,6 +169,8 @@ def cloth_between(
     last = rasterize_mesh(vertices, faces, focal, (SIZE, SIZE), farthest=True)
     matte = cv2.morphologyEx((first.face >= 0).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((1, 61), np.uint8)) > 0
     matte = cv2.dilate(matte.astype(np.uint8), np.ones((1, 2 * beside + 1), np.uint8)) > 0
+    rows, columns = (np.nonzero(matte.any(axis))[0] for axis in (1, 0))
+    matte[rows[-1] : rows[-1] + 1 + below, columns[0] : columns[-1] + 1] |= below > 0
     leg = np.ones(len(faces), bool)
     joints = legs(left, right) + bones
     layers, sheet = build_layers(
@@ -499,9 +507,11 @@ def test_what_lies_just_behind_another_limb_is_not_in_sight() -> None:
     ):  # fmt: skip
         place = np.array([[0.0, 0.0, depth]])
         assert in_sight(place, np.array([face]), np.array([pixel]), mesh, layers) == expected
-    # Where limbs blend into each other they are one surface.
-    weights[3:, JOINT_INDEX["spine1"]] = weights[3:, JOINT_INDEX["left_wrist"]] = 0.5
-    assert in_sight(np.array([[0.0, 0.0, 2.01]]), np.array([0]), np.array([left]), mesh, layers)
+    # Where limbs blend into each other they are one surface; an upper arm is no trunk.
+    for name, share, expected in (("wrist", 0.4, True), ("wrist", 0.02, False), ("shoulder", 0.0, False)):
+        weights[3:] = 0
+        weights[3:, JOINT_INDEX["spine1"]], weights[3:, JOINT_INDEX[f"left_{name}"]] = share, 1 - share
+        assert in_sight(np.array([[0.0, 0.0, 2.01]]), np.array([0]), np.array([left]), mesh, layers) == expected
 
 
 def test_what_shines_through_a_dense_front_is_not_shown() -> None:
