@@ -18,6 +18,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -26,7 +27,7 @@ from demo_poses import pose
 from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from backend.avatar import Avatar, load_avatar, pose_gaussians
+from backend.avatar import Avatar, Gaussians, load_avatar, pose_gaussians
 from backend.avatar.skinning import joint_transforms, skin_vertices
 from backend.body.fit import BodyFit
 from backend.errors import BackendError
@@ -44,21 +45,14 @@ POSES = ((None, (0.0, 180.0)), ("walk", (30.0,)), ("squat", (30.0,)))
 """The demo's poses, None for the T-pose, and the azimuths that the sheet shows each from."""
 
 
-def render(avatar: Avatar, world_to_camera: np.ndarray, focal: float) -> np.ndarray:
-    """RGBA [512, 512, 4] of the avatar in the photo's pose, premultiplied."""
-    posed = pose_gaussians(avatar, avatar.pose)
+def render(posed: Gaussians, world_to_camera: np.ndarray, focal: float) -> np.ndarray:
+    """RGBA [512, 512, 4] of an avatar's posed splats, premultiplied."""
     return render_splats(posed, focal, (SIZE, SIZE), world_to_camera)
 
 
-def in_other_poses(avatar: Avatar) -> list[np.ndarray]:
-    """Pictures [512, 512, 3] of the avatar in :data:`POSES`, on white."""
-    pictures = []
-    for name, azimuths in POSES:
-        posed = pose_gaussians(avatar, np.zeros_like(avatar.pose) if name is None else pose(name))
-        for azimuth in azimuths:
-            world_to_camera, focal = orbit_camera(posed.position, azimuth, SIZE)
-            pictures.append(on_white(render_splats(posed, focal, (SIZE, SIZE), world_to_camera)))
-    return pictures
+def around(posed: Gaussians, azimuths: Iterable[float]) -> list[np.ndarray]:
+    """Pictures [512, 512, 3] of an avatar's posed splats from these azimuths in degrees, on white."""
+    return [on_white(render(posed, *orbit_camera(posed.position, azimuth, SIZE))) for azimuth in azimuths]
 
 
 def on_white(rgba: np.ndarray) -> np.ndarray:
@@ -69,8 +63,8 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float(-10 * np.log10(np.mean((a - b) ** 2)))
 
 
-def holes(avatar: Avatar) -> float:
-    """Worst share, over eight sides, of the surface's silhouette with alpha under one half."""
+def holes(avatar: Avatar, posed: Gaussians) -> float:
+    """Worst share, over eight sides, of the surface's silhouette with alpha of the ``posed`` splats under one half."""
     transforms = joint_transforms(avatar.pose, avatar.rest_joints, avatar.parents)
     count = len(avatar.body.vertices)
     vertices = skin_vertices(avatar.body.surface_vertices, avatar.body.surface_weights, transforms) + avatar.translation
@@ -84,7 +78,7 @@ def holes(avatar: Avatar) -> float:
         camera = vertices @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
         solid = rasterize_mesh(camera, faces[carried], focal, (SIZE, SIZE)).face >= 0
         solid = cv2.erode(solid.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        alpha = render(avatar, world_to_camera, focal)[..., 3]
+        alpha = render(posed, world_to_camera, focal)[..., 3]
         worst = max(worst, float((solid & (alpha < 0.5)).sum() / solid.sum()))
     return worst
 
@@ -107,7 +101,8 @@ def measure(
     prepared = prepare(load_photo(photo), networks)
     fit = fitter.fit(prepared)
     camera = avatar.camera
-    ours = render(avatar, camera.world_to_camera, camera.fx * SIZE / camera.width)
+    posed = pose_gaussians(avatar, avatar.pose)
+    ours = render(posed, camera.world_to_camera, camera.fx * SIZE / camera.width)
     alpha = cv2.resize(prepared.alpha, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
     theirs = cv2.resize(prepared.rgb, (SIZE, SIZE), interpolation=cv2.INTER_AREA) / 255
     known = cv2.resize(prepared.inside.astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA) > 0.99
@@ -118,16 +113,15 @@ def measure(
         "iou": float((matte & shown & known).sum() / ((matte | shown) & known).sum()),
         "psnr": psnr(ours[..., :3][inner], theirs[inner]),
         "psnr_rim": psnr(on_white(ours)[matte], white[matte]),
-        "holes_percent": 100 * holes(avatar),
+        "holes_percent": 100 * holes(avatar, posed),
         "seconds": seconds,
         "body_seconds": result.seconds["body"],
         "splats": len(avatar.gaussians),
     }
-    posed = pose_gaussians(avatar, avatar.pose).position
-    tiles = [white, on_white(ours)]
-    for azimuth in SIDES.values():
-        tiles.append(on_white(render(avatar, *orbit_camera(posed, azimuth, SIZE))))
-    tiles += in_other_poses(avatar)
+    tiles = [white, on_white(ours), *around(posed, SIDES.values())]
+    for name, azimuths in POSES:
+        other = np.zeros_like(avatar.pose) if name is None else pose(name)
+        tiles += around(pose_gaussians(avatar, other), azimuths)
     strip = Image.fromarray((np.hstack(tiles).clip(0, 1) * 255).astype(np.uint8))
     text = (
         f"{photo.name}   IoU {row['iou']:.3f}   PSNR {row['psnr']:.1f} dB   landmarks {row['landmark_percent']:.2f} %"

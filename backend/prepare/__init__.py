@@ -61,6 +61,10 @@ class PreparedPhoto:
     sha256: str
     crop: tuple[float, float, float] = (0.0, 0.0, float(CROP_SIZE))
 
+    def inside_at(self, size: int) -> np.ndarray:
+        """``inside`` at ``size`` pixels a side: bool [size, size], where a pixel lies wholly in it."""
+        return cv2.resize(self.inside.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA) > 0.99
+
 
 def _choose(people: list[PoseLandmarks], person: int | None) -> PoseLandmarks:
     if not people:

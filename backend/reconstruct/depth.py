@@ -267,9 +267,8 @@ class DepthEstimator:
         )
         depth = torch.stack([first, last]) + offset
         matte = cv2.resize(photo.alpha, (size, size), interpolation=cv2.INTER_AREA) > 0.5
-        inside = cv2.resize(photo.inside.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA) > 0.99
         front, back = depth.double().numpy()
-        return SideDepths(front, np.maximum(back, front), *spread.double().numpy(), matte & inside)
+        return SideDepths(front, np.maximum(back, front), *spread.double().numpy(), matte & photo.inside_at(size))
 
     def mend(
         self,

@@ -96,13 +96,13 @@ def find_hands(
         name: np.isin(part, [JOINT_INDEX[f"{name}_wrist"], JOINT_INDEX[f"{name}_hand"]]) for name in ("left", "right")
     }
     bare = np.any([*own.values(), part == JOINT_INDEX["head"]], axis=0)
+    forearms = [(first.face >= 0) & (part[first.face] == JOINT_INDEX[f"{name}_elbow"]) for name in own]
     lab, found = _lab(cv2.resize(photo.rgb, size[::-1], interpolation=cv2.INTER_AREA)), []
     for its, landmarks in zip(own.values(), (photo.left_hand, photo.right_hand)):
         seen = (first.face >= 0) & its[first.face]
         others = (first.face >= 0) & bare[first.face] & ~seen
-        for name in own:
+        for forearm in forearms:
             # A bare forearm would belong to the cut, a sleeve is what it must tell from the hand.
-            forearm = (first.face >= 0) & (part[first.face] == JOINT_INDEX[f"{name}_elbow"])
             if _is_bare(lab, seen, forearm):
                 others |= forearm
         bones = None if landmarks is None else _bones(landmarks, side)
@@ -181,7 +181,7 @@ def cut_out(rgb: np.ndarray, matte: np.ndarray, seen: np.ndarray, bones: np.ndar
     inner = depth_inside(seen)
     core = (inner > 0.5 * inner.max()) if bones is None else bones & (away < reach)
     near = (away < reach) & matte
-    core, beyond = core & matte, near & ~seen & (away > 0.4 * reach)
+    core, beyond = core & matte, around & matte & (away > 0.4 * reach)
     if min(core.sum(), beyond.sum()) < _CENTRES:
         return None
     cut = _cut_by_colours(rgb, matte, near, core, beyond)

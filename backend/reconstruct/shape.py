@@ -49,7 +49,7 @@ def clothe(
     focal = fit.focal * factor
     size = (MAP_SIZE, MAP_SIZE)
     matte = cv2.resize(photo.alpha, size, interpolation=cv2.INTER_AREA) > 0.5
-    known = cv2.resize(photo.inside.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
+    known = photo.inside_at(MAP_SIZE)
     faces, weights = body.faces.numpy(), body.weights.numpy()
     with torch.no_grad():
         rest, joints = (x.numpy() for x in body.shaped(torch.as_tensor(fit.betas)))

@@ -315,17 +315,17 @@ def _grid(
 ) -> tuple[Sheet, np.ndarray]:
     """The meshes of front and back, ``depths`` [2, S, S], over ``wide`` [S, S], of which ``garment`` [S, S] is the
     ``skirt``'s; and, per pixel, which face of the front's lies there (-1 for none)."""
-    height, width = wide.shape
+    size = len(wide)
     empty = Sheet(np.zeros((0, 3)), np.zeros((0, 3), int), np.zeros((0, weights.shape[1])))
     cell_face = np.full(wide.shape, -1)
     if not wide.any():
         return empty, cell_face
-    rows, columns = (height + _CELL - 1) // _CELL, (width + _CELL - 1) // _CELL
+    count = (size + _CELL - 1) // _CELL
 
     def cells(pixels: np.ndarray) -> np.ndarray:
-        padded = np.zeros((rows * _CELL, columns * _CELL), bool)
-        padded[:height, :width] = pixels
-        return padded.reshape(rows, _CELL, columns, _CELL).any((1, 3))
+        padded = np.zeros((count * _CELL, count * _CELL), bool)
+        padded[:size, :size] = pixels
+        return padded.reshape(count, _CELL, count, _CELL).any((1, 3))
 
     def corners(cells: np.ndarray) -> np.ndarray:
         around = np.pad(cells, 1)
@@ -336,9 +336,9 @@ def _grid(
     number = np.full(node.shape, -1)
     number[node] = np.arange(node.sum())
     r, c = np.nonzero(node)
-    depth = depths[:, (r * _CELL).clip(0, height - 1), (c * _CELL).clip(0, width - 1)]
+    depth = depths[:, (r * _CELL).clip(0, size - 1), (c * _CELL).clip(0, size - 1)]
     nodes = np.column_stack([c, r]) * _CELL
-    posed = np.concatenate([unproject(nodes, side, focal, len(wide)) for side in depth])
+    posed = np.concatenate([unproject(nodes, side, focal, size) for side in depth])
     ur, uc = np.nonzero(used)
     a, b = number[ur, uc], number[ur, uc + 1]
     d, e = number[ur + 1, uc], number[ur + 1, uc + 1]

@@ -12,7 +12,7 @@ from ..body.model import JOINT_INDEX
 from ..prepare import PreparedPhoto, extend_colours
 from .clothed import joint_of_vertex
 from .distances import depth_inside
-from .maps import MAP_SIZE, bilinear, sample_map
+from .maps import MAP_SIZE, bilinear, project, sample_map
 from .misleading import misleading
 from .regions import (
     ARM_CLASS,
@@ -97,7 +97,7 @@ def what_is_shown(
     class_of_region(kind_of_vertex[: mesh.body_vertices], regions)
     kind = kind_of_vertex[corner[:, 0]]
     facing = -(splats.normal * splats.position).sum(1) / np.linalg.norm(splats.position, axis=1)
-    pixels = splats.position[:, :2] / splats.position[:, 2:] * focal + MAP_SIZE / 2
+    pixels = project(splats.position, focal)
     photo_rgb = bilinear(pure, pixels * pure.shape[0] / MAP_SIZE).astype(float)
     # How far from the outline, in pixels of the maps; 0 where something else is in front.
     depth_in = sample_map(depth_inside(layers.face >= 0), pixels)

@@ -15,7 +15,7 @@ from ..rendering.mesh import vertex_normals
 from .clothed import ARM_CHAINS, CHAIN_OF_JOINT, HEAD_CHAIN, LEG_CHAINS, joint_of_vertex
 from .config import SurfaceConfig
 from .distances import depth_inside, nearest_of
-from .maps import MAP_SIZE, bilinear, sample_map, unproject
+from .maps import MAP_SIZE, bilinear, project, sample_map, unproject
 from .neighbours import tree_of
 from .sampling import SurfaceSamples
 from .sheets import INSET, Layers
@@ -180,11 +180,9 @@ def rest_of_body(
     normals = vertex_normals(mesh.posed[: mesh.body_vertices], faces)
     normal = (normals[faces[face]] * bary[..., None]).sum(1)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-    pixels = position[:, :2] / position[:, 2:] * focal + MAP_SIZE / 2
+    pixels = project(position, focal)
     in_frame = ((pixels >= 0) & (pixels < MAP_SIZE)).all(1)
-    size = (MAP_SIZE, MAP_SIZE)
-    known = cv2.resize(photo.inside.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
-    in_picture = in_frame & sample_map(known, pixels)
+    in_picture = in_frame & sample_map(photo.inside_at(MAP_SIZE), pixels)
     # The front's splats draw the outline; what lies behind them stays a little inside it, or layers would add up.
     inside = depth_inside(layers.face >= 0) > INSET
     in_matte = in_picture & sample_map(inside, pixels)

@@ -241,7 +241,7 @@ def example_of(photo: PreparedPhoto, fit: BodyFit, scene: Scene, pipeline: Pipel
     )
     pose, betas, translation = _true_body(body, to_camera, to_true, pipeline)
     size = (PHOTO_SIZE, PHOTO_SIZE)
-    inside = cv2.resize(photo.inside.astype(np.float32), (TRUTH_SIZE, TRUTH_SIZE), interpolation=cv2.INTER_AREA) > 0.99
+    inside = photo.inside_at(TRUTH_SIZE)
     return DepthExample(
         rgb=torch.as_tensor(cv2.resize(photo.rgb, size, interpolation=cv2.INTER_AREA)),
         alpha=torch.as_tensor((cv2.resize(photo.alpha, size, interpolation=cv2.INTER_AREA) * 255).round()).byte(),
