@@ -38,6 +38,10 @@ def build_parser() -> argparse.ArgumentParser:
     make.add_argument(
         "--body", default="neutral", help=f"{', '.join(BODIES)}, or the file of a licensed SMPL or SMPL-X body"
     )
+    make.add_argument(
+        "--shading", type=_share, default=1.0,
+        help="how far the photo's light shades what the photo does not show, 0 to 1 (default)",
+    )  # fmt: skip
     make.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     make.set_defaults(run=_reconstruct)
 
@@ -69,6 +73,13 @@ def _natural(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError("must be 0 or more")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("must lie between 0 and 1")
     return value
 
 
@@ -148,6 +159,7 @@ def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
         person=arguments.person,
         device=arguments.device,
         body=arguments.body,
+        shading=arguments.shading,
     )
     line = _ProgressLine()
     try:

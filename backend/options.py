@@ -23,6 +23,8 @@ class ReconstructOptions:
         person: 1 is the largest person in the photo; None takes that one.
         device: "auto", "cpu", "cuda" or "mps".
         body: one of `BODIES`, or the path of a licensed SMPL or SMPL-X file.
+        shading: in 0..1, how far the photo's light shades what the photo does not show; without any of it all sides are
+            as bright as those that face the camera.
     """
 
     preset: str = DEFAULT_PRESET
@@ -30,6 +32,7 @@ class ReconstructOptions:
     person: int | None = None
     device: str = "auto"
     body: str = "neutral"
+    shading: float = 1.0
 
 
 def installed_presets() -> tuple[str, ...]:

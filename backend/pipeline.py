@@ -35,6 +35,8 @@ from .reconstruct.latent.config import CONFIGS
 from .reconstruct.latent.stage import AllViews, LatentReconstructor, Orbit, ReadViews, Step, drawn_views
 from .reconstruct.light import LightEstimator
 from .reconstruct.maps import MAP_SIZE
+from .reconstruct.shading import PhotoLight
+from .reconstruct.types import SideDepths
 from .rendering import render_splats
 from .synthesize import CONFIGS as SYNTHESIZERS
 from .synthesize import Synthesizer
@@ -100,13 +102,18 @@ class _Clothed:
 
     Attributes:
         key: the file's digest, the person and the body that were asked for, whether depths and light were estimated.
-        photo, fit, reconstruction: of the stages so far.
+        photo, fit, depths, light: of the stages so far.
+        shading: with which the reconstruction was coloured.
+        reconstruction: of the preset ``surface``.
         local: [n, 3] places of what does not go on elsewhere.
     """
 
     key: tuple[str, int | None, str, bool, bool]
     photo: PreparedPhoto
     fit: BodyFit
+    depths: SideDepths | None
+    light: PhotoLight | None
+    shading: float
     reconstruction: Reconstruction
     local: np.ndarray
 
@@ -249,8 +256,8 @@ class Pipeline:
 
         Nothing is written before everything is computed; an existing avatar package at ``output`` is replaced. Presets
         with networks take the person's other sides from ``views`` where it is given, else from the synthesizer, which
-        works in another thread and asks ``cancelled`` there. The last photo's fit is kept: another seed or preset
-        takes but the stages after.
+        works in another thread and asks ``cancelled`` there. The last photo's fit is kept: another seed, shading or
+        preset takes but the stages after.
 
         Raises:
             BackendError: see its ``kind``; :class:`~backend.errors.Cancelled` when ``cancelled`` said so.
@@ -260,6 +267,8 @@ class Pipeline:
             raise BackendError(
                 "preset_unknown", f"There is no preset {options.preset}.", f"Choose one of: {', '.join(PRESETS)}."
             )
+        if not 0 <= options.shading <= 1:
+            raise BackendError("shading_unknown", f"There is no shading {options.shading}.", "Choose 0 to 1.")
         chosen = self._chosen(options, views)
         networks = chosen.networks
         stages = _STAGES if networks is None else _LATENT_STAGES if views is None else _GIVEN_STAGES
@@ -297,7 +306,7 @@ class Pipeline:
         body, fitter, preset = self._bodies[options.body]
         with timed("body", "Fitting the body"):
             fit = fitter.fit(photo, report.check) if last is None else last.fit
-        depths = light = None
+        depths, light = (None, None) if last is None else (last.depths, last.light)
         if chosen.depth is not None:
             with timed("depth", "Estimating depth"):
                 if last is None:
@@ -319,9 +328,10 @@ class Pipeline:
                 imagined = self._beside.submit(imagine, local, lambda fraction, text: report.check())
 
         with timed(first, "Clothing the body"):
-            if last is None:
-                made = preset.reconstruct(fit, photo, partial(report.step, first), depths, light, looked)
-                last = self._clothed = _Clothed(key, photo, fit, made, local)
+            if last is None or (light is not None and last.shading != options.shading):
+                shade = None if light is None else replace(light, share=options.shading)
+                made = preset.reconstruct(fit, photo, partial(report.step, first), depths, shade, looked)
+                last = self._clothed = _Clothed(key, photo, fit, depths, light, options.shading, made, local)
             reconstruction = last.reconstruction
         # Imagined views only colour these splats: they are bound while that happens.
         bound = self._beside.submit(self._bound, options.body, reconstruction)

@@ -377,6 +377,7 @@ def _checked_params(params: dict[str, Any]) -> ReconstructParams:
         person=take("person", (int,), None, "a whole number from 1 on, or null"),
         device=take("device", (str,), "auto", "the name of a device"),
         body=take("body", (str,), "neutral", "the name of a body type"),
+        shading=take("shading", (int, float), 1.0, "a number from 0 to 1"),
     )
     checked = ReconstructParams(
         image=Path(take("image", (str,), "", "the path of the photo")),
@@ -392,6 +393,7 @@ def _checked_params(params: dict[str, Any]) -> ReconstructParams:
             f"'body' must be one of {', '.join(BODIES)}, or the path of a body file.",
         ),
         (chosen.seed >= 0, "'seed' must be 0 or more."),
+        (0 <= chosen.shading <= 1, "'shading' must lie between 0 and 1."),
         (chosen.person is None or chosen.person >= 1, "'person' must be 1 or more, or null."),
     ):
         if not good:

@@ -62,6 +62,7 @@ class ReconstructJob:
     person: int | None = None
     device: str = "auto"
     body: str = "neutral"
+    shading: float = 1.0
 
 
 #: Imports a finished avatar. Returns an empty string once done, or the reason why it has to wait.
@@ -284,6 +285,7 @@ class JobManager:
                 "person": self._job.person,
                 "device": self._job.device,
                 "body": self._job.body,
+                "shading": self._job.shading,
             }
             self._reconstruct = self._process.request("reconstruct", params)
             self._set(State.RUNNING, "Loading the networks")

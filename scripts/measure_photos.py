@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="names without their endings")
     parser.add_argument("--preset", choices=PRESETS, default=DEFAULT_PRESET)
     parser.add_argument("--body", default="neutral")
+    parser.add_argument("--shading", type=float, default=1.0)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     endings = {".jpg", ".jpeg", ".png", ".webp"}
@@ -145,7 +146,7 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     pipeline = Pipeline()
     pipeline.load(arguments.body)
-    options = ReconstructOptions(preset=arguments.preset, body=arguments.body)
+    options = ReconstructOptions(preset=arguments.preset, body=arguments.body, shading=arguments.shading)
     rows: dict[str, dict[str, float]] = {}
     strips = []
     print(f"{'photo':24} landmark    IoU   PSNR  PSNR rim  holes  seconds  body  splats", file=sys.stderr)

@@ -34,6 +34,12 @@ UNIT = 0.1
 MOST = 0.6
 """Metres by which a surface may lie before or behind the body."""
 _LEAST_SPREAD = 0.02
+_THICKER, _THICKEST = 0.1, 0.16
+"""Metres from which further thickness of clothes on a trunk counts less and less, and what it comes to at most. The
+factory's people with more carry bags; a shirt that fills what is between arms and trunk looks like one, too."""
+_TRUNK, _NECK, _SHOULDER = (0.0, 0.08), 0.47, 0.2
+"""Metres in the rest pose, from the pelvis up and from the middle: from where that holds, in part and wholly, and where
+trunks end."""
 _TALL = 1.7
 """Metres."""
 WEIGHTS = "depth.safetensors"
@@ -129,6 +135,24 @@ def enlarged(values: torch.Tensor, depth: torch.Tensor, fine: torch.Tensor) -> t
             total += share * values[place]
             weight += share
     return total / weight
+
+
+def no_thicker(offset: torch.Tensor, body: torch.Tensor) -> torch.Tensor:
+    """``offset`` [B, 2, M, M] with backs moved towards fronts where clothes would make a trunk thicker than they do.
+
+    Args:
+        offset: see :meth:`DepthNetwork.forward`.
+        body: [16, M, M], see :func:`body_maps`.
+    """
+    row, column = nearest_inside(body[0] > 0)
+    share = torch.ones_like(body[0])
+    for aside, height in (body[5:7, row, column], body[13:15, row, column]):
+        trunk = (aside.abs() < _SHOULDER) & (height < _NECK)
+        share = share * trunk * ((height - _TRUNK[0]) / (_TRUNK[1] - _TRUNK[0])).clamp(0, 1)
+    room = _THICKEST - _THICKER
+    beyond = (UNIT * (offset[:, 1] - offset[:, 0]) - _THICKER).clamp(min=0)
+    taken = share * (beyond - room * (1 - (-beyond / room).exp()))
+    return torch.stack([offset[:, 0], offset[:, 1] - taken / UNIT], 1)
 
 
 @dataclass(frozen=True)
@@ -263,7 +287,7 @@ class DepthEstimator:
         first, last = (depth[nearest] for depth in (first, last))
         offset, spread = (
             UNIT * enlarged(v.float().cpu()[0], maps[[1, 9]] * UNIT + joints[0, 2], torch.stack([first, last]))
-            for v in (offset, spread)
+            for v in (no_thicker(offset, maps.to(offset.device)), spread)
         )
         depth = torch.stack([first, last]) + offset
         matte = cv2.resize(photo.alpha, (size, size), interpolation=cv2.INTER_AREA) > 0.5

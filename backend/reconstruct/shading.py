@@ -51,15 +51,17 @@ class PhotoLight:
 
     Attributes:
         coefficients: [15] of the logarithm of linear irradiance in :func:`harmonics` of normals in camera space.
+        share: in 0..1, how far it shades; without any of it all sides are alike.
     """
 
     coefficients: np.ndarray
+    share: float = 1.0
 
     def display(self, normals: np.ndarray) -> np.ndarray:
         """Factors [n, 1] of display colours of surfaces with ``normals`` [n, 3], camera space (OpenCV axes)."""
         level = harmonics(normals) @ self.coefficients
         ahead = float(harmonics(np.array([[0.0, 0.0, -1.0]]))[0] @ self.coefficients)
-        return np.exp(_DISPLAY * (level - ahead).clip(-_MOST, _MOST))[:, None]
+        return np.exp(self.share * _DISPLAY * (level - ahead).clip(-_MOST, _MOST))[:, None]
 
 
 def in_light_of(rgb: np.ndarray, model: np.ndarray, normals: np.ndarray, weight: np.ndarray) -> np.ndarray:

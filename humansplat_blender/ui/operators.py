@@ -77,6 +77,7 @@ class HUMANSPLAT_OT_reconstruct(bpy.types.Operator):
     body: bpy.props.EnumProperty(items=properties.BODIES, name="Body")
     seed: bpy.props.IntProperty(name="Seed", min=0)
     person: bpy.props.IntProperty(name="Person", description="1 is the largest", min=1, default=1)
+    shading: bpy.props.FloatProperty(**properties.SHADING)
     device: bpy.props.EnumProperty(items=preferences.DEVICES, name="Device")
 
     @classmethod
@@ -94,7 +95,7 @@ class HUMANSPLAT_OT_reconstruct(bpy.types.Operator):
         settings = context.scene.humansplat
         chosen = {
             name: getattr(self if self.properties.is_property_set(name) else settings, name)
-            for name in ("preset", "body", "seed", "person")
+            for name in ("preset", "body", "shading", "seed", "person")
         }
         device = self.device if self.properties.is_property_set("device") else preferences.get().device
         try:
@@ -109,7 +110,7 @@ class HUMANSPLAT_OT_reconstruct(bpy.types.Operator):
             self.report({"ERROR"}, f"The photo cannot be read: {error}")
             return {"CANCELLED"}
         person = chosen["person"] if chosen["person"] > 1 else None
-        job = ReconstructJob(photo, chosen["preset"], chosen["seed"], person, device, chosen["body"])
+        job = ReconstructJob(photo, chosen["preset"], chosen["seed"], person, device, chosen["body"], chosen["shading"])
         runtime.start_reconstruct(job)
         if not bpy.app.background:
             return {"FINISHED"}

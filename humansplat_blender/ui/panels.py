@@ -35,7 +35,7 @@ class HUMANSPLAT_PT_main(_SidebarPanel, bpy.types.Panel):
         column.use_property_split = True
         column.use_property_decorate = False
         column.enabled = not manager.busy
-        for name in ("preset", "body", "seed", "person"):
+        for name in ("preset", "body", "shading", "seed", "person"):
             column.prop(settings, name)
 
         if manager.busy:

@@ -23,6 +23,16 @@ BODIES = (
     ("child", "Child", "A child of about 3 to 12 years"),
 )
 
+SHADING = {
+    "name": "Shading",
+    "description": "How far the photo's light shades the sides that the photo does not show. At 0 a white shirt is as "
+    "white behind as in front, for light of your own or of a game",
+    "min": 0.0,
+    "max": 1.0,
+    "default": 1.0,
+    "subtype": "FACTOR",
+}
+
 
 class HumanSplatSettings(bpy.types.PropertyGroup):
     """Settings of the next reconstruction."""
@@ -40,6 +50,7 @@ class HumanSplatSettings(bpy.types.PropertyGroup):
     person: bpy.props.IntProperty(
         name="Person", description="Which person of a group: 1 is the largest", min=1, default=1, soft_max=9
     )
+    shading: bpy.props.FloatProperty(**SHADING)
 
 
 CLASSES = (HumanSplatSettings,)

@@ -84,7 +84,9 @@ def test_help_imports_nothing_heavy() -> None:
 def test_reconstruct_reports_on_stderr_and_answers_on_stdout(
     pipeline: SimpleNamespace, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    status = cli.main([*pipeline.arguments, "--seed", "4", "--person", "2", "--body", "child", "--json"])
+    status = cli.main(
+        [*pipeline.arguments, "--seed", "4", "--person", "2", "--body", "child", "--shading", "0.5", "--json"]
+    )
     out, err = capsys.readouterr()
     assert status == 0
     assert json.loads(out) == {
@@ -92,7 +94,7 @@ def test_reconstruct_reports_on_stderr_and_answers_on_stdout(
         "seconds": {"prepare": 0.25, "body": 1.5},
         "warnings": ["Feet are cut."],
     }
-    assert pipeline.seen == ReconstructOptions("lite", 4, 2, "auto", "child")
+    assert pipeline.seen == ReconstructOptions("lite", 4, 2, "auto", "child", 0.5)
     assert "prepare" in err and "0.25 s" in err and "1.50 s" in err and "Feet are cut." in err
 
 
@@ -154,6 +156,7 @@ def test_missing_photo_is_said_without_loading_anything(tmp_path: Path) -> None:
         ["reconstruct", "a.jpg"],
         ["reconstruct", "a.jpg", "-o", "b", "--seed", "-1"],
         ["reconstruct", "a.jpg", "-o", "b", "--person", "0"],
+        ["reconstruct", "a.jpg", "-o", "b", "--shading", "nan"],
         ["reconstruct", "a.jpg", "-o", "b", "--preset", "gold"],
         ["render", "a", "-o", "b", "--view", "upwards"],
         ["render", "a", "-o", "b", "--background", "red"],

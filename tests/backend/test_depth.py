@@ -29,6 +29,7 @@ from backend.reconstruct.depth import (
     both_sides,
     enlarged,
     mirrored_maps,
+    no_thicker,
     rest_places,
 )
 from backend.reconstruct.types import SideDepths
@@ -87,6 +88,27 @@ def test_both_sides_of_a_ball() -> None:
     assert np.abs(front.numpy() - near)[inner].max() < 3e-3
     assert np.abs(back.numpy() - far)[inner].max() < 3e-3
     assert len(hits[0].face) == len(hits[1].face) and set(hits[0].face.tolist()).isdisjoint(hits[1].face.tolist())
+
+
+def test_trunks_alone_are_no_thicker_than_clothes_make_them() -> None:
+    # Four columns: a trunk, an arm before it, a hip, and what no body covers beside it.
+    body, offset = torch.zeros(16, 4, 4), torch.zeros(1, 2, 4, 4)
+    body[[0, 8], :, :3] = 1
+    body[[6, 14]] = torch.tensor([0.3, 0.3, -0.1, 0.0])
+    body[5, :, 1] = 0.5
+    # Thicker by 5, 10, 20 and 100 cm, a third of it in front.
+    more = torch.tensor([0.05, 0.1, 0.2, 1.0])[:, None].expand(4, 4)
+    offset[0, 0], offset[0, 1] = -more / 3 / UNIT, 2 * more / 3 / UNIT
+    found = no_thicker(offset, body)
+    assert torch.equal(found[:, 0], offset[:, 0])
+    thicker = (found[0, 1] - found[0, 0]) * UNIT
+    torch.testing.assert_close(thicker[:, 1:], more[:, 1:])
+    torch.testing.assert_close(thicker[:2, 0], more[:2, 0])
+    assert 0.12 < float(thicker[2, 0]) < 0.16 and float(thicker[3, 0]) == pytest.approx(0.16, abs=1e-4)
+    # Beside a trunk its limit goes on.
+    body[:, :, 2] = body[:, :, 0]
+    beside = (no_thicker(offset, body)[0, 1] - offset[0, 0])[:, 3] * UNIT
+    torch.testing.assert_close(beside, thicker[:, 0])
 
 
 def test_a_ball_meets_the_depths_of_a_thicker_one() -> None:

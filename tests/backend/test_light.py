@@ -65,6 +65,8 @@ def test_light_from_the_camera_darkens_what_turns_away() -> None:
     assert ahead == pytest.approx(1)
     assert aside == pytest.approx(np.exp(-0.6 / 2.2))
     assert away == pytest.approx(np.exp(-0.9 / 2.2)), "no more than the limit"
+    half, none = (replace(light, share=share).display(np.array([[0.0, 0, 1]]))[0, 0] for share in (0.5, 0.0))
+    assert (half, none) == (pytest.approx(np.exp(-0.45 / 2.2)), 1.0)
 
 
 def test_colours_come_into_the_light_of_the_model_and_stay_what_they_are() -> None:

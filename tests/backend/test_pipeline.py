@@ -204,6 +204,7 @@ def test_cancel_leaves_nothing(pipeline: Pipeline, photo: Path, tmp_path: Path) 
 
 def test_unknown_preset_and_device(pipeline: Pipeline, photo: Path, tmp_path: Path) -> None:
     assert error_of(pipeline, photo, tmp_path / "out", preset="best").kind == "preset_unknown"
+    assert error_of(pipeline, photo, tmp_path / "out", shading=float("nan")).kind == "shading_unknown"
     with pytest.raises(BackendError) as caught:
         Pipeline("cuda:7" if not pipeline_module.torch.cuda.is_available() else "tpu")
     assert caught.value.kind == "device_missing"
@@ -281,7 +282,7 @@ def test_lite_with_weights_makes_a_package(
     """With untrained weights: splats on the body that show the photo where it sees them."""
     import torch
 
-    from backend.reconstruct.depth import DepthNetwork
+    from backend.reconstruct.depth import DepthEstimator, DepthNetwork
     from backend.reconstruct.latent import CONFIGS, LatentTransformer
     from backend.reconstruct.latent.codec import LatentCodec
     from backend.reconstruct.latent.stage import LatentReconstructor
@@ -345,6 +346,19 @@ def test_lite_with_weights_makes_a_package(
     ]
     np.testing.assert_array_equal(again[1].gaussians.sh_dc, avatar.gaussians.sh_dc)
     assert not np.array_equal(again[0].gaussians.sh_dc, avatar.gaussians.sh_dc)
+    # Another shading colours anew what the photo does not show, on the same fit, and leads back.
+    with monkeypatch.context() as patch:
+        patch.setattr(BodyFitter, "fit", _out_of_memory)
+        patch.setattr(DepthEstimator, "estimate", _out_of_memory)
+        even, back = (
+            load_avatar(pipeline.reconstruct(photo, tmp_path / "b", replace(options, shading=shading)).package)
+            for shading in (0.0, 1.0)
+        )
+    np.testing.assert_array_equal(even.gaussians.position, avatar.gaussians.position)
+    np.testing.assert_array_equal(back.gaussians.sh_dc, avatar.gaussians.sh_dc)
+    apart, seen = np.abs(even.gaussians.sh_dc - avatar.gaussians.sh_dc).max(1), avatar.skin.seen
+    # Seams are softened: what the photo shows beside them changes too.
+    assert np.median(apart[seen < 0.01]) > 20 * np.median(apart[seen > 0.99])
     # The other sides are imagined in a thread beside: what stops that stops the whole.
     before = (tmp_path / "b/avatar.json").read_bytes()
     pipeline.forget()

@@ -198,6 +198,7 @@ def request_line(method: Any, params: Any, **changes: Any) -> bytes:
         (request_line("reconstruct", {"image": "a.png", "output": "b", "sed": 1}), -32602, 5),
         (request_line("reconstruct", {"image": "a.png", "output": "b", "person": 0}), -32602, 5),
         (request_line("reconstruct", {"image": "a.png", "output": "b", "preset": "gold"}), -32602, 5),
+        (request_line("reconstruct", {"image": "a.png", "output": "b", "shading": 1.5}), -32602, 5),
     ],
 )
 def test_bad_requests_get_json_rpc_errors(child: Child, line: bytes, code: int, answer_id: int | None) -> None:

@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import bpy
 import pytest
@@ -88,6 +89,20 @@ def test_another_back_takes_the_next_seed(addon: SimpleNamespace) -> None:
     settings.preset = "surface"
     assert not bpy.ops.humansplat.another_back.poll()
     settings.preset = "lite"
+
+
+def test_the_shading_reaches_the_backend(addon: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: list[Any] = []
+    start = addon.runtime.start_reconstruct
+    monkeypatch.setattr(addon.runtime, "start_reconstruct", lambda job: jobs.append(job) or start(job))
+    settings = bpy.context.scene.humansplat
+    settings.shading = 0.25
+    for given in ({}, {"shading": 0.75}):
+        assert bpy.ops.humansplat.reconstruct(filepath=addon.photo("photo"), **given) == {"FINISHED"}
+    settings.property_unset("shading")
+    assert [job.shading for job in jobs] == [0.25, 0.75]
+    # The fake backend reads parameters as the real one does: it takes them.
+    assert addon.manager.failure is None and len(addon.runtime.results().results) == 2
 
 
 def test_list_selects_and_poses(addon: SimpleNamespace) -> None:
