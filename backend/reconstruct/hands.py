@@ -46,7 +46,7 @@ _ALIKE = 10.0
 """How near to skin they may not be, but for a share of what is around."""
 _MOST_ALIKE = 0.3
 _BARE = 15.0
-"""How near to a hand's colour, in that of :func:`_lab`, a forearm without a sleeve is."""
+"""How near to a hand's colour, in that of :func:`lab_of`, a forearm without a sleeve is."""
 _CUTS = 2
 """Rounds of the cut."""
 _FINGER = 0.1
@@ -97,7 +97,7 @@ def find_hands(
     }
     bare = np.any([*own.values(), part == JOINT_INDEX["head"]], axis=0)
     forearms = [(first.face >= 0) & (part[first.face] == JOINT_INDEX[f"{name}_elbow"]) for name in own]
-    lab, found = _lab(cv2.resize(photo.rgb, size[::-1], interpolation=cv2.INTER_AREA)), []
+    lab, found = lab_of(cv2.resize(photo.rgb, size[::-1], interpolation=cv2.INTER_AREA)), []
     for its, landmarks in zip(own.values(), (photo.left_hand, photo.right_hand)):
         seen = (first.face >= 0) & its[first.face]
         others = (first.face >= 0) & bare[first.face] & ~seen
@@ -110,7 +110,7 @@ def find_hands(
         if shown is None:
             continue
         shown = cv2.resize(shown.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA) > 0.5
-        alone = _hits_of(its, posed, faces, focal, size, device)
+        alone = hits_of(its, posed, faces, focal, size, device)
         # Fingers reach half a pixel beyond those that their middles cover.
         before = ndimage.binary_dilation((alone.face >= 0) & (alone.depth < first.depth + _THICKNESS), iterations=2)
         absent = before & ~ndimage.binary_dilation(shown)
@@ -118,7 +118,7 @@ def find_hands(
     return found
 
 
-def _hits_of(
+def hits_of(
     chosen: np.ndarray,
     posed: np.ndarray,
     faces: np.ndarray,
@@ -135,13 +135,13 @@ def _enlarged(mask: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(mask.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST) > 0
 
 
-def _lab(rgb: np.ndarray) -> np.ndarray:
+def lab_of(rgb: np.ndarray) -> np.ndarray:
     """Colours [H, W, 3] whose distances tell skin from clothes, of uint8 ``rgb`` [H, W, 3]."""
     return cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) * _LAB
 
 
 def _is_bare(lab: np.ndarray, hand: np.ndarray, forearm: np.ndarray) -> bool:
-    """Whether ``forearm`` has about the ``hand``'s colour, bool [H, W] each, in the picture of :func:`_lab`."""
+    """Whether ``forearm`` has about the ``hand``'s colour, bool [H, W] each, in the picture of :func:`lab_of`."""
     if not (hand.any() and forearm.any()):
         return False
     return bool(np.linalg.norm(np.median(lab[hand], axis=0) - np.median(lab[forearm], axis=0)) < _BARE)
@@ -198,7 +198,7 @@ def _cut_by_colours(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """What has the colour of the hand's ``core``, and the hand by a cut between that and what lies ``beyond`` it, in
     ``near``: bool [H, W] each; None where both are too much alike."""
-    lab = _lab(rgb)
+    lab = lab_of(rgb)
     skin = np.median(lab[core], axis=0)
     cv2.setRNGSeed(0)
     stop = (cv2.TERM_CRITERIA_COUNT, 20, 0.0)
@@ -245,7 +245,7 @@ def without_absent(
         return first
     others = ~np.any([hand.faces for hand in hands], axis=0)
     absent = (first.face >= 0) & np.any([hand.faces[first.face] & ~hand.shown for hand in hands], axis=0)
-    behind = _hits_of(others, posed, faces, focal, first.face.shape, device)
+    behind = hits_of(others, posed, faces, focal, first.face.shape, device)
     if not (behind.face >= 0).any():
         return first
     # Beside the others' outlines the nearest of them goes on, never the hand in front.

@@ -15,6 +15,7 @@ from ..prepare import PreparedPhoto
 from ..rendering.mesh import rasterize_mesh
 from .clothed import CHAIN_OF_JOINT, LEG_CHAINS, carve, joint_of_vertex, meet_depths, outline_displacement, ways_in
 from .distances import nearest_of
+from .hair import hair_before_arms, with_hair
 from .hands import find_hands, with_shown, without_absent
 from .maps import MAP_SIZE
 from .sheets import Layers, Sheet, build_layers, without_islands
@@ -74,6 +75,8 @@ def clothe(
     posed = _skin(clothed, weights, transforms)
     first = rasterize_mesh(posed, faces, focal, size, device=device)
     last = rasterize_mesh(posed, faces, focal, size, farthest=True, device=device)
+    hair = hair_before_arms(photo, matte, first, faces, weights, pinned)
+    first = with_hair(first, hair, posed, faces, weights, focal, device)
     hands = find_hands(photo, matte, posed, faces, weights, first, focal, device)
     first = without_absent(first, hands, posed, faces, focal, device)
     leg = np.isin(CHAIN_OF_JOINT, LEG_CHAINS)[joint_of_vertex(weights)[faces[:, 0]]]

@@ -1,0 +1,111 @@
+"""Hair that falls before an arm: which of the photo's pixels on a raised arm show hair.
+
+A hand in the hair, or behind a neck, is fitted before them. What has the colour of hair there, and hangs together with
+the rest of it, is the head's, or it would go with the arm.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from scipy import ndimage
+
+from ..prepare import PreparedPhoto
+from ..rendering.mesh import MeshHits
+from .clothed import ARM_CHAINS, CHAIN_OF_JOINT, HEAD_CHAIN, joint_of_vertex
+from .distances import depth_inside, nearest_of
+from .hands import hits_of, lab_of
+
+_REACH = 0.9
+"""Of the root of the head's area: how far from it hair may fall on an arm."""
+_LEAST = 60
+"""Pixels of hair, and of an arm, without which nothing is concluded; and of hair before an arm."""
+_CENTRES = 3
+"""Colours that stand for hair, and for an arm."""
+_UNLIKE = 20.0
+"""How far from the face's colour, in that of :func:`~.hands.lab_of`, hair must be to be told from skin."""
+_CLOSED = 3
+"""Pixels; gaps between locks are up to twice as wide."""
+_NEARER, _ALIKE = 0.8, 20.0
+"""How near to hair a pixel's colour must be: against how near to the arm, and at all."""
+_BETWEEN = 1.5
+"""The first of them for what is between locks."""
+
+
+def hair_before_arms(
+    photo: PreparedPhoto, matte: np.ndarray, first: MeshHits, faces: np.ndarray, weights: np.ndarray, face: np.ndarray
+) -> np.ndarray:
+    """Bool [H, W]: pixels of the maps where the body has an arm in front and the photo shows hair.
+
+    Args:
+        photo: prepared.
+        matte: bool [H, W], the person.
+        first: what rays meet of the body.
+        faces, weights: of the body.
+        face: bool [V], vertices of the face.
+    """
+    chain = CHAIN_OF_JOINT[joint_of_vertex(weights)[faces[:, 0]]]
+    covered = (first.face >= 0) & matte
+    head = covered & (chain[first.face] == HEAD_CHAIN)
+    skin = head & face[faces].all(1)[first.face]
+    arm = covered & np.isin(chain[first.face], ARM_CHAINS)
+    reach = _REACH * np.sqrt(head.sum())
+    near = arm & (depth_inside(~head) < reach)
+    nothing = np.zeros(matte.shape, bool)
+    hair, other = head & ~skin & (depth_inside(matte) > 2), arm & ~near
+    if min(near.sum(), hair.sum(), skin.sum(), other.sum()) < _LEAST:
+        return nothing
+    lab = lab_of(cv2.resize(photo.rgb, matte.shape[::-1], interpolation=cv2.INTER_AREA))
+    bare = np.median(lab[skin], axis=0)
+    hairs = _centres(lab[hair])
+    hairs = hairs[np.linalg.norm(hairs - bare, axis=1) > _UNLIKE]
+    if not len(hairs):
+        return nothing
+    arms = np.vstack([_centres(lab[other]), bare])
+    to_hair, to_arm = (np.linalg.norm(lab[:, :, None] - c, axis=-1).min(-1) for c in (hairs, arms))
+    # All of the head but the face counts, and a dark shirt leads from nowhere to anywhere.
+    alike = (to_hair < _ALIKE) & (to_hair < _NEARER * to_arm) & (near | matte & (first.face < 0)) | (head & ~skin)
+    labels, _ = ndimage.label(alike)
+    found = np.isin(labels, np.setdiff1d(np.unique(labels[hair & alike]), 0))
+    # Dark between locks, less like either, is hair too.
+    between = ndimage.binary_closing(found, iterations=_CLOSED) & (to_hair < _BETWEEN * to_arm)
+    before = near & ndimage.binary_opening(found | between)
+    return before if before.sum() >= _LEAST else nothing
+
+
+def with_hair(
+    first: MeshHits,
+    hair: np.ndarray,
+    posed: np.ndarray,
+    faces: np.ndarray,
+    weights: np.ndarray,
+    focal: float,
+    device: torch.device | None = None,
+) -> MeshHits:
+    """``first`` with the head, or what of it is nearest, where there is ``hair``, bool [H, W].
+
+    Args:
+        first, faces, weights: as for :func:`hair_before_arms`.
+        hair: from there.
+        posed: [V, 3] metres, the body, camera space.
+        focal: pixels at the maps' resolution.
+        device: see :func:`~backend.rendering.mesh.rasterize_mesh`.
+    """
+    if not hair.any():
+        return first
+    chain = CHAIN_OF_JOINT[joint_of_vertex(weights)[faces[:, 0]]]
+    head = hits_of(chain == HEAD_CHAIN, posed, faces, focal, hair.shape, device)
+    nearest = nearest_of(head.face >= 0)
+    return MeshHits(
+        face=np.where(hair, head.face[nearest], first.face),
+        barycentric=np.where(hair[..., None], head.barycentric[nearest], first.barycentric),
+        depth=np.where(hair, head.depth[nearest], first.depth),
+    )
+
+
+def _centres(colours: np.ndarray) -> np.ndarray:
+    """:data:`_CENTRES` colours that stand for ``colours`` [n, 3]."""
+    cv2.setRNGSeed(0)
+    stop = (cv2.TERM_CRITERIA_COUNT, 20, 0.0)
+    return cv2.kmeans(colours, _CENTRES, None, stop, 1, cv2.KMEANS_PP_CENTERS)[2]
