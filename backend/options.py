@@ -24,7 +24,7 @@ class ReconstructOptions:
         device: "auto", "cpu", "cuda" or "mps".
         body: one of `BODIES`, or the path of a licensed SMPL or SMPL-X file.
         shading: in 0..1, how far the photo's light shades what the photo does not show; without any of it all sides are
-            as bright as those that face the camera.
+            as bright as those that face the camera, as those of the surface preset always are.
     """
 
     preset: str = DEFAULT_PRESET

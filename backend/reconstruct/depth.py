@@ -146,6 +146,7 @@ def no_thicker(offset: torch.Tensor, body: torch.Tensor) -> torch.Tensor:
     """
     row, column = nearest_inside(body[0] > 0)
     share = torch.ones_like(body[0])
+    # The places in the rest pose of what both surfaces show there.
     for aside, height in (body[5:7, row, column], body[13:15, row, column]):
         trunk = (aside.abs() < _SHOULDER) & (height < _NECK)
         share = share * trunk * ((height - _TRUNK[0]) / (_TRUNK[1] - _TRUNK[0])).clamp(0, 1)

@@ -26,7 +26,7 @@ BODIES = (
 SHADING = {
     "name": "Shading",
     "description": "How far the photo's light shades the sides that the photo does not show. At 0 a white shirt is as "
-    "white behind as in front, for light of your own or of a game",
+    "white behind as in front, for light of your own or of a game. Surface never shades",
     "min": 0.0,
     "max": 1.0,
     "default": 1.0,
