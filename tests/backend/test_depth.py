@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from zbuffer import numpy_hits
 
-from backend.body.model import BodyModel, load_body, rotation_matrices
+from backend.body.model import JOINT_INDEX, BodyModel, load_body, rotation_matrices
 from backend.errors import BackendError
 from backend.networks import in_eight_bits, read_network
 from backend.pipeline import Pipeline
@@ -189,22 +189,24 @@ def test_the_network_says_nothing_before_it_has_learnt() -> None:
 
 
 class Told(nn.Module):
-    """A network that says that what is higher in the photo is nearer: the person leans towards the camera."""
+    """A network that says that what is higher in the photo is nearer, so that the person leans towards the camera, and
+    that everything is thicker."""
 
-    def __init__(self, lean: float) -> None:
+    def __init__(self, lean: float, thicker: float) -> None:
         super().__init__()
-        self.lean = lean
+        self.lean, self.thicker = lean, thicker
 
     def forward(self, photo: torch.Tensor, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         height = torch.linspace(1, 0, MAP_SIZE)[:, None].expand(MAP_SIZE, MAP_SIZE)
-        offset = (-self.lean * height / UNIT).expand(len(photo), 2, MAP_SIZE, MAP_SIZE)
+        offset = (-self.lean * height / UNIT).repeat(len(photo), 2, 1, 1)
+        offset[:, 1] += self.thicker / UNIT
         return offset, torch.full_like(offset, 0.02)
 
 
-def told(body: BodyModel, lean: float, tmp_path: Path) -> DepthEstimator:
+def told(body: BodyModel, lean: float, tmp_path: Path, thicker: float = 0.0) -> DepthEstimator:
     save_weights(DepthNetwork().state_dict(), tmp_path / "depth.safetensors")
     estimator = DepthEstimator(tmp_path, body, torch.device("cpu"))
-    estimator.network = Told(lean)
+    estimator.network = Told(lean, thicker)
     return estimator
 
 
@@ -221,6 +223,17 @@ def test_estimate_is_the_body_and_what_the_network_adds(
         both = np.isfinite(hits.depth) & depths.known
         assert np.median(np.abs(ours - hits.depth)[both]) < 1e-4
     assert depths.front_spread[depths.known] == pytest.approx(0.02 * UNIT)
+
+
+def test_a_hump_is_not_believed(body: BodyModel, pipeline: Pipeline, photo: PreparedPhoto, tmp_path: Path) -> None:
+    fit = pipeline.fitter().fit(photo)
+    plain, humped = (told(body, 0.0, tmp_path, thicker).estimate(fit, photo, 512) for thicker in (0.0, 0.3))
+    joints = body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas))[1].numpy() + fit.translation
+    column, row = (joints[:, :2] / joints[:, 2:] * (fit.focal * 512 / photo.rgb.shape[0]) + 256).round().astype(int).T
+    more = (humped.back - plain.back)[row, column]
+    chest, knees = JOINT_INDEX["spine3"], [JOINT_INDEX["left_knee"], JOINT_INDEX["right_knee"]]
+    assert more[chest] == pytest.approx(0.158, abs=0.003) and more[knees] == pytest.approx(0.3, abs=0.003)
+    np.testing.assert_array_equal(humped.front, plain.front)
 
 
 def test_a_mended_fit_leans_as_far_as_the_depths_say(

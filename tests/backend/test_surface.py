@@ -20,7 +20,7 @@ from backend.body.model import JOINT_INDEX, BodyModel, load_body
 from backend.evaluation.mannequins import Mannequin, make_mannequin
 from backend.pipeline import ReconstructOptions, assemble_avatar
 from backend.prepare import PreparedPhoto
-from backend.reconstruct import Reconstruction, SurfaceReconstructor
+from backend.reconstruct import Reconstruction, SurfaceReconstructor, shape
 from backend.reconstruct.clothed import carve, outline_displacement, smooth_over_mesh, ways_in
 from backend.reconstruct.colours import fill_unseen
 from backend.reconstruct.matching import draw, match_photo
@@ -599,6 +599,22 @@ def test_a_print_stays_in_front(case: Case) -> None:
     pixel = place[:, :2] / place[:, 2:] * focal + 768 / 2 - [column, row]
     printed = np.abs(pixel).max(1) < 26
     assert printed.sum() > 500 and printed.mean() > 0.7
+
+
+def test_what_is_told_to_be_hair_goes_with_the_head(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forearm(mesh: SurfaceMesh, face: np.ndarray) -> np.ndarray:
+        return mesh.weights.argmax(1)[mesh.faces[face, 0]] == JOINT_INDEX["left_elbow"]
+
+    surface = case.result.surface
+    monkeypatch.setattr(
+        shape,
+        "hair_before_arms",
+        lambda photo, matte, first, *_: matte & (first.face >= 0) & forearm(surface, first.face),
+    )
+    result = SurfaceReconstructor(case.body).reconstruct(case.fit, case.photo)
+    before, after = (((made.seen > 0.9) & forearm(made.surface, made.face)).sum() for made in (case.result, result))
+    # The rims of the matte beside it stay with the arm.
+    assert before > 300 and after < 0.4 * before
 
 
 def test_splats_say_how_far_the_photo_shows_them(case: Case) -> None:
