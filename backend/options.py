@@ -23,8 +23,8 @@ class ReconstructOptions:
         person: 1 is the largest person in the photo; None takes that one.
         device: "auto", "cpu", "cuda" or "mps".
         body: one of `BODIES`, or the path of a licensed SMPL or SMPL-X file.
-        shading: in 0..1, how far the photo's light shades what the photo does not show; without any of it all sides are
-            as bright as those that face the camera, as those of the surface preset always are.
+        shading: in 0..1, how far the photo's light shades what the photo does not show; without any of it they are as
+            bright as what they go on from, as those of the surface preset always are.
     """
 
     preset: str = DEFAULT_PRESET

@@ -180,7 +180,9 @@ class FakePipeline:
                 self._make_trouble(image.stem)
         from backend.avatar.package import save_avatar
 
-        avatar = make_avatar(int(os.environ.get("HUMANSPLAT_FAKE_SPLATS", "3000")), options.seed)
+        avatar = make_avatar(
+            int(os.environ.get("HUMANSPLAT_FAKE_SPLATS", "3000")), options.seed + round(options.shading * 8)
+        )
         picture = png(2, 2, bytes([200, 120, 90, 255] * 4))
         save_avatar(avatar, output, picture, picture)
         return FakeResult(output, dict(avatar.seconds), avatar.warnings)

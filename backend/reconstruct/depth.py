@@ -97,9 +97,9 @@ def body_maps(
 
 
 def rest_places(body: BodyModel) -> torch.Tensor:
-    """Vertices [V, 3] of the mean body in the rest pose, all bodies made equally tall."""
+    """Vertices [V, 3] of the mean body in the rest pose, from its pelvis, all bodies made equally tall."""
     height = body.template[:, 1].max() - body.template[:, 1].min()
-    return (body.template * (_TALL / height)).float()
+    return ((body.template - body.joint_regressor[0] @ body.template) * (_TALL / height)).float()
 
 
 def nearest_inside(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -152,8 +152,9 @@ def no_thicker(offset: torch.Tensor, body: torch.Tensor) -> torch.Tensor:
         share = share * trunk * ((height - _TRUNK[0]) / (_TRUNK[1] - _TRUNK[0])).clamp(0, 1)
     room = _THICKEST - _THICKER
     beyond = (UNIT * (offset[:, 1] - offset[:, 0]) - _THICKER).clamp(min=0)
-    taken = share * (beyond - room * (1 - (-beyond / room).exp()))
-    return torch.stack([offset[:, 0], offset[:, 1] - taken / UNIT], 1)
+    taken = share * (beyond - room * (1 - (-beyond / room).exp())) / UNIT
+    # What stands off in front takes nothing from the body's own back.
+    return torch.stack([offset[:, 0], offset[:, 1] - torch.minimum(taken, offset[:, 1].clamp(min=0))], 1)
 
 
 @dataclass(frozen=True)

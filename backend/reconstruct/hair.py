@@ -1,7 +1,7 @@
-"""Hair that falls before an arm: which of the photo's pixels on a raised arm show hair.
+"""Hair that falls before an arm: which of the photo's pixels on a raised forearm or hand show hair.
 
 A hand in the hair, or behind a neck, is fitted before them. What has the colour of hair there, and hangs together with
-the rest of it, is the head's, or it would go with the arm.
+the head, is the head's, or it would go with the arm. A glove of the hair's colour is taken for hair.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ..rendering.mesh import MeshHits
 from .clothed import ARM_CHAINS, CHAIN_OF_JOINT, HEAD_CHAIN, joint_of_vertex
 from .distances import depth_inside, nearest_of
 from .hands import hits_of, lab_of
+from .regions import BodyRegions
 
 _REACH = 0.9
 """Of the root of the head's area: how far from it hair may fall on an arm."""
@@ -25,35 +26,43 @@ _CENTRES = 3
 """Colours that stand for hair, and for an arm."""
 _UNLIKE = 20.0
 """How far from the face's colour, in that of :func:`~.hands.lab_of`, hair must be to be told from skin."""
+_BLACK = np.float32([8.0, 0.0, 0.0])
 _CLOSED = 3
 """Pixels; gaps between locks are up to twice as wide."""
 _NEARER, _ALIKE = 0.8, 20.0
 """How near to hair a pixel's colour must be: against how near to the arm, and at all."""
 _BETWEEN = 1.5
 """The first of them for what is between locks."""
+_DARKER = (1.0, 0.8, 0.6)
+"""Cube roots of the light on an arm and on skin, whose shaded side is no hair."""
 
 
 def hair_before_arms(
-    photo: PreparedPhoto, matte: np.ndarray, first: MeshHits, faces: np.ndarray, weights: np.ndarray, face: np.ndarray
+    photo: PreparedPhoto,
+    matte: np.ndarray,
+    first: MeshHits,
+    faces: np.ndarray,
+    weights: np.ndarray,
+    regions: BodyRegions,
 ) -> np.ndarray:
-    """Bool [H, W]: pixels of the maps where the body has an arm in front and the photo shows hair.
+    """Bool [H, W]: pixels of the maps where the body has a forearm or hand in front and the photo shows hair.
 
     Args:
         photo: prepared.
         matte: bool [H, W], the person.
         first: what rays meet of the body.
         faces, weights: of the body.
-        face: bool [V], vertices of the face.
+        regions: of the body, its face and where its hair grows.
     """
     chain = CHAIN_OF_JOINT[joint_of_vertex(weights)[faces[:, 0]]]
     covered = (first.face >= 0) & matte
     head = covered & (chain[first.face] == HEAD_CHAIN)
-    skin = head & face[faces].all(1)[first.face]
+    skin, grown = (head & part[faces].all(1)[first.face] for part in (regions.face, regions.hair))
     arm = covered & np.isin(chain[first.face], ARM_CHAINS)
     reach = _REACH * np.sqrt(head.sum())
     near = arm & (depth_inside(~head) < reach)
     nothing = np.zeros(matte.shape, bool)
-    hair, other = head & ~skin & (depth_inside(matte) > 2), arm & ~near
+    hair, other = grown & (depth_inside(matte) > 2), arm & ~near
     if min(near.sum(), hair.sum(), skin.sum(), other.sum()) < _LEAST:
         return nothing
     lab = lab_of(cv2.resize(photo.rgb, matte.shape[::-1], interpolation=cv2.INTER_AREA))
@@ -62,12 +71,15 @@ def hair_before_arms(
     hairs = hairs[np.linalg.norm(hairs - bare, axis=1) > _UNLIKE]
     if not len(hairs):
         return nothing
-    arms = np.vstack([_centres(lab[other]), bare])
+    lit = np.vstack([_centres(lab[other]), bare])
+    # The lightness of :func:`~.hands.lab_of` is half of CIE L*, in which less light is a factor of L* + 16.
+    arms = np.vstack([share * (lit + _BLACK) - _BLACK for share in _DARKER])
     to_hair, to_arm = (np.linalg.norm(lab[:, :, None] - c, axis=-1).min(-1) for c in (hairs, arms))
     # All of the head but the face counts, and a dark shirt leads from nowhere to anywhere.
-    alike = (to_hair < _ALIKE) & (to_hair < _NEARER * to_arm) & (near | matte & (first.face < 0)) | (head & ~skin)
+    passable = near | (matte & (first.face < 0))
+    alike = (passable & (to_hair < _ALIKE) & (to_hair < _NEARER * to_arm)) | (head & ~skin)
     labels, _ = ndimage.label(alike)
-    found = np.isin(labels, np.setdiff1d(np.unique(labels[hair & alike]), 0))
+    found = np.isin(labels, labels[hair])
     # Dark between locks, less like either, is hair too.
     between = ndimage.binary_closing(found, iterations=_CLOSED) & (to_hair < _BETWEEN * to_arm)
     before = near & ndimage.binary_opening(found | between)

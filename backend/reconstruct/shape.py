@@ -18,6 +18,7 @@ from .distances import nearest_of
 from .hair import hair_before_arms, with_hair
 from .hands import find_hands, with_shown, without_absent
 from .maps import MAP_SIZE
+from .regions import BodyRegions
 from .sheets import Layers, Sheet, build_layers, without_islands
 from .types import SideDepths, SurfaceMesh
 
@@ -31,7 +32,7 @@ _MAX_SHEET_STRETCH = 1.7
 
 def clothe(
     body: BodyModel,
-    pinned: np.ndarray,
+    regions: BodyRegions,
     fit: BodyFit,
     photo: PreparedPhoto,
     depths: SideDepths | None,
@@ -41,7 +42,7 @@ def clothe(
 
     Args:
         body: the model.
-        pinned: bool [V], vertices that outlines do not move.
+        regions: of it; outlines do not move its face.
         fit, photo: from the stages before.
         depths: of front and back, :data:`MAP_SIZE` pixels a side, where a network knows them.
         device: where to compute.
@@ -62,7 +63,9 @@ def clothe(
     posed = _skin(rest, weights, transforms)
     for stiffness in (3.0, 3.0, 1.0):
         hits = rasterize_mesh(posed, faces, focal, size, device=device)
-        posed = posed + outline_displacement(posed, faces, weights, matte, known, hits.face, focal, pinned, stiffness)
+        posed = posed + outline_displacement(
+            posed, faces, weights, matte, known, hits.face, focal, regions.face, stiffness
+        )
     way_in = ways_in(matte)
     for _ in range(3):
         posed = posed + carve(posed, faces, way_in, known, focal, _MAX_CLOTHES)
@@ -75,7 +78,7 @@ def clothe(
     posed = _skin(clothed, weights, transforms)
     first = rasterize_mesh(posed, faces, focal, size, device=device)
     last = rasterize_mesh(posed, faces, focal, size, farthest=True, device=device)
-    hair = hair_before_arms(photo, matte, first, faces, weights, pinned)
+    hair = hair_before_arms(photo, matte, first, faces, weights, regions)
     first = with_hair(first, hair, posed, faces, weights, focal, device)
     hands = find_hands(photo, matte, posed, faces, weights, first, focal, device)
     first = without_absent(first, hands, posed, faces, focal, device)

@@ -89,7 +89,7 @@ class SurfaceReconstructor:
         colours = extend_colours if photo.matte_given else partial(own_colours, device=self.device)
         with workers(1, self.device.type) as beside:
             own = beside.submit(colours, photo.rgb, photo.alpha)
-            mesh, layers, focal = clothe(self.body, self.regions.face, fit, photo, depths, self.device)
+            mesh, layers, focal = clothe(self.body, self.regions, fit, photo, depths, self.device)
             step(0.3, "Placing splats")
             front, pixels = front_splats(layers, photo, focal, config)
             back = back_of_sheets(front, pixels, layers, mesh, focal)

@@ -36,7 +36,9 @@ class HUMANSPLAT_PT_main(_SidebarPanel, bpy.types.Panel):
         column.use_property_decorate = False
         column.enabled = not manager.busy
         for name in ("preset", "body", "shading", "seed", "person"):
-            column.prop(settings, name)
+            row = column.row()
+            row.active = name not in ("shading", "seed") or settings.preset != "surface"
+            row.prop(settings, name)
 
         if manager.busy:
             draw_job(layout, manager, width)

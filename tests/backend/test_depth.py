@@ -96,15 +96,21 @@ def test_trunks_alone_are_no_thicker_than_clothes_make_them() -> None:
     body[[0, 8], :, :3] = 1
     body[[6, 14]] = torch.tensor([0.3, 0.3, -0.1, 0.0])
     body[5, :, 1] = 0.5
-    # Thicker by 5, 10, 20 and 100 cm, a third of it in front.
+    # Thicker by 5, 10, 20 and 100 cm, up to 4 cm of it in front.
     more = torch.tensor([0.05, 0.1, 0.2, 1.0])[:, None].expand(4, 4)
-    offset[0, 0], offset[0, 1] = -more / 3 / UNIT, 2 * more / 3 / UNIT
+    offset[0, 0] = -(more / 3).clamp(max=0.04) / UNIT
+    offset[0, 1] = offset[0, 0] + more / UNIT
     found = no_thicker(offset, body)
     assert torch.equal(found[:, 0], offset[:, 0])
     thicker = (found[0, 1] - found[0, 0]) * UNIT
     torch.testing.assert_close(thicker[:, 1:], more[:, 1:])
     torch.testing.assert_close(thicker[:2, 0], more[:2, 0])
     assert 0.12 < float(thicker[2, 0]) < 0.16 and float(thicker[3, 0]) == pytest.approx(0.16, abs=1e-4)
+    # What stands off in front does not press the back into the body.
+    ahead = torch.zeros_like(offset)
+    ahead[0, 0], ahead[0, 1, 2:] = -3, 1
+    kept = no_thicker(ahead, body)[0, 1]
+    assert torch.equal(kept[:2], ahead[0, 1, :2]) and (kept[2:, 0] >= 0).all() and (kept[2:, 0] < 1).all()
     # Beside a trunk its limit goes on.
     body[:, :, 2] = body[:, :, 0]
     beside = (no_thicker(offset, body)[0, 1] - offset[0, 0])[:, 3] * UNIT

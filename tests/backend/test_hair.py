@@ -10,6 +10,7 @@ import pytest
 from backend.body.model import JOINT_INDEX
 from backend.reconstruct.hair import hair_before_arms, with_hair
 from backend.reconstruct.maps import unproject
+from backend.reconstruct.regions import BodyRegions
 from backend.rendering.mesh import MeshHits, rasterize_mesh
 
 SIZE, FOCAL = 128, 160.0
@@ -44,17 +45,24 @@ def seen(body: tuple[np.ndarray, ...]) -> MeshHits:
     return rasterize_mesh(body[0], body[1], FOCAL, (SIZE, SIZE))
 
 
-def found(body: tuple[np.ndarray, ...], lock: tuple[int, int, int, int] | None, hair: tuple[int, ...]) -> np.ndarray:
-    """What of a striped sleeve is told to be hair where the photo has a ``lock`` before it."""
+def found(
+    body: tuple[np.ndarray, ...],
+    lock: tuple[int, int, int, int] | None,
+    hair: tuple[int, ...],
+    before: tuple[int, ...] | None = None,
+) -> np.ndarray:
+    """What of a striped sleeve is told to be hair where the photo has a ``lock`` of ``hair``, or something of another
+    colour, ``before`` it."""
     bands = (np.arange(SIZE) // 5 % 2)[:, None, None]
     rgb = np.broadcast_to(np.where(bands, [40, 60, 120], [225, 225, 230]), (SIZE, SIZE, 3)).astype(float)
     rgb = np.where(inside(HEAD)[..., None] & ~inside(ARM)[..., None], hair, rgb)
     rgb = np.where(inside(FACE)[..., None], SKIN, rgb)
     if lock is not None:
-        rgb = np.where(inside(lock)[..., None], hair, rgb)
+        rgb = np.where(inside(lock)[..., None], hair if before is None else before, rgb)
     rgb = (rgb + np.random.default_rng(0).normal(0, 4, rgb.shape)).clip(0, 255).astype(np.uint8)
     matte = inside(HEAD) | inside(ARM)
-    return hair_before_arms(SimpleNamespace(rgb=rgb), matte, seen(body), *body[1:])
+    regions = BodyRegions(face=body[3], hair=np.arange(12) < 4, nape=np.zeros(12, bool), seat=np.zeros(12, bool))
+    return hair_before_arms(SimpleNamespace(rgb=rgb), matte, seen(body), *body[1:3], regions)
 
 
 def test_a_lock_before_a_sleeve_is_hair(body: tuple[np.ndarray, ...]) -> None:
@@ -75,6 +83,25 @@ def test_sleeves_stay_with_the_arm(
     body: tuple[np.ndarray, ...], lock: tuple[int, int, int, int] | None, hair: tuple[int, ...]
 ) -> None:
     assert not found(body, lock, hair).any()
+
+
+def test_shaded_skin_before_hair_is_no_hair(body: tuple[np.ndarray, ...]) -> None:
+    # A hand at half the face's display brightness: a fifth of its light.
+    assert not found(body, LOCK, HAIR, tuple(c // 2 for c in SKIN)).any()
+
+
+def test_dark_cloth_around_a_shaved_head_is_no_hair(body: tuple[np.ndarray, ...]) -> None:
+    vertices, faces, weights, face = body
+    neck = weights.copy()
+    # The lower board is a neck in a dark collar, the face above it is all that is seen of the head.
+    neck[:4] = 0
+    neck[:4, JOINT_INDEX["neck"]] = 1
+    regions = BodyRegions(face=face, hair=np.zeros(12, bool), nape=np.zeros(12, bool), seat=np.zeros(12, bool))
+    rgb = np.where(inside(LOCK)[..., None], HAIR, np.where(inside(FACE)[..., None], SKIN, (225, 225, 230)))
+    rgb = np.where((inside(HEAD) & ~inside(FACE) & ~inside(ARM))[..., None], HAIR, rgb).astype(np.uint8)
+    matte = inside(HEAD) | inside(ARM)
+    first = seen((vertices, faces))
+    assert not hair_before_arms(SimpleNamespace(rgb=rgb), matte, first, faces, neck, regions).any()
 
 
 def test_hair_goes_with_the_head(body: tuple[np.ndarray, ...]) -> None:
