@@ -14,8 +14,8 @@ from scipy import ndimage
 from ..prepare import PreparedPhoto
 from ..rendering.mesh import MeshHits
 from .clothed import ARM_CHAINS, CHAIN_OF_JOINT, HEAD_CHAIN, joint_of_vertex
-from .distances import depth_inside, nearest_of
-from .hands import hits_of, lab_of
+from .distances import depth_inside
+from .hands import centres_of, hits_of, lab_of, put_in
 from .regions import BodyRegions
 
 _REACH = 0.9
@@ -26,15 +26,15 @@ _CENTRES = 3
 """Colours that stand for hair, and for an arm."""
 _UNLIKE = 20.0
 """How far from the face's colour, in that of :func:`~.hands.lab_of`, hair must be to be told from skin."""
-_BLACK = np.float32([8.0, 0.0, 0.0])
 _CLOSED = 3
 """Pixels; gaps between locks are up to twice as wide."""
 _NEARER, _ALIKE = 0.8, 20.0
 """How near to hair a pixel's colour must be: against how near to the arm, and at all."""
 _BETWEEN = 1.5
 """The first of them for what is between locks."""
-_DARKER = (1.0, 0.8, 0.6)
-"""Cube roots of the light on an arm and on skin, whose shaded side is no hair."""
+_DARKER, _BLACK = (1.0, 0.8, 0.6), np.float32([8.0, 0.0, 0.0])
+"""Cube roots of the light on an arm and on skin, whose shaded side is no hair. The lightness of :func:`~.hands.lab_of`
+is half of CIE L*, in which less light is a factor of L* + 16."""
 
 
 def hair_before_arms(
@@ -67,12 +67,11 @@ def hair_before_arms(
         return nothing
     lab = lab_of(cv2.resize(photo.rgb, matte.shape[::-1], interpolation=cv2.INTER_AREA))
     bare = np.median(lab[skin], axis=0)
-    hairs = _centres(lab[hair])
+    hairs = centres_of(lab[hair], _CENTRES)[1]
     hairs = hairs[np.linalg.norm(hairs - bare, axis=1) > _UNLIKE]
     if not len(hairs):
         return nothing
-    lit = np.vstack([_centres(lab[other]), bare])
-    # The lightness of :func:`~.hands.lab_of` is half of CIE L*, in which less light is a factor of L* + 16.
+    lit = np.vstack([centres_of(lab[other], _CENTRES)[1], bare])
     arms = np.vstack([share * (lit + _BLACK) - _BLACK for share in _DARKER])
     to_hair, to_arm = (np.linalg.norm(lab[:, :, None] - c, axis=-1).min(-1) for c in (hairs, arms))
     # All of the head but the face counts, and a dark shirt leads from nowhere to anywhere.
@@ -108,16 +107,4 @@ def with_hair(
         return first
     chain = CHAIN_OF_JOINT[joint_of_vertex(weights)[faces[:, 0]]]
     head = hits_of(chain == HEAD_CHAIN, posed, faces, focal, hair.shape, device)
-    nearest = nearest_of(head.face >= 0)
-    return MeshHits(
-        face=np.where(hair, head.face[nearest], first.face),
-        barycentric=np.where(hair[..., None], head.barycentric[nearest], first.barycentric),
-        depth=np.where(hair, head.depth[nearest], first.depth),
-    )
-
-
-def _centres(colours: np.ndarray) -> np.ndarray:
-    """:data:`_CENTRES` colours that stand for ``colours`` [n, 3]."""
-    cv2.setRNGSeed(0)
-    stop = (cv2.TERM_CRITERIA_COUNT, 20, 0.0)
-    return cv2.kmeans(colours, _CENTRES, None, stop, 1, cv2.KMEANS_PP_CENTERS)[2]
+    return put_in(first, hair, head)

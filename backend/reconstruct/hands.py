@@ -140,6 +140,14 @@ def lab_of(rgb: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) * _LAB
 
 
+def centres_of(colours: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """``count`` colours that stand for float32 ``colours`` [n, 3]: which of them is whose [n, 1], and they."""
+    cv2.setRNGSeed(0)
+    stop = (cv2.TERM_CRITERIA_COUNT, 20, 0.0)
+    _, label, centres = cv2.kmeans(colours, count, None, stop, 1, cv2.KMEANS_PP_CENTERS)
+    return label, centres
+
+
 def _is_bare(lab: np.ndarray, hand: np.ndarray, forearm: np.ndarray) -> bool:
     """Whether ``forearm`` has about the ``hand``'s colour, bool [H, W] each, in the picture of :func:`lab_of`."""
     if not (hand.any() and forearm.any()):
@@ -200,9 +208,7 @@ def _cut_by_colours(
     ``near``: bool [H, W] each; None where both are too much alike."""
     lab = lab_of(rgb)
     skin = np.median(lab[core], axis=0)
-    cv2.setRNGSeed(0)
-    stop = (cv2.TERM_CRITERIA_COUNT, 20, 0.0)
-    _, label, clothes = cv2.kmeans(lab[beyond], _CENTRES, None, stop, 1, cv2.KMEANS_PP_CENTERS)
+    label, clothes = centres_of(lab[beyond], _CENTRES)
     # The photo's hand itself may reach there; where much is like it, colours tell nothing.
     alike = np.linalg.norm(clothes - skin, axis=1) < _ALIKE
     if alike[label].mean() > _MOST_ALIKE:
@@ -248,13 +254,17 @@ def without_absent(
     behind = hits_of(others, posed, faces, focal, first.face.shape, device)
     if not (behind.face >= 0).any():
         return first
-    # Beside the others' outlines the nearest of them goes on, never the hand in front.
-    nearest = nearest_of(behind.face >= 0)
-    face, barycentric, depth = (v[nearest] for v in (behind.face, behind.barycentric, behind.depth))
+    return put_in(first, absent, behind)
+
+
+def put_in(first: MeshHits, there: np.ndarray, others: MeshHits) -> MeshHits:
+    """``first`` with what ``others`` meet in its place ``there``, bool [H, W]; beside their outlines the nearest of
+    them goes on. They meet something somewhere."""
+    nearest = nearest_of(others.face >= 0)
     return MeshHits(
-        face=np.where(absent, face, first.face),
-        barycentric=np.where(absent[..., None], barycentric, first.barycentric),
-        depth=np.where(absent, depth, first.depth),
+        face=np.where(there, others.face[nearest], first.face),
+        barycentric=np.where(there[..., None], others.barycentric[nearest], first.barycentric),
+        depth=np.where(there, others.depth[nearest], first.depth),
     )
 
 
