@@ -1,8 +1,8 @@
 """Colour for what the photo does not show: taken from the most alike place that it does show.
 
-Alike means: the same part of the body, near in the rest pose, where depth counts little (the back of a shirt continues
-its front) and the other side of the body counts almost as much (a hidden arm looks like the seen one). Faces are never
-a source for anything but faces, so the back of a head gets hair.
+Alike means: the same part of the body, near in the rest pose, where depth counts little but on heads (the back of a
+shirt continues its front) and the other side of the body counts almost as much (a hidden arm looks like the seen one).
+Faces are never a source for anything but faces, so the back of a head gets hair.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from .neighbours import tree_of
 from .regions import FACE_CLASS, HAIR_CLASS, MIN_HAIR, SEAT_CLASS, TRUNK_CLASS
 
 _DEPTH_WEIGHT = 0.35
+_HAIR_DEPTH = 1.0
+"""How much depth counts on a head: what is behind goes on with the crown, not with a fringe."""
 _ALONG, _SHOULDER = 2.0, 0.2
 """How much more places differ along trunk and limbs than around them, as stripes and hems run around; and where arms,
 which are held out sideways, begin, in metres from the middle."""
@@ -95,7 +97,8 @@ def _filled(seen: _Seen, target_rest: np.ndarray, target_class: np.ndarray, beyo
         x, y, z = rest.T
         longer = np.where((kind == HAIR_CLASS) | (kind == FACE_CLASS), 1.0, along)
         x = x + np.sign(x) * np.maximum(np.abs(x) - _SHOULDER, 0) * (longer - 1)
-        scaled = np.column_stack([-x if mirrored else x, longer * y, _DEPTH_WEIGHT * z])
+        deep = np.where(kind == HAIR_CLASS, _HAIR_DEPTH, _DEPTH_WEIGHT)
+        scaled = np.column_stack([-x if mirrored else x, longer * y, deep * z])
         away = np.where(kind == FACE_CLASS, _MIRROR_PENALTY[1], _MIRROR_PENALTY[0]) * mirrored
         return np.column_stack([scaled, away, kind * _CLASS_PENALTY, doubt])
 

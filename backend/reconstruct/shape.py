@@ -19,6 +19,7 @@ from .hair import hair_before_arms, with_hair
 from .hands import find_hands, with_shown, without_absent
 from .maps import MAP_SIZE
 from .regions import BodyRegions
+from .scraps import without_scraps
 from .sheets import Layers, Sheet, build_layers, without_islands
 from .types import SideDepths, SurfaceMesh
 
@@ -96,7 +97,7 @@ def clothe(
         body_vertices=len(rest),
         body_faces=len(faces),
     )
-    return mesh, layers, focal
+    return mesh, without_scraps(layers, mesh, focal), focal
 
 
 def _torn(rest: np.ndarray, sheet: Sheet) -> np.ndarray:

@@ -292,15 +292,21 @@ def without_islands(layers: Layers) -> Layers:
     kept[inside] = large[label]
     if not kept.any():
         return layers
+    return put_to_nearest(layers, kept)
+
+
+def put_to_nearest(layers: Layers, kept: np.ndarray) -> Layers:
+    """``layers`` with all of the matte that is not ``kept``, bool [S, S], put to the surface of the nearest pixel that
+    is, and thin."""
     nearest = nearest_of(kept)
-    island = inside & ~kept
-    front = np.where(island, layers.front[nearest], layers.front)
+    moved = (layers.face >= 0) & ~kept
+    front = np.where(moved, layers.front[nearest], layers.front)
     thick = (layers.back - layers.front).clip(0, _STEP)
     return replace(
         layers,
         front=front,
-        back=np.where(island, front + thick, layers.back),
-        face=np.where(island, layers.face[nearest], layers.face),
+        back=np.where(moved, front + thick, layers.back),
+        face=np.where(moved, layers.face[nearest], layers.face),
     )
 
 

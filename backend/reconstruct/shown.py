@@ -92,7 +92,7 @@ def what_is_shown(
         focal: at the maps' resolution.
     """
     corner = mesh.faces[splats.face]
-    rest = _transfer(splats.position, mesh, corner)
+    rest = to_rest(splats.position, mesh, corner)
     kind_of_vertex = class_of_joint()[joint_of_vertex(mesh.weights)]
     class_of_region(kind_of_vertex[: mesh.body_vertices], regions)
     kind = kind_of_vertex[corner[:, 0]]
@@ -174,7 +174,7 @@ def _long_hair(mesh: SurfaceMesh, rest: np.ndarray, kind: np.ndarray, rgb: np.nd
     return bool((beside & like_hair).sum() > max(MIN_HAIR, 0.3 * beside.sum()))
 
 
-def _transfer(points: np.ndarray, mesh: SurfaceMesh, triangles: np.ndarray) -> np.ndarray:
+def to_rest(points: np.ndarray, mesh: SurfaceMesh, triangles: np.ndarray) -> np.ndarray:
     """Posed points [n, 3] carried to the rest pose in the frames of their ``triangles`` [n, 3]."""
     posed_frame, _ = triangle_frames(mesh.posed, triangles)
     rest_frame, _ = triangle_frames(mesh.rest, triangles)

@@ -27,6 +27,7 @@ from .matching import draw, match_photo
 from .photo_colours import splat_colours
 from .regions import body_regions
 from .sampling import poisson_disk_samples
+from .scraps import adrift
 from .shading import PhotoLight
 from .shape import clothe
 from .shown import pure_colours, what_is_shown
@@ -108,7 +109,7 @@ class SurfaceReconstructor:
         opacity, blending = drawn.result()
         step(0.8, "Matching the photo")
         rgb, area = match_photo(joined, scale, opacity, rgb, len(pixels), image, blending, config.corrections)
-        kept = opacity > 1 / 255
+        kept = (opacity > 1 / 255) & ~adrift(shown.rest, len(pixels))
         return Reconstruction(
             position=joined.position[kept],
             rotation=axes[kept],

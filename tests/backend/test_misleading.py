@@ -12,7 +12,7 @@ from backend.reconstruct.misleading import (
     on_one_leg,
     skin_on_clothes,
 )
-from backend.reconstruct.regions import FACE_CLASS, NAPE_CLASS, SEAT_CLASS, TRUNK_CLASS
+from backend.reconstruct.regions import FACE_CLASS, HAIR_CLASS, NAPE_CLASS, SEAT_CLASS, TRUNK_CLASS
 
 SKIN = np.array([0.8, 0.6, 0.5])
 
@@ -65,6 +65,19 @@ def test_skin_in_sun_and_shadow_is_skin_where_clothes_are_black() -> None:
     # Brown trousers below a white shirt are no skin in shadow.
     brown = np.where((y > 0.08)[:, None], 0.9, light * [0.36, 0.32, 0.25])
     rgb = np.concatenate([np.tile(SKIN, (len(x), 1)), brown])
+    assert not misplaced_skin(rest, kind, rgb, np.ones(len(rest), bool)).any()
+
+
+def test_grey_hair_as_bright_as_skin_is_told_from_a_forehead() -> None:
+    x, y, place = chest(0.01)
+    rest, kind = np.vstack([place, place + np.array([0, 0.4, 0])]), np.repeat([FACE_CLASS, HAIR_CLASS], len(x))
+    dark, grey = np.array([0.43, 0.3, 0.26]), np.array([0.37, 0.35, 0.36])
+    forehead = y < 0.1
+    rgb = np.vstack([np.tile(dark, (len(x), 1)), np.where(forehead[:, None], dark, grey)])
+    found = misplaced_skin(rest, kind, rgb, np.ones(len(rest), bool))
+    assert np.array_equal(found, np.append(np.zeros(len(x), bool), forehead))
+    # The light on a shaved head is no hair.
+    rgb[len(x) :] = dark * np.linspace(0.8, 1.2, len(x))[:, None]
     assert not misplaced_skin(rest, kind, rgb, np.ones(len(rest), bool)).any()
 
 

@@ -307,6 +307,18 @@ def test_unseen_places_take_the_nearest_like_place() -> None:
     np.testing.assert_allclose(filled, colour[[0, 1, 3]], atol=0.02)
 
 
+def test_the_back_of_a_head_goes_on_with_the_crown() -> None:
+    # Half of a ball of 10 cm, blond in front and dark at the crown, where the photo ends.
+    rng = np.random.default_rng(0)
+    ball = rng.normal(size=(6000, 3))
+    ball *= 0.1 / np.linalg.norm(ball, axis=1, keepdims=True)
+    source, back = ball[ball[:, 2] > 0.0], ball[ball[:, 2] < -0.03]
+    rgb = np.where(source[:, 2:] > 0.03, [0.8, 0.7, 0.4], [0.2, 0.15, 0.1])
+    hair = np.full(len(ball), HAIR_CLASS)
+    filled = fill_unseen(source, hair[: len(source)], rgb, np.ones(len(source)), back, hair[: len(back)])
+    assert np.abs(filled - [0.2, 0.15, 0.1]).max() < 0.1
+
+
 def test_stripes_go_on_behind_at_their_height() -> None:
     # Rings of 4 cm around a trunk and, across its bone, around an arm; some places in front are surer than others.
     rng = np.random.default_rng(0)
