@@ -1,6 +1,6 @@
 """Colour for what the photo does not show: taken from the most alike place that it does show.
 
-Alike means: the same part of the body, near in the rest pose, where depth counts little but on heads (the back of a
+Alike means: the same part of the body, near in the rest pose, where depth counts little but for hair (the back of a
 shirt continues its front) and the other side of the body counts almost as much (a hidden arm looks like the seen one).
 Faces are never a source for anything but faces, so the back of a head gets hair.
 """
@@ -18,7 +18,7 @@ from .regions import FACE_CLASS, HAIR_CLASS, MIN_HAIR, SEAT_CLASS, TRUNK_CLASS
 
 _DEPTH_WEIGHT = 0.35
 _HAIR_DEPTH = 1.0
-"""How much depth counts on a head: what is behind goes on with the crown, not with a fringe."""
+"""How much depth counts for hair: what is behind goes on rather with the crown than with a fringe."""
 _ALONG, _SHOULDER = 2.0, 0.2
 """How much more places differ along trunk and limbs than around them, as stripes and hems run around; and where arms,
 which are held out sideways, begin, in metres from the middle."""

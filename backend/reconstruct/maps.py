@@ -5,6 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from ..avatar.skinning import triangle_frames
+from .types import SurfaceMesh
+
 MAP_SIZE = 512
 """Pixels a side of all maps."""
 
@@ -38,3 +41,11 @@ def unproject(pixels: np.ndarray, depth: np.ndarray, focal: float, size: int = M
     """Places [n, 3] in camera space, ``depth`` [n] metres along z, on the rays of ``pixels`` [n, 2] of a map of
     ``size`` pixels a side; ``focal`` in them."""
     return np.column_stack([(pixels - size / 2) * depth[:, None] / focal, depth])
+
+
+def to_rest(points: np.ndarray, mesh: SurfaceMesh, triangles: np.ndarray) -> np.ndarray:
+    """Posed points [n, 3] carried to the rest pose in the frames of their ``triangles`` [n, 3]."""
+    posed_frame, _ = triangle_frames(mesh.posed, triangles)
+    rest_frame, _ = triangle_frames(mesh.rest, triangles)
+    local = np.einsum("nba,nb->na", posed_frame, points - mesh.posed[triangles[:, 0]])
+    return mesh.rest[triangles[:, 0]] + np.einsum("nab,nb->na", rest_frame, local)

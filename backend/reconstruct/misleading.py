@@ -14,10 +14,10 @@ from .regions import ARM_CLASS, FACE_CLASS, HAIR_CLASS, HAND_CLASS, MIN_HAIR, NA
 
 _BALD = 0.15
 """Difference of the colours where hair grows, or clothes are, and of the face below which both are skin."""
+_OTHER_HUE = 0.08
+"""Difference of hues beyond which they are not: grey hair is not as red as skin, brown hair nearly is."""
 _CLOTHED = 0.7
 """Share of a trunk's places without skin from which it is clothed, and of a patch's with it from which it is bare."""
-_OTHER_HUE = 0.08
-"""Difference of the hues likewise: brown hair has nearly that of skin."""
 _NECKLINE = 0.15
 """Metres below the neck down to which necklines reach."""
 _BARE = 0.8
@@ -89,9 +89,11 @@ def skin_among_hair(kind: np.ndarray, rgb: np.ndarray, source: np.ndarray) -> np
     if min(face.sum(), hair.sum()) < MIN_HAIR:
         return np.zeros(len(kind), bool)
     skin, strand = np.median(rgb[face], 0), np.median(rgb[hair], 0)
-    # Grey hair may be as bright as skin, but it is not as red.
-    if np.linalg.norm(skin - strand) < _BALD and np.linalg.norm(_hue(skin) - _hue(strand)) < _OTHER_HUE:
-        return np.zeros(len(kind), bool)
+    if np.linalg.norm(skin - strand) < _BALD:
+        # Grey hair may be as bright as skin, but it is not as red, in the light or in shadow.
+        rgb, skin, strand = _hue(rgb), _hue(skin), _hue(strand)
+        if np.linalg.norm(skin - strand) < _OTHER_HUE:
+            return np.zeros(len(kind), bool)
     return hair & (np.linalg.norm(rgb - skin, axis=1) < np.linalg.norm(rgb - strand, axis=1))
 
 

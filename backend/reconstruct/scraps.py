@@ -6,39 +6,43 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from .maps import unproject
-from .sheets import Layers, put_to_nearest
-from .shown import to_rest
+from .maps import to_rest
+from .sheets import Layers, on_rays, put_to_nearest
 from .types import SurfaceMesh
 
 _CELL = 0.015
-"""Metres; what is more than twice as far from all else in the rest pose is not joined to it, and less than once is."""
+"""Metres; along each axis, what is more than twice as far from all else in the rest pose is not joined to it, and less
+than once is. Splats and the pixels of a person who fills the photo are half as far apart."""
 _FARTHEST = 1.5
 """Metres from the middle of all beyond which it does not matter how far: a sheet may be unfolded to anywhere."""
 _MOST = 0.02
-"""Share of the matte up to which such a part is a scrap: more is a limb."""
+"""Share of what the photo shows up to which a part is a scrap: more is a limb, or a skirt."""
 
 
 def without_scraps(layers: Layers, mesh: SurfaceMesh, focal: float) -> Layers:
-    """``layers`` with scraps put to the nearest surface that the photo shows.
+    """``layers`` with scraps put to the nearest surface that the photo shows, be it beside them or not.
+
+    What touches the body at rest is no scrap, however small: a foot below a long skirt.
 
     Args:
         layers: depths at the maps' resolution, and the faces of ``mesh`` to hang them on.
         mesh: the clothed surface.
         focal: pixels at the maps' resolution.
     """
-    row, column = np.nonzero(layers.face >= 0)
-    face = layers.face[row, column]
-    place = unproject(np.column_stack([column, row]) + 0.5, layers.front[row, column], focal, len(layers.face))
-    rest = to_rest(place, mesh, mesh.faces[face])
-    body = mesh.rest[mesh.faces[: mesh.body_faces]].mean(1)
-    part = _parts(np.vstack([body, rest]))[len(body) :]
-    sizes = np.bincount(part)
-    scrap = (sizes < _MOST * len(rest))[part]
+    shown = layers.face >= 0
+    triangles = mesh.faces[layers.face[shown]]
+    rest = to_rest(on_rays(shown, layers.front, focal), mesh, triangles)
+    # Faces may be larger than a cell.
+    body = np.vstack([mesh.rest[: mesh.body_vertices], mesh.rest[mesh.faces[: mesh.body_faces]].mean(1)])
+    held, part = np.split(_parts(np.vstack([body, rest])), [len(body)])
+    sizes = np.bincount(part, minlength=held.max() + 1)
+    small = sizes < _MOST * len(rest)
+    small[held] = False
+    scrap = small[part]
     if not scrap.any() or scrap.all():
         return layers
-    kept = layers.face >= 0
-    kept[row[scrap], column[scrap]] = False
+    kept = shown.copy()
+    kept[shown] = ~scrap
     return put_to_nearest(layers, kept)
 
 

@@ -130,7 +130,7 @@ def build_layers(
     beside = matte & leg[closed.face]
     middle = (front_all + back_all) / 2
     loose = beside & (front_face < 0)
-    points = _on_rays(loose, middle, focal)
+    points = on_rays(loose, middle, focal)
     between, halfway = between_legs(points, joints)
     hanging = halfway & wide[loose]
     points, half_width = points[hanging], closed.half_width[loose][hanging]
@@ -144,7 +144,7 @@ def build_layers(
         wide = wide & ~trousers
     else:
         worn = np.zeros(matte.shape)
-        worn[beside] = skirt.inside(_on_rays(beside, middle, focal))
+        worn[beside] = skirt.inside(on_rays(beside, middle, focal))
         if depths is not None:
             most = _STANDS_OFF * half_width.max()
             front_all, back_all = _skirted(front_all, back_all, worn * (front_face >= 0) * depths.known, most, depths)
@@ -275,7 +275,7 @@ _ISLAND = 60
 
 
 def without_islands(layers: Layers) -> Layers:
-    """``layers`` with scraps of the front that float before or behind all around them put to the nearest surface."""
+    """``layers`` with islands of the front that float before or behind all around them put to the nearest surface."""
     inside = layers.face >= 0
     number = np.full(inside.shape, -1)
     number[inside] = np.arange(inside.sum())
@@ -297,7 +297,7 @@ def without_islands(layers: Layers) -> Layers:
 
 def put_to_nearest(layers: Layers, kept: np.ndarray) -> Layers:
     """``layers`` with all of the matte that is not ``kept``, bool [S, S], put to the surface of the nearest pixel that
-    is, and thin."""
+    is, and thin. ``gap`` and ``hands`` stay."""
     nearest = nearest_of(kept)
     moved = (layers.face >= 0) & ~kept
     front = np.where(moved, layers.front[nearest], layers.front)
@@ -366,7 +366,7 @@ def _grid(
     return Sheet(posed, faces, hung), cell_face
 
 
-def _on_rays(chosen: np.ndarray, depth: np.ndarray, focal: float) -> np.ndarray:
+def on_rays(chosen: np.ndarray, depth: np.ndarray, focal: float) -> np.ndarray:
     """Places [n, 3] on the rays of the pixels where ``chosen`` [S, S], at ``depth`` [S, S]."""
     row, column = np.nonzero(chosen)
     return unproject(np.column_stack([column, row]) + 0.5, depth[chosen], focal, len(chosen))

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..avatar.skinning import triangle_frames
 from ..body.model import JOINT_INDEX
 from ..prepare import PreparedPhoto, extend_colours
 from .clothed import joint_of_vertex
 from .distances import depth_inside
-from .maps import MAP_SIZE, bilinear, project, sample_map
+from .maps import MAP_SIZE, bilinear, project, sample_map, to_rest
 from .misleading import misleading
 from .regions import (
     ARM_CLASS,
@@ -172,11 +171,3 @@ def _long_hair(mesh: SurfaceMesh, rest: np.ndarray, kind: np.ndarray, rgb: np.nd
     beside &= np.abs(rest[:, 0]) < 2 * inner
     like_hair = np.linalg.norm(rgb - strand, axis=1) < 0.5 * np.linalg.norm(rgb - skin, axis=1)
     return bool((beside & like_hair).sum() > max(MIN_HAIR, 0.3 * beside.sum()))
-
-
-def to_rest(points: np.ndarray, mesh: SurfaceMesh, triangles: np.ndarray) -> np.ndarray:
-    """Posed points [n, 3] carried to the rest pose in the frames of their ``triangles`` [n, 3]."""
-    posed_frame, _ = triangle_frames(mesh.posed, triangles)
-    rest_frame, _ = triangle_frames(mesh.rest, triangles)
-    local = np.einsum("nba,nb->na", posed_frame, points - mesh.posed[triangles[:, 0]])
-    return mesh.rest[triangles[:, 0]] + np.einsum("nab,nb->na", rest_frame, local)

@@ -60,7 +60,7 @@ class Splats:
     face: np.ndarray
 
 
-def _take(splats: Splats, keep: np.ndarray) -> Splats:
+def take(splats: Splats, keep: np.ndarray) -> Splats:
     """Those of ``splats`` where ``keep``, bool [n], is true."""
     return Splats(*(getattr(splats, name)[keep] for name in Splats.__dataclass_fields__))
 
@@ -135,7 +135,7 @@ def _layer_normals(layers: Layers, focal: float) -> np.ndarray:
 def back_of_sheets(front: Splats, pixels: np.ndarray, layers: Layers, mesh: SurfaceMesh, focal: float) -> Splats:
     """The far layer of skirts and of the gaps that no body fills."""
     in_gap = sample_map(layers.gap, pixels)
-    part = _take(front, in_gap)
+    part = take(front, in_gap)
     depth = sample_map(layers.back, pixels[in_gap])
     position = unproject(pixels[in_gap], depth, focal)
     behind = (len(mesh.faces) - mesh.body_faces) // 2
@@ -208,7 +208,7 @@ def rest_of_body(
     sigma = config.rest_overlap * samples.spacing * narrow
     opacity = np.full(len(face), config.opacity)
     splats = Splats(position, normal, along[own], sigma, wide / narrow, opacity, face)
-    return _take(splats, keep)
+    return take(splats, keep)
 
 
 def _face_stretch(rest: np.ndarray, posed: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

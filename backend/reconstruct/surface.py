@@ -2,7 +2,8 @@
 
 1. The fitted body is pushed to the matte's outline (:mod:`.clothed`); sheets close what still gapes (:mod:`.shape`).
 2. Front: one splat for each cell of a grid over the matte, on the first surface its ray meets, with the photo's colour;
-   the rest: splats spread evenly over everything that the front does not cover (:mod:`.splats`).
+   the rest: splats spread evenly over everything that the front does not cover (:mod:`.splats`), less what would hang
+   in the air in the rest pose (:mod:`.scraps`).
 3. What the photo shows of them (:mod:`.shown`), and from that the colours of all (:mod:`.photo_colours`).
 4. The front's colours are corrected by rendering and comparing with the photo, so that overlap does not blur it
    (:mod:`.matching`).
@@ -23,6 +24,7 @@ from ..prepare import PreparedPhoto, extend_colours, own_colours
 from ..rendering.mesh import vertex_normals
 from .clothed import joint_of_vertex
 from .config import SurfaceConfig
+from .maps import to_rest
 from .matching import draw, match_photo
 from .photo_colours import splat_colours
 from .regions import body_regions
@@ -31,7 +33,7 @@ from .scraps import adrift
 from .shading import PhotoLight
 from .shape import clothe
 from .shown import pure_colours, what_is_shown
-from .splats import back_of_sheets, front_splats, join, rest_of_body, splat_frames
+from .splats import back_of_sheets, front_splats, join, rest_of_body, splat_frames, take
 from .types import Reconstruction, SideDepths
 
 _DENSITY = {"head": 2.0, "hand": 2.0, "wrist": 1.5, "foot": 1.5}
@@ -96,6 +98,8 @@ class SurfaceReconstructor:
             back = back_of_sheets(front, pixels, layers, mesh, focal)
             rest = rest_of_body(self.body, self.samples, mesh, layers, photo, focal, config)
             joined = join(front, back, rest)
+            hung = to_rest(joined.position, mesh, mesh.faces[joined.face])
+            joined = take(joined, ~adrift(hung, len(pixels)))
             axes, scale = splat_frames(joined)
             scale[:, 2] *= config.thickness
             step(0.4, "Colouring the unseen side")
@@ -109,7 +113,7 @@ class SurfaceReconstructor:
         opacity, blending = drawn.result()
         step(0.8, "Matching the photo")
         rgb, area = match_photo(joined, scale, opacity, rgb, len(pixels), image, blending, config.corrections)
-        kept = (opacity > 1 / 255) & ~adrift(shown.rest, len(pixels))
+        kept = opacity > 1 / 255
         return Reconstruction(
             position=joined.position[kept],
             rotation=axes[kept],

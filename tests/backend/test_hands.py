@@ -161,7 +161,7 @@ def test_layers_follow_the_photo_and_not_the_fitted_hand() -> None:
     assert np.allclose(after.front[elsewhere], 3.0)
 
 
-def test_scraps_before_a_surface_are_put_on_it() -> None:
+def test_islands_before_a_surface_are_put_on_it() -> None:
     inside = np.zeros((64, 64), bool)
     inside[4:60, 4:60] = True
     front = np.full((64, 64), 2.0)

@@ -72,12 +72,13 @@ def test_grey_hair_as_bright_as_skin_is_told_from_a_forehead() -> None:
     x, y, place = chest(0.01)
     rest, kind = np.vstack([place, place + np.array([0, 0.4, 0])]), np.repeat([FACE_CLASS, HAIR_CLASS], len(x))
     dark, grey = np.array([0.43, 0.3, 0.26]), np.array([0.37, 0.35, 0.36])
-    forehead = y < 0.1
-    rgb = np.vstack([np.tile(dark, (len(x), 1)), np.where(forehead[:, None], dark, grey)])
+    forehead = y < 0.05
+    light = (1 + 2 * x)[:, None]
+    rgb = np.vstack([np.tile(dark, (len(x), 1)), np.where(forehead[:, None], dark, light * grey)])
     found = misplaced_skin(rest, kind, rgb, np.ones(len(rest), bool))
     assert np.array_equal(found, np.append(np.zeros(len(x), bool), forehead))
-    # The light on a shaved head is no hair.
-    rgb[len(x) :] = dark * np.linspace(0.8, 1.2, len(x))[:, None]
+    # Neither a shaved head in the light nor its shadow on the skin is hair.
+    rgb[len(x) :] = light * [0.36, 0.27, 0.24]
     assert not misplaced_skin(rest, kind, rgb, np.ones(len(rest), bool)).any()
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from backend.body.model import JOINT_INDEX, load_body
 from backend.reconstruct.maps import unproject
 from backend.reconstruct.scraps import adrift, without_scraps
 from backend.reconstruct.sheets import Layers
 from backend.reconstruct.types import SurfaceMesh
+from backend.rendering.mesh import rasterize_mesh
 
 SIZE, FOCAL = 128, 160.0
 TRUNK, ARM, SCRAP = (slice(10, 120), slice(30, 90)), (slice(30, 45), slice(20, 110)), (slice(70, 78), slice(50, 60))
@@ -47,10 +49,29 @@ def test_a_scrap_goes_with_what_lies_around_it() -> None:
 
 
 def test_what_is_as_large_as_a_limb_is_none() -> None:
-    # The arm hangs far from the trunk, and so does the scrap once it is as wide as a hand and a forearm.
+    # It hangs as far from everything as a scrap, but is as wide as a forearm with its hand.
     large = picture()
     large.face[70:90, 40:80], large.front[70:90, 40:80] = 2, ARM_DEPTH
     assert without_scraps(large, boards(), FOCAL) is large
+
+
+def test_toes_below_a_long_skirt_are_no_scraps() -> None:
+    body = load_body("male")
+    rest, faces, weights = body.template.numpy().astype(float), body.faces.numpy(), body.weights.numpy()
+    rest = rest * (1.9 / np.ptp(rest[:, 1]))  # its faces are larger than a cell
+    posed = (rest - (rest.min(0) + rest.max(0)) / 2) * [1, -1, -1] + [0, 0, 3.0]
+    hits = rasterize_mesh(posed, faces, 700.0, (512, 512))
+    joint = weights.argmax(1)[faces[:, 0]]
+    toes, hidden = (
+        np.isin(joint, [k for name, k in JOINT_INDEX.items() if name.endswith(ends)])
+        for ends in ("_foot", ("_hip", "_knee", "_ankle"))
+    )
+    shown = (hits.face >= 0) & ~hidden[hits.face]
+    assert 0 < (shown & toes[hits.face]).sum() < 0.04 * shown.sum()  # each of them less than a scrap's most
+    face = np.where(shown, hits.face, -1)
+    layers = Layers(hits.depth, hits.depth + 0.1, face, np.zeros(face.shape, bool))
+    mesh = SurfaceMesh(rest, posed, faces, weights, len(rest), len(faces))
+    assert without_scraps(layers, mesh, 700.0) is layers
 
 
 def test_unseen_scraps_are_adrift_and_shown_ones_are_not() -> None:
