@@ -11,7 +11,7 @@ from ..body.model import JOINT_INDEX
 from ..prepare import PreparedPhoto, extend_colours
 from .clothed import joint_of_vertex
 from .distances import depth_inside
-from .maps import MAP_SIZE, bilinear, project, sample_map, to_rest
+from .maps import MAP_SIZE, bilinear, project, sample_map
 from .misleading import misleading
 from .regions import (
     ARM_CLASS,
@@ -74,6 +74,7 @@ def what_is_shown(
     regions: BodyRegions,
     mesh: SurfaceMesh,
     splats: Splats,
+    rest: np.ndarray,
     front_count: int,
     layers: Layers,
     pure: np.ndarray,
@@ -84,14 +85,14 @@ def what_is_shown(
     Args:
         regions: of the body.
         mesh: what the splats hang on.
-        splats: the first ``front_count`` are the front's.
+        splats: n of them, the first ``front_count`` the front's.
+        rest: [n, 3] metres, where they are in the rest pose.
         front_count: see above.
         layers: depths at the maps' resolution.
         pure: the photo's colours in 0..1 at any resolution, free of background.
         focal: at the maps' resolution.
     """
     corner = mesh.faces[splats.face]
-    rest = to_rest(splats.position, mesh, corner)
     kind_of_vertex = class_of_joint()[joint_of_vertex(mesh.weights)]
     class_of_region(kind_of_vertex[: mesh.body_vertices], regions)
     kind = kind_of_vertex[corner[:, 0]]

@@ -98,8 +98,9 @@ class SurfaceReconstructor:
             back = back_of_sheets(front, pixels, layers, mesh, focal)
             rest = rest_of_body(self.body, self.samples, mesh, layers, photo, focal, config)
             joined = join(front, back, rest)
-            hung = to_rest(joined.position, mesh, mesh.faces[joined.face])
-            joined = take(joined, ~adrift(hung, len(pixels)))
+            at_rest = to_rest(joined.position, mesh, mesh.faces[joined.face])
+            held = ~adrift(at_rest, len(pixels))
+            joined, at_rest = take(joined, held), at_rest[held]
             axes, scale = splat_frames(joined)
             scale[:, 2] *= config.thickness
             step(0.4, "Colouring the unseen side")
@@ -107,7 +108,8 @@ class SurfaceReconstructor:
                 draw, joined, axes, scale, len(pixels), photo.alpha, fit.focal, config.correction_size, self.device
             )
             image = own.result().astype(np.float32) / 255
-            shown = what_is_shown(self.regions, mesh, joined, len(pixels), layers, pure_colours(photo, image), focal)
+            pure = pure_colours(photo, image)
+            shown = what_is_shown(self.regions, mesh, joined, at_rest, len(pixels), layers, pure, focal)
             looked(joined.position[shown.local])
             rgb, seen = splat_colours(joined, shown, image, light)
         opacity, blending = drawn.result()
