@@ -17,6 +17,7 @@ from .clothed import CHAIN_OF_JOINT, LEG_CHAINS, carve, joint_of_vertex, meet_de
 from .distances import nearest_of
 from .hair import hair_before_arms, with_hair
 from .hands import find_hands, with_shown, without_absent
+from .limbs import bring_limbs, find_limbs
 from .maps import MAP_SIZE
 from .regions import BodyRegions
 from .scraps import without_scraps
@@ -67,6 +68,8 @@ def clothe(
         posed = posed + outline_displacement(
             posed, faces, weights, matte, known, hits.face, focal, regions.face, stiffness
         )
+    first = rasterize_mesh(posed, faces, focal, size, device=device)
+    posed = bring_limbs(posed, faces, weights, find_limbs(photo, matte, first, faces, weights), focal, device)
     way_in = ways_in(matte)
     for _ in range(3):
         posed = posed + carve(posed, faces, way_in, known, focal, _MAX_CLOTHES)

@@ -1,0 +1,94 @@
+"""Limbs before the person are told from what is behind by colours: a thigh that is fitted beside the photo's."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from backend.body.model import JOINT_INDEX
+from backend.reconstruct.limbs import bring_limbs, find_limbs
+from backend.rendering.mesh import rasterize_mesh
+
+SIZE, FOCAL = (256, 256), 400.0
+SKIN, CLOTH = np.array([205, 150, 120]), np.array([40, 45, 60])
+
+
+def wall(depth: float) -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.meshgrid([-0.55, 0.55], [-0.55, 0.55])
+    vertices = np.column_stack([x.ravel(), y.ravel(), np.full(4, depth)])
+    return vertices, np.array([[0, 1, 2], [1, 3, 2]])
+
+
+def tube(middle: float, radius: float, depth: float) -> tuple[np.ndarray, np.ndarray]:
+    """An upright tube of 40 rings of 24 vertices, longer than the picture is high."""
+    around, along = np.meshgrid(np.arange(24) * np.pi / 12, np.linspace(-0.7, 0.7, 40))
+    vertices = np.stack([middle + radius * np.sin(around), along, depth - radius * np.cos(around)], -1).reshape(-1, 3)
+    ring, k = np.meshgrid(np.arange(39), np.arange(24), indexing="ij")
+    a, b = ring * 24 + k, ring * 24 + (k + 1) % 24
+    faces = np.concatenate(
+        [np.stack([a, a + 24, b], -1).reshape(-1, 3), np.stack([b, a + 24, b + 24], -1).reshape(-1, 3)]
+    )
+    return vertices, faces
+
+
+def person(behind: str, limb: str, before: float = 0.3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices, faces and weights of a limb before something else."""
+    (back, back_faces), (front, front_faces) = wall(2.0), tube(0.0, 0.08, 2.0 - before)
+    weights = np.zeros((len(back) + len(front), 24))
+    weights[: len(back), JOINT_INDEX[behind]] = 1
+    weights[len(back) :, JOINT_INDEX[limb]] = 1
+    return np.vstack([back, front]), np.vstack([back_faces, front_faces + len(back)]), weights
+
+
+def shifted_limb(vertices: np.ndarray, faces: np.ndarray, by: float) -> np.ndarray:
+    """Where the photo's limb is that stands ``by`` metres to the right of the fitted one, bool [H, W]."""
+    moved = vertices.copy()
+    moved[4:, 0] += by
+    return rasterize_mesh(moved, faces, FOCAL, SIZE).face >= 2
+
+
+def photo_of(limb: np.ndarray, colour: np.ndarray = SKIN) -> SimpleNamespace:
+    noise = np.random.default_rng(0).normal(0, 4, (*SIZE, 3))
+    rgb = (np.where(limb[..., None], colour, CLOTH) + noise).clip(0, 255).astype(np.uint8)
+    return SimpleNamespace(rgb=np.repeat(np.repeat(rgb, 2, 0), 2, 1))
+
+
+def test_a_leg_is_where_the_photo_shows_it() -> None:
+    vertices, faces, weights = person("spine1", "left_hip")
+    first = rasterize_mesh(vertices, faces, FOCAL, SIZE)
+    matte, true = first.face >= 0, shifted_limb(vertices, faces, 0.03)
+    (found,) = find_limbs(photo_of(true), matte, first, faces, weights)
+    fitted = first.face >= 2
+    assert (fitted != true)[matte].mean() > 0.04
+    assert (found.shown != true)[matte].mean() < 0.002
+    brought = bring_limbs(vertices, faces, weights, [found], FOCAL)
+    after = rasterize_mesh(brought, faces, FOCAL, SIZE).face >= 2
+    assert (after != true)[matte].mean() < 0.25 * (fitted != true)[matte].mean()
+    np.testing.assert_array_equal(brought[:4], vertices[:4])
+
+
+@pytest.mark.parametrize(
+    ("behind", "limb", "before", "colour"),
+    [
+        ("spine1", "left_hip", 0.3, CLOTH + 6),
+        ("spine1", "left_hip", 0.0, SKIN),
+        ("spine1", "left_shoulder", 0.3, SKIN),
+        ("spine1", "left_hand", 0.3, SKIN),
+        ("head", "left_elbow", 0.3, SKIN),
+    ],
+    ids=["alike", "hardly before it", "upper arm", "hand", "before hair"],
+)
+def test_where_colours_do_not_tell_nothing_is_cut(behind: str, limb: str, before: float, colour: np.ndarray) -> None:
+    vertices, faces, weights = person(behind, limb, before)
+    first = rasterize_mesh(vertices, faces, FOCAL, SIZE)
+    photo = photo_of(shifted_limb(vertices, faces, 0.03), colour)
+    assert find_limbs(photo, first.face >= 0, first, faces, weights) == []
+
+
+def test_a_limb_that_is_fitted_to_the_pixel_stays() -> None:
+    vertices, faces, weights = person("spine1", "left_knee")
+    first = rasterize_mesh(vertices, faces, FOCAL, SIZE)
+    found = find_limbs(photo_of(first.face >= 2), first.face >= 0, first, faces, weights)
+    assert all((limb.shown != (first.face >= 2)).mean() < 0.002 for limb in found)
