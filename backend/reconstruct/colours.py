@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from ..avatar.threads import in_threads
 from .misleading import bare_arms, bare_neckline
@@ -34,6 +35,9 @@ _SKIN_BEYOND = (0.008, 0.025)
 """Metres from the nearest seen place of a face beyond which its colour is the median of what lies around."""
 _SKIN_AROUND, _SKIN_STEP = 400, 4
 """How many: a patch of some centimetres, in which features are rarer than skin. Every fourth of them is enough."""
+_HAIR_BEYOND, _SOFT, _STRANDS = (0.01, 0.05), 0.35, 500
+"""Metres from the nearest seen place of hair from which unseen hair has the mean colour of what lies around, its width
+over how far that is, and how many places stand for it."""
 _BELOW, _SEEN = (0.08, 0.25), 0.3
 """Metres from the nearest seen place of legs, likewise, the median being that of the lowest that is seen; and how much
 must be seen of legs and seat, from top to bottom, for them to reach so far."""
@@ -123,6 +127,15 @@ def _filled(seen: _Seen, target_rest: np.ndarray, target_class: np.ndarray, beyo
         skin = np.median(seen.rgb[some[around] % len(seen.rgb)], 1)
         share = ((away[cheek, None] - _SKIN_BEYOND[0]) / (_SKIN_BEYOND[1] - _SKIN_BEYOND[0])).clip(0, 1)
         out[cheek] = share * skin + (1 - share) * out[cheek]
+    tuft = np.nonzero((target_class == HAIR_CLASS) & (away > _HAIR_BEYOND[0]))[0]
+    if len(tuft):
+        # Where the nearest of one side and of the other meet, light and dark hair would, too.
+        some = tuft[:: -(-len(tuft) // _STRANDS)]
+        apart = cdist(target_rest[tuft], target_rest[some]) / (_SOFT * away[tuft, None])
+        weight = np.exp(-0.5 * apart**2)
+        soft = weight @ out[some] / np.maximum(weight.sum(1, keepdims=True), 1e-9)
+        share = ((away[tuft, None] - _HAIR_BEYOND[0]) / (_HAIR_BEYOND[1] - _HAIR_BEYOND[0])).clip(0, 1)
+        out[tuft] = share * soft + (1 - share) * out[tuft]
     near, far = _legs_reach(seen.rest, seen.kind) if beyond else _BELOW
     below = np.nonzero((target_class >= SEAT_CLASS) & (target_class < FACE_CLASS) & (away > near))[0]
     if len(below):

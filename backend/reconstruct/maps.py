@@ -49,3 +49,17 @@ def to_rest(points: np.ndarray, mesh: SurfaceMesh, triangles: np.ndarray) -> np.
     rest_frame, _ = triangle_frames(mesh.rest, triangles)
     local = np.einsum("nba,nb->na", posed_frame, points - mesh.posed[triangles[:, 0]])
     return mesh.rest[triangles[:, 0]] + np.einsum("nab,nb->na", rest_frame, local)
+
+
+def barycentric(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Barycentric coordinates [n, 3] of ``points`` [n, 3] over their triangles ``corners`` [n, 3, 3]; of points beside
+    one those that are negative are 0, and the others sum to 1."""
+    origin = corners[:, :1]
+    edge = corners[:, 1:] - origin
+    gram = np.einsum("nax,nbx->nab", edge, edge)
+    along = np.einsum("nax,nx->na", edge, points - origin[:, 0])
+    area = gram[:, 0, 0] * gram[:, 1, 1] - gram[:, 0, 1] ** 2
+    second = (gram[:, 1, 1] * along[:, 0] - gram[:, 0, 1] * along[:, 1]) / np.maximum(area, 1e-18)
+    third = (gram[:, 0, 0] * along[:, 1] - gram[:, 0, 1] * along[:, 0]) / np.maximum(area, 1e-18)
+    out = np.column_stack([1 - second - third, second, third]).clip(0, None)
+    return out / out.sum(1, keepdims=True)

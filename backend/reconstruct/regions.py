@@ -43,12 +43,15 @@ class BodyRegions:
     Attributes:
         face, hair, nape: of the head: with ears and forehead; above the ears; below them.
         seat: what people cover whatever else they wear.
+        inside: float [V, 2], metres by which a vertex of the head lies within ``face`` and ``hair``, which the nearer
+            of two vertices tells less exactly.
     """
 
     face: np.ndarray
     hair: np.ndarray
     nape: np.ndarray
     seat: np.ndarray
+    inside: np.ndarray
 
 
 def body_regions(body: BodyModel) -> BodyRegions:
@@ -57,15 +60,18 @@ def body_regions(body: BodyModel) -> BodyRegions:
     head = body.weights[:, JOINT_INDEX["head"]].cpu().numpy() > 0.5
     template = body.template.cpu().numpy()
     ear = 0.5 * (points["left_ear"] + points["right_ear"])
-    face = head & (template[:, 2] > ear[2] - 0.01) & (template[:, 1] < points["left_eye"][1] + 0.055)
-    behind = (template[:, 2] < ear[2] - 0.02) & (template[:, 1] > ear[1] - 0.05)
-    hair = head & ~face & (behind | (template[:, 1] > ear[1] - 0.02))
+    _, height, depth = template.T
+    in_face = np.minimum(depth - ear[2] + 0.01, points["left_eye"][1] + 0.055 - height)
+    behind = np.minimum(ear[2] - 0.02 - depth, height - ear[1] + 0.05)
+    inside = np.column_stack([in_face, np.maximum(behind, height - ear[1] + 0.02)])
+    face = head & (inside[:, 0] > 0)
+    hair = head & ~face & (inside[:, 1] > 0)
     joint = joint_of_vertex(body.weights.cpu().numpy())
     lower = np.isin(joint, [JOINT_INDEX[name] for name in ("pelvis", "left_hip", "right_hip")])
     crotch = template[lower & (np.abs(template[:, 0]) < _MIDDLE), 1].min()
-    above = template[:, 1] - crotch
+    above = height - crotch
     seat = lower & (above > _SEAT[0]) & (above < _SEAT[1])
-    return BodyRegions(face, hair, head & ~face & ~hair, seat)
+    return BodyRegions(face, hair, head & ~face & ~hair, seat, inside)
 
 
 def class_of_region(kind: np.ndarray, regions: BodyRegions) -> None:

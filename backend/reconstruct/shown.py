@@ -11,7 +11,7 @@ from ..body.model import JOINT_INDEX
 from ..prepare import PreparedPhoto, extend_colours
 from .clothed import joint_of_vertex
 from .distances import depth_inside
-from .maps import MAP_SIZE, bilinear, project, sample_map
+from .maps import MAP_SIZE, barycentric, bilinear, project, sample_map
 from .misleading import misleading
 from .regions import (
     ARM_CLASS,
@@ -95,7 +95,7 @@ def what_is_shown(
     corner = mesh.faces[splats.face]
     kind_of_vertex = class_of_joint()[joint_of_vertex(mesh.weights)]
     class_of_region(kind_of_vertex[: mesh.body_vertices], regions)
-    kind = kind_of_vertex[corner[:, 0]]
+    kind = _kinds(rest, mesh, corner, kind_of_vertex, regions)
     facing = -(splats.normal * splats.position).sum(1) / np.linalg.norm(splats.position, axis=1)
     pixels = project(splats.position, focal)
     photo_rgb = bilinear(pure, pixels * pure.shape[0] / MAP_SIZE).astype(float)
@@ -135,6 +135,27 @@ def what_is_shown(
     # Hands are seldom fitted to the pixel: what lies beside one may show its skin.
     sure[beside(HAND_CLASS) & (kind != HAND_CLASS)] = 0
     return Shown(front_count, rest, kind, facing, pixels, photo_rgb, depth_in, sure, source, local)
+
+
+def _kinds(
+    places: np.ndarray, mesh: SurfaceMesh, corner: np.ndarray, kind_of_vertex: np.ndarray, regions: BodyRegions
+) -> np.ndarray:
+    """Class [n] of ``places`` [n, 3] in the rest pose on triangles ``corner`` [n, 3] of ``mesh``.
+
+    Borders between classes cut through triangles, or they would have the teeth of the mesh.
+    """
+    kinds = kind_of_vertex[corner]
+    out = kinds[:, 0].copy()
+    border = np.flatnonzero((kinds[:, 1:] != kinds[:, :1]).any(1))
+    kinds, corner = kinds[border], corner[border]
+    share = barycentric(places[border], mesh.rest[corner])
+    most = (share[:, :, None] * (kinds[:, :, None] == kinds[:, None])).sum(1).argmax(1)
+    chosen = np.take_along_axis(kinds, most[:, None], 1)[:, 0]
+    head = np.isin(kinds, (FACE_CLASS, HAIR_CLASS, NAPE_CLASS)).all(1)
+    in_face, in_hair = np.einsum("nc,ncr->rn", share[head], regions.inside[corner[head]])
+    chosen[head] = np.where(in_face > 0, FACE_CLASS, np.where(in_hair > 0, HAIR_CLASS, NAPE_CLASS))
+    out[border] = chosen
+    return out
 
 
 def pure_colours(photo: PreparedPhoto, image: np.ndarray) -> np.ndarray:

@@ -61,7 +61,9 @@ def found(
         rgb = np.where(inside(lock)[..., None], hair if before is None else before, rgb)
     rgb = (rgb + np.random.default_rng(0).normal(0, 4, rgb.shape)).clip(0, 255).astype(np.uint8)
     matte = inside(HEAD) | inside(ARM)
-    regions = BodyRegions(face=body[3], hair=np.arange(12) < 4, nape=np.zeros(12, bool), seat=np.zeros(12, bool))
+    regions = BodyRegions(
+        face=body[3], hair=np.arange(12) < 4, nape=np.zeros(12, bool), seat=np.zeros(12, bool), inside=np.zeros((12, 2))
+    )
     return hair_before_arms(SimpleNamespace(rgb=rgb), matte, seen(body), *body[1:3], regions)
 
 
@@ -96,7 +98,9 @@ def test_dark_cloth_around_a_shaved_head_is_no_hair(body: tuple[np.ndarray, ...]
     # The lower board is a neck in a dark collar, the face above it is all that is seen of the head.
     neck[:4] = 0
     neck[:4, JOINT_INDEX["neck"]] = 1
-    regions = BodyRegions(face=face, hair=np.zeros(12, bool), nape=np.zeros(12, bool), seat=np.zeros(12, bool))
+    regions = BodyRegions(
+        face=face, hair=np.zeros(12, bool), nape=np.zeros(12, bool), seat=np.zeros(12, bool), inside=np.zeros((12, 2))
+    )
     rgb = np.where(inside(LOCK)[..., None], HAIR, np.where(inside(FACE)[..., None], SKIN, (225, 225, 230)))
     rgb = np.where((inside(HEAD) & ~inside(FACE) & ~inside(ARM))[..., None], HAIR, rgb).astype(np.uint8)
     matte = inside(HEAD) | inside(ARM)

@@ -21,25 +21,31 @@ from backend.evaluation.mannequins import Mannequin, make_mannequin
 from backend.pipeline import ReconstructOptions, assemble_avatar
 from backend.prepare import PreparedPhoto
 from backend.reconstruct import Reconstruction, SurfaceReconstructor, shape
-from backend.reconstruct.clothed import carve, outline_displacement, smooth_over_mesh, ways_in
+from backend.reconstruct.clothed import LEG_CHAINS, carve, outline_displacement, smooth_over_mesh, ways_in
 from backend.reconstruct.colours import fill_unseen
+from backend.reconstruct.distances import depth_inside
+from backend.reconstruct.limbs import LimbPixels
+from backend.reconstruct.maps import barycentric
 from backend.reconstruct.matching import draw, match_photo
 from backend.reconstruct.photo_colours import _SEAM, _beyond_rim
 from backend.reconstruct.regions import (
     ARM_CLASS,
     FACE_CLASS,
     HAIR_CLASS,
+    NAPE_CLASS,
     TRUNK_CLASS,
     body_regions,
     class_of_joint,
+    class_of_region,
 )
 from backend.reconstruct.sampling import face_areas, poisson_disk_samples
 from backend.reconstruct.shape import _hang_on_body, _torn
 from backend.reconstruct.sheets import Layers, Sheet, build_layers, push_pull
+from backend.reconstruct.shown import _kinds
 from backend.reconstruct.splats import Splats, _face_stretch, in_sight, join, splat_frames
 from backend.reconstruct.types import SideDepths, SurfaceMesh
 from backend.rendering import CameraTensors, GaussianTensors, contributions, render_gaussians
-from backend.rendering.mesh import rasterize_mesh, vertex_normals
+from backend.rendering.mesh import MeshHits, rasterize_mesh, vertex_normals
 from backend.turntable import orbit_camera
 
 SIZE = 512
@@ -320,6 +326,22 @@ def test_the_back_of_a_head_goes_on_with_the_crown() -> None:
     assert np.abs(filled - [0.2, 0.15, 0.1]).max(1).mean() < 0.1
 
 
+def test_light_and_dark_hair_meet_softly_behind() -> None:
+    # A lamp beside the head: what is seen of its hair is white on one side and black on the other.
+    rng = np.random.default_rng(0)
+    ball = rng.normal(size=(6000, 3))
+    ball *= 0.1 / np.linalg.norm(ball, axis=1, keepdims=True)
+    source = ball[(ball[:, 2] > 0.0) & (np.abs(ball[:, 0]) > 0.02)]
+    rgb = np.where(source[:, :1] > 0, 0.9, 0.1).repeat(3, 1)
+    angle = np.linspace(-np.pi / 2, np.pi / 2, 181)
+    behind = 0.1 * np.column_stack([np.sin(angle), np.zeros(181), -np.cos(angle)])
+    filled = fill_unseen(
+        source, np.full(len(source), HAIR_CLASS), rgb, np.ones(len(source)), behind, np.full(181, HAIR_CLASS)
+    )[:, 0]
+    np.testing.assert_allclose(filled[[0, -1]], [0.1, 0.9], atol=0.02)
+    assert 0.4 < filled[90] < 0.6 and np.abs(np.diff(filled)).max() < 0.1
+
+
 def test_stripes_go_on_behind_at_their_height() -> None:
     # Rings of 4 cm around a trunk and, across its bone, around an arm; some places in front are surer than others.
     rng = np.random.default_rng(0)
@@ -434,6 +456,34 @@ def test_the_seat_is_where_people_sit(case: Case) -> None:
     hips = joints[[JOINT_INDEX["left_hip"], JOINT_INDEX["right_hip"]]]
     assert seat[:, 1].min() < hips[:, 1].min() - 0.05 and seat[:, 1].max() < joints[JOINT_INDEX["spine2"], 1]
     assert np.abs(seat[:, 0]).max() < 0.25 and seat[:, 2].min() < hips[:, 2].min() < seat[:, 2].max()
+
+
+def test_barycentric_coordinates_give_points_back() -> None:
+    rng = np.random.default_rng(0)
+    corners, share = rng.normal(size=(50, 3, 3)), rng.dirichlet([1, 1, 1], 50)
+    points = np.einsum("nc,ncx->nx", share, corners)
+    above = 0.3 * np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    np.testing.assert_allclose(barycentric(points + above, corners), share, atol=1e-9)
+    beyond = barycentric(3 * corners[:, 0] - corners[:, 1] - corners[:, 2], corners)
+    np.testing.assert_allclose(beyond, np.tile([1.0, 0, 0], (50, 1)), atol=1e-9)
+
+
+def test_hairlines_cut_through_the_triangles_of_the_mesh(case: Case) -> None:
+    template, faces = case.body.template.numpy(), case.body.faces.numpy()
+    kind = class_of_joint()[case.body.weights.numpy().argmax(1)]
+    regions = body_regions(case.body)
+    class_of_region(kind, regions)
+    corner = faces[np.isin(kind[faces], (FACE_CLASS, HAIR_CLASS, NAPE_CLASS)).all(1)]
+    corner = np.repeat(corner[(kind[corner] != kind[corner[:, :1]]).any(1)], 20, 0)
+    share = np.random.default_rng(0).dirichlet([1, 1, 1], len(corner))
+    places = np.einsum("nc,ncx->nx", share, template[corner])
+    mesh = SurfaceMesh(template, template, faces, case.body.weights.numpy(), len(template), len(faces))
+    # In front of the ears and below the hair is face, by landmarks of the body.
+    points = dict(zip(case.body.keypoint_names, (case.body.keypoint_regressor @ case.body.template).numpy()))
+    ear, eye = 0.5 * (points["left_ear"] + points["right_ear"]), points["left_eye"]
+    true = (places[:, 2] > ear[2] - 0.01) & (places[:, 1] < eye[1] + 0.055)
+    found = _kinds(places, mesh, corner, kind, regions) == FACE_CLASS
+    assert (found == true).mean() > 0.98 > 0.9 > (found == (kind[corner[:, 0]] == FACE_CLASS)).mean()
 
 
 def test_contributions_render_as_the_reference_does() -> None:
@@ -628,6 +678,22 @@ def test_what_is_told_to_be_hair_goes_with_the_head(case: Case, monkeypatch: pyt
     before, after = (((made.seen > 0.9) & forearm(made.surface, made.face)).sum() for made in (case.result, result))
     # The rims of the matte beside it stay with the arm.
     assert before > 300 and after < 0.4 * before
+
+
+def test_a_leg_that_is_told_to_end_elsewhere_does(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    def narrower(
+        photo: PreparedPhoto, matte: np.ndarray, first: MeshHits, faces: np.ndarray, weights: np.ndarray
+    ) -> list[LimbPixels]:
+        joint = weights.argmax(1)[faces[:, 0]]
+        leg = (first.face >= 0) & (joint[first.face] == JOINT_INDEX["left_knee"])
+        return [LimbPixels(LEG_CHAINS[0], leg & (depth_inside(leg) > 4), cv2.dilate(leg.astype(np.uint8), None) > 0)]
+
+    monkeypatch.setattr(shape, "find_limbs", narrower)
+    mesh = SurfaceReconstructor(case.body).reconstruct(case.fit, case.photo).surface
+    moved = np.linalg.norm(mesh.posed - case.result.surface.posed, axis=1)[: mesh.body_vertices]
+    joint = mesh.weights.argmax(1)[: mesh.body_vertices]
+    assert np.quantile(moved[joint == JOINT_INDEX["left_knee"]], 0.75) > 0.01
+    assert np.quantile(moved[joint != JOINT_INDEX["left_knee"]], 0.75) < 1e-3
 
 
 def test_splats_say_how_far_the_photo_shows_them(case: Case) -> None:
