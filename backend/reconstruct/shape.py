@@ -12,7 +12,7 @@ from scipy import ndimage
 from ..body.fit import BodyFit
 from ..body.model import BodyModel, rotation_matrices
 from ..prepare import PreparedPhoto
-from ..rendering.mesh import rasterize_mesh
+from ..rendering.mesh import MeshHits, rasterize_mesh
 from .clothed import CHAIN_OF_JOINT, LEG_CHAINS, carve, joint_of_vertex, meet_depths, outline_displacement, ways_in
 from .distances import nearest_of
 from .hair import hair_before_arms, with_hair
@@ -28,6 +28,8 @@ _MAX_CLOTHES = 0.2
 """Metres that the clothed surface may lie from the body in the rest pose."""
 _MAX_TORN = 0.1
 """Share of a sheet that may be torn."""
+_MAX_OFF = 0.03
+"""Metres by which what is hung on a limb beside it may be nearer or farther than that, and how thick it may be."""
 _MAX_SHEET_STRETCH = 1.7
 """How much longer an edge of a sheet may be in the rest pose than in the photo's."""
 
@@ -90,7 +92,7 @@ def clothe(
     turned = _skin(joints, np.eye(len(joints)), transforms)
     layers, sheet = build_layers(matte, first.depth, last.depth, first.face, posed, weights, leg, turned, focal, depths)
     sheet_rest = _unskin(sheet.posed, sheet.weights, transforms)
-    layers = _hang_on_body(layers, _torn(sheet_rest, sheet), first.face, len(faces))
+    layers = _hang_on_body(layers, _torn(sheet_rest, sheet), first, len(faces))
     layers = without_islands(with_shown(layers, hands, first))
     mesh = SurfaceMesh(
         rest=np.vstack([clothed, sheet_rest]),
@@ -114,10 +116,10 @@ def _torn(rest: np.ndarray, sheet: Sheet) -> np.ndarray:
     return (edges(rest) > _MAX_SHEET_STRETCH * edges(sheet.posed)).any(1).reshape(2, -1).any(0)
 
 
-def _hang_on_body(layers: Layers, torn: np.ndarray, body_face: np.ndarray, body_faces: int) -> Layers:
-    """``layers`` with every sheet of which more than a scrap is ``torn`` [m] hung on the body instead.
+def _hang_on_body(layers: Layers, torn: np.ndarray, first: MeshHits, body_faces: int) -> Layers:
+    """``layers`` with every sheet of which more than a scrap is ``torn`` [m] hung on the body instead, and near it.
 
-    ``body_face`` [H, W] is the body's face at each pixel, -1 for none; sheet faces are numbered from ``body_faces``.
+    ``first`` is what rays meet of the body; sheet faces are numbered from ``body_faces``.
     """
     if not torn.any():
         return layers
@@ -126,10 +128,20 @@ def _hang_on_body(layers: Layers, torn: np.ndarray, body_face: np.ndarray, body_
     labels, count = ndimage.label(sheet)
     share = ndimage.mean(bad, labels, np.arange(1, count + 1))
     moved = bad | np.isin(labels, 1 + np.nonzero(share > _MAX_TORN)[0])
-    nearest = nearest_of(body_face >= 0)
-    face = np.where(moved, body_face[nearest], layers.face)
-    # A back of their own have only those that no body fills.
-    return replace(layers, face=face, gap=layers.gap & ~(moved & (body_face >= 0)))
+    on_body = first.face >= 0
+    nearest = nearest_of(on_body)
+    # Between two limbs a sheet is on its way from one to the other: hung on one it would be in the air at rest.
+    there = first.depth[nearest]
+    front = np.where(moved, layers.front.clip(there - _MAX_OFF, there + _MAX_OFF), layers.front)
+    thick = (layers.back - layers.front).clip(0, _MAX_OFF)
+    return replace(
+        layers,
+        front=front,
+        back=np.where(moved, front + thick, layers.back),
+        face=np.where(moved, first.face[nearest], layers.face),
+        # A back of their own have only those that no body fills.
+        gap=layers.gap & ~(moved & on_body),
+    )
 
 
 def _skin(vertices: np.ndarray, weights: np.ndarray, transforms: np.ndarray) -> np.ndarray:

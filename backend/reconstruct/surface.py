@@ -1,6 +1,7 @@
 """The ``surface`` preset: splats on the clothed body, coloured from the photo. Needs no trained weights.
 
-1. The fitted body is pushed to the matte's outline (:mod:`.clothed`); sheets close what still gapes (:mod:`.shape`).
+1. The fitted body is pushed to the matte's outline (:mod:`.clothed`), limbs that lie before it to where the photo's
+   colours end (:mod:`.limbs`); sheets close what still gapes (:mod:`.shape`).
 2. Front: one splat for each cell of a grid over the matte, on the first surface its ray meets, with the photo's colour;
    the rest: splats spread evenly over everything that the front does not cover (:mod:`.splats`), less what would hang
    in the air in the rest pose (:mod:`.scraps`).

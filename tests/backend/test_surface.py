@@ -264,8 +264,15 @@ def test_a_sheet_that_the_rest_pose_tears_hangs_on_the_body() -> None:
     # Body faces 0 and 1 at the sides of a gap where the sheet's faces 2 and 3 lie; another sheet's face 2 far away.
     face = np.array([[0, 2, 3, 3, 1, -1, -1, 2]])
     body = np.where(face > 1, -1, face)
-    layers = Layers(*(np.zeros(face.shape),) * 2, face=face, gap=face > 1)
-    np.testing.assert_array_equal(_hang_on_body(layers, torn, body, 2).face, [[0, 0, 0, 1, 1, -1, -1, 2]])
+    # The right one is 20 cm behind the left one, and the sheet on its way there.
+    depth = np.array([[2.0, 2.05, 2.1, 2.15, 2.2, 0, 0, 2.0]])
+    first = MeshHits(body, np.zeros((*face.shape, 3)), np.where(body < 0, np.inf, depth))
+    layers = Layers(depth, depth + 0.2, face=face, gap=face > 1)
+    hung = _hang_on_body(layers, torn, first, 2)
+    np.testing.assert_array_equal(hung.face, [[0, 0, 0, 1, 1, -1, -1, 2]])
+    np.testing.assert_allclose(hung.front, [[2.0, 2.03, 2.03, 2.17, 2.2, 0, 0, 2.0]])
+    np.testing.assert_allclose((hung.back - hung.front)[0], [0.2, 0.03, 0.03, 0.03, 0.2, 0.2, 0.2, 0.2])
+    np.testing.assert_array_equal(hung.gap, layers.gap)
 
 
 def test_poisson_disk_samples_keep_their_distance_and_density() -> None:
