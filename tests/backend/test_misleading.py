@@ -82,6 +82,20 @@ def test_grey_hair_as_bright_as_skin_is_told_from_a_forehead() -> None:
     assert not misplaced_skin(rest, kind, rgb, np.ones(len(rest), bool)).any()
 
 
+def test_half_of_what_should_be_hair_may_be_forehead() -> None:
+    x, y, place = chest(0.01)
+    rest, kind = np.vstack([place, place + np.array([0, 0.4, 0])]), np.repeat([FACE_CLASS, HAIR_CLASS], len(x))
+    # A head that is fitted askew: more of the skin, in shadow, than of the hair.
+    forehead = y < np.quantile(y, 0.58)
+    rgb = np.vstack([np.tile(SKIN, (len(x), 1)), np.where(forehead[:, None], 0.85 * np.asarray(SKIN), 0.1)])
+    found = misplaced_skin(rest, kind, rgb, np.ones(len(rest), bool))
+    assert np.array_equal(found, np.append(np.zeros(len(x), bool), forehead))
+    # Deep shadow on a quarter of a bald head is none.
+    shadow = y > np.quantile(y, 0.75)
+    rgb[len(x) :] = np.where(shadow[:, None], 0.5, 0.95) * np.asarray(SKIN)
+    assert not misplaced_skin(rest, kind, rgb, np.ones(len(rest), bool)).any()
+
+
 def test_skin_beside_an_arm_is_the_arms() -> None:
     # A strip of skin too thin to be a patch.
     x, y, trunk = chest()
