@@ -29,7 +29,7 @@ _MAX_CLOTHES = 0.2
 _MAX_TORN = 0.1
 """Share of a sheet that may be torn."""
 _MAX_OFF = 0.03
-"""Metres by which what is hung on a limb beside it may be nearer or farther than that, and how thick it may be."""
+"""Metres by which what is hung on the body beside it may be nearer or farther than that, and how thick it may be."""
 _MAX_SHEET_STRETCH = 1.7
 """How much longer an edge of a sheet may be in the rest pose than in the photo's."""
 
@@ -92,7 +92,7 @@ def clothe(
     turned = _skin(joints, np.eye(len(joints)), transforms)
     layers, sheet = build_layers(matte, first.depth, last.depth, first.face, posed, weights, leg, turned, focal, depths)
     sheet_rest = _unskin(sheet.posed, sheet.weights, transforms)
-    layers = _hang_on_body(layers, _torn(sheet_rest, sheet), first, len(faces))
+    layers = _hang_on_body(layers, _torn(sheet_rest, sheet), first, leg)
     layers = without_islands(with_shown(layers, hands, first))
     mesh = SurfaceMesh(
         rest=np.vstack([clothed, sheet_rest]),
@@ -116,13 +116,15 @@ def _torn(rest: np.ndarray, sheet: Sheet) -> np.ndarray:
     return (edges(rest) > _MAX_SHEET_STRETCH * edges(sheet.posed)).any(1).reshape(2, -1).any(0)
 
 
-def _hang_on_body(layers: Layers, torn: np.ndarray, first: MeshHits, body_faces: int) -> Layers:
-    """``layers`` with every sheet of which more than a scrap is ``torn`` [m] hung on the body instead, and near it.
+def _hang_on_body(layers: Layers, torn: np.ndarray, first: MeshHits, leg: np.ndarray) -> Layers:
+    """``layers`` with every sheet of which more than a scrap is ``torn`` [m] hung on the body instead.
 
-    ``first`` is what rays meet of the body; sheet faces are numbered from ``body_faces``.
+    ``first`` is what rays meet of the body, of whose faces those of ``leg``, bool [F], are legs'; sheet faces are
+    numbered from F.
     """
     if not torn.any():
         return layers
+    body_faces = len(leg)
     sheet = layers.face >= body_faces
     bad = sheet & torn[np.where(sheet, layers.face - body_faces, 0)]
     labels, count = ndimage.label(sheet)
@@ -130,15 +132,17 @@ def _hang_on_body(layers: Layers, torn: np.ndarray, first: MeshHits, body_faces:
     moved = bad | np.isin(labels, 1 + np.nonzero(share > _MAX_TORN)[0])
     on_body = first.face >= 0
     nearest = nearest_of(on_body)
-    # Between two limbs a sheet is on its way from one to the other: hung on one it would be in the air at rest.
-    there = first.depth[nearest]
-    front = np.where(moved, layers.front.clip(there - _MAX_OFF, there + _MAX_OFF), layers.front)
+    face, there = np.where(moved, first.face[nearest], layers.face), first.depth[nearest]
+    # Between two limbs a sheet is on its way from one to the other: hung on one it would be in the air at rest. What
+    # hangs on legs is mostly a skirt, which is thick and stands off.
+    near = moved & ~leg[face.clip(0, body_faces - 1)]
+    front = np.where(near, layers.front.clip(there - _MAX_OFF, there + _MAX_OFF), layers.front)
     thick = (layers.back - layers.front).clip(0, _MAX_OFF)
     return replace(
         layers,
         front=front,
-        back=np.where(moved, front + thick, layers.back),
-        face=np.where(moved, first.face[nearest], layers.face),
+        back=np.where(near, front + thick, layers.back),
+        face=face,
         # A back of their own have only those that no body fills.
         gap=layers.gap & ~(moved & on_body),
     )

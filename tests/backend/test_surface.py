@@ -268,11 +268,15 @@ def test_a_sheet_that_the_rest_pose_tears_hangs_on_the_body() -> None:
     depth = np.array([[2.0, 2.05, 2.1, 2.15, 2.2, 0, 0, 2.0]])
     first = MeshHits(body, np.zeros((*face.shape, 3)), np.where(body < 0, np.inf, depth))
     layers = Layers(depth, depth + 0.2, face=face, gap=face > 1)
-    hung = _hang_on_body(layers, torn, first, 2)
+    hung = _hang_on_body(layers, torn, first, np.zeros(2, bool))
     np.testing.assert_array_equal(hung.face, [[0, 0, 0, 1, 1, -1, -1, 2]])
     np.testing.assert_allclose(hung.front, [[2.0, 2.03, 2.03, 2.17, 2.2, 0, 0, 2.0]])
     np.testing.assert_allclose((hung.back - hung.front)[0], [0.2, 0.03, 0.03, 0.03, 0.2, 0.2, 0.2, 0.2])
     np.testing.assert_array_equal(hung.gap, layers.gap)
+    # What hangs on a leg may be a skirt.
+    skirt = _hang_on_body(layers, torn, first, np.ones(2, bool))
+    np.testing.assert_array_equal(skirt.face, hung.face)
+    np.testing.assert_array_equal([skirt.front, skirt.back], [layers.front, layers.back])
 
 
 def test_poisson_disk_samples_keep_their_distance_and_density() -> None:
