@@ -131,9 +131,9 @@ def _filled(seen: _Seen, target_rest: np.ndarray, target_class: np.ndarray, beyo
     if len(tuft):
         # Where the nearest of one side and of the other meet, light and dark hair would, too.
         some = tuft[:: -(-len(tuft) // _STRANDS)]
-        apart = cdist(target_rest[tuft], target_rest[some]) / (_SOFT * away[tuft, None])
-        weight = np.exp(-0.5 * apart**2)
-        soft = weight @ out[some] / np.maximum(weight.sum(1, keepdims=True), 1e-9)
+        apart = (cdist(target_rest[tuft], target_rest[some]) / (_SOFT * away[tuft, None])) ** 2
+        weight = np.exp(0.5 * (apart.min(1, keepdims=True) - apart))
+        soft = weight @ out[some] / weight.sum(1, keepdims=True)
         share = ((away[tuft, None] - _HAIR_BEYOND[0]) / (_HAIR_BEYOND[1] - _HAIR_BEYOND[0])).clip(0, 1)
         out[tuft] = share * soft + (1 - share) * out[tuft]
     near, far = _legs_reach(seen.rest, seen.kind) if beyond else _BELOW

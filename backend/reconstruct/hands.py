@@ -228,13 +228,24 @@ def _cut_by_colours(
     # What lies outside the matte must not teach the cut what clothes look like.
     picture = rgb.copy()
     picture[~matte] = np.median(rgb[beyond], axis=0)
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(np.ascontiguousarray(picture[tile]), kind, None, *models, _CUTS, cv2.GC_INIT_WITH_MASK)
     shown = np.zeros(near.shape, bool)
-    shown[tile] = (kind & 1).astype(bool)
+    shown[tile] = cut(picture[tile], kind)
     shown &= near
     labels, _ = ndimage.label(shown)
     return like_skin, np.isin(labels, np.unique(labels[core & shown])) & shown
+
+
+def cut(rgb: np.ndarray, kind: np.ndarray) -> np.ndarray:
+    """OpenCV's GrabCut, the same every time: bool [H, W], what belongs to the foreground.
+
+    Args:
+        rgb: uint8 [H, W, 3].
+        kind: uint8 [H, W], its classes of pixels, at least one of foreground and of background each.
+    """
+    cv2.setRNGSeed(0)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    kind, _, _ = cv2.grabCut(np.ascontiguousarray(rgb), kind.copy(), None, *models, _CUTS, cv2.GC_INIT_WITH_MASK)
+    return (kind & 1).astype(bool)
 
 
 def without_absent(

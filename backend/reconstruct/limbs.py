@@ -19,7 +19,7 @@ from ..prepare import PreparedPhoto
 from ..rendering.mesh import MeshHits, rasterize_mesh
 from .clothed import ARM_CHAINS, CHAIN_OF_JOINT, HEAD_CHAIN, LEG_CHAINS, joint_of_vertex, outline_displacement
 from .distances import depth_inside
-from .hands import centres_of, lab_of
+from .hands import centres_of, cut, lab_of
 
 _JUMP = 0.05
 """Metres that a limb must be before what it hides."""
@@ -32,14 +32,12 @@ _NARROWEST = 3.0
 _RIDGE = 0.6
 """Share of half its thickness from which a limb's middle counts as surely shown."""
 _LEAST = 60
-"""Pixels of a limb, and of what is behind, without which nothing is concluded."""
+"""Pixels of a limb, and of what is behind, without which nothing is concluded, and that must change hands."""
 _CENTRES = 3
 """Colours that stand for a limb, and for what is behind."""
 _ALIKE = 12.0
 """How near colours of both may be, in :func:`~.hands.lab_of`, but for a share of what is behind."""
 _MOST_ALIKE = 0.3
-_CUTS = 2
-"""Rounds of the cut."""
 _TOUCHING = 3
 """Pixels from the outline within which a piece that changes hands begins."""
 _STIFFNESS = 1.0
@@ -89,11 +87,11 @@ def find_limbs(
         own = chain == limb
         shown, known = own.copy(), np.zeros_like(own)
         for (its, other), edge in outlines.items():
-            cut = _cut(rgb, own, chain == other, edge) if its == limb else None
-            if cut is not None:
-                less, more, near = cut
+            told = _cut(rgb, own, chain == other, edge) if its == limb else None
+            if told is not None:
+                less, more, near = told
                 shown, known = shown & ~less | more, known | near
-        if (shown != own).any():
+        if (shown != own).sum() >= _LEAST:
             found.append(LimbPixels(limb, shown, known))
     return found
 
@@ -169,10 +167,9 @@ def _cut_tile(
     # What is neither must not teach the cut its colours.
     picture = rgb.copy()
     picture[~(near | core | beyond)] = np.median(rgb[beyond], axis=0)
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(picture, kind, None, *models, _CUTS, cv2.GC_INIT_WITH_MASK)
-    shown = (kind & 1).astype(bool)
-    at_edge = depth_inside(~edge) <= _TOUCHING
+    picture[own & ~(near | core)] = np.median(rgb[core], axis=0)
+    shown = cut(picture, kind)
+    at_edge = away <= _TOUCHING
 
     def beginning_there(mask: np.ndarray) -> np.ndarray:
         labels, _ = ndimage.label(ndimage.binary_opening(mask))
@@ -189,7 +186,7 @@ def bring_limbs(
     focal: float,
     device: torch.device | None = None,
 ) -> np.ndarray:
-    """``vertices`` [V, 3] with the limbs' outlines where the photo shows them; all else stays.
+    """``vertices`` [V, 3] with the limbs' outlines where the photo shows them; what they end in goes along a little.
 
     Args:
         vertices: metres, the posed body, camera space.
@@ -201,11 +198,12 @@ def bring_limbs(
     joint = joint_of_vertex(weights)
     for limb in limbs:
         own = (CHAIN_OF_JOINT[joint] == limb.chain) & ~np.isin(joint, _HANDS)
+        # The mesh is kept a pixel inside of what it is brought to, so that it does not show beside it: here it may.
+        shown = ndimage.binary_dilation(limb.shown)
         for _ in range(_STEPS):
             first = rasterize_mesh(vertices, faces, focal, limb.shown.shape, device=device)
             alone = np.where((first.face >= 0) & own[faces[first.face, 0]], first.face, -1)
-            moved = outline_displacement(
-                vertices, faces, weights, limb.shown, limb.known, alone, focal, ~own, _STIFFNESS
+            vertices = vertices + outline_displacement(
+                vertices, faces, weights, shown, limb.known, alone, focal, ~own, _STIFFNESS
             )
-            vertices = np.where(own[:, None], vertices + moved, vertices)
     return vertices

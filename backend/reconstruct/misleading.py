@@ -14,9 +14,11 @@ from .regions import ARM_CLASS, FACE_CLASS, HAIR_CLASS, HAND_CLASS, MIN_HAIR, NA
 
 _BALD = 0.15
 """Difference of the colours where hair grows, or clothes are, and of the face below which both are skin."""
-_STRAND, _STRANDS = 0.25, 0.35
-"""Difference from the face's colour beyond which colours are surely hair's, and their share from which all hair has
-them: shadow and light on a bald head are rarer."""
+_STRAND, _STRANDS = 0.2, 0.35
+"""Difference from the face's skin in any light beyond which a colour is hair's, and their share from which all hair has
+such colours."""
+_SCALP_SHADES = (0.5, 1.3)
+"""How bright skin is there, over that of the face: black hair must not count as skin in the dark."""
 _OTHER_HUE = 0.08
 """Difference of hues beyond which they are not: grey hair is not as red as skin, brown hair nearly is."""
 _CLOTHED = 0.7
@@ -93,7 +95,7 @@ def skin_among_hair(kind: np.ndarray, rgb: np.ndarray, source: np.ndarray) -> np
         return np.zeros(len(kind), bool)
     skin = np.median(rgb[face], 0)
     # Of a head that is fitted askew half of what should be hair may be forehead.
-    strands = hair & (np.linalg.norm(rgb - skin, axis=1) > _STRAND)
+    strands = hair & (_from_shades(rgb, skin, _SCALP_SHADES) > _STRAND)
     strand = np.median(rgb[strands if strands.sum() > _STRANDS * hair.sum() else hair], 0)
     if np.linalg.norm(skin - strand) < _BALD:
         # Grey hair may be as bright as skin, but it is not as red, in the light or in shadow.

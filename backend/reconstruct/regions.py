@@ -38,13 +38,13 @@ def class_of_joint() -> np.ndarray:
 
 @dataclass(frozen=True)
 class BodyRegions:
-    """Parts that joints do not tell apart, each bool [V].
+    """Parts that joints do not tell apart, each bool [V] but for the last.
 
     Attributes:
         face, hair, nape: of the head: with ears and forehead; above the ears; below them.
         seat: what people cover whatever else they wear.
-        inside: float [V, 2], metres by which a vertex of the head lies within ``face`` and ``hair``, which the nearer
-            of two vertices tells less exactly.
+        inside: float [V, 2], metres by which a vertex lies within the bounds of ``face`` and of ``hair``, below 0
+            outside them. Of a head, what is within the first is face, and of the rest what is within the second hair.
     """
 
     face: np.ndarray

@@ -119,6 +119,9 @@ def _torn(rest: np.ndarray, sheet: Sheet) -> np.ndarray:
 def _hang_on_body(layers: Layers, torn: np.ndarray, first: MeshHits, leg: np.ndarray) -> Layers:
     """``layers`` with every sheet of which more than a scrap is ``torn`` [m] hung on the body instead.
 
+    On legs it stays as it is, elsewhere it is brought near the body and thin. Of other sheets what is torn hangs on the
+    body where it is.
+
     ``first`` is what rays meet of the body, of whose faces those of ``leg``, bool [F], are legs'; sheet faces are
     numbered from F.
     """
@@ -129,13 +132,14 @@ def _hang_on_body(layers: Layers, torn: np.ndarray, first: MeshHits, leg: np.nda
     bad = sheet & torn[np.where(sheet, layers.face - body_faces, 0)]
     labels, count = ndimage.label(sheet)
     share = ndimage.mean(bad, labels, np.arange(1, count + 1))
-    moved = bad | np.isin(labels, 1 + np.nonzero(share > _MAX_TORN)[0])
+    whole = np.isin(labels, 1 + np.nonzero(share > _MAX_TORN)[0])
+    moved = bad | whole
     on_body = first.face >= 0
     nearest = nearest_of(on_body)
     face, there = np.where(moved, first.face[nearest], layers.face), first.depth[nearest]
     # Between two limbs a sheet is on its way from one to the other: hung on one it would be in the air at rest. What
     # hangs on legs is mostly a skirt, which is thick and stands off.
-    near = moved & ~leg[face.clip(0, body_faces - 1)]
+    near = whole & ~leg[face.clip(0, body_faces - 1)]
     front = np.where(near, layers.front.clip(there - _MAX_OFF, there + _MAX_OFF), layers.front)
     thick = (layers.back - layers.front).clip(0, _MAX_OFF)
     return replace(

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from backend.body.model import JOINT_INDEX
-from backend.reconstruct.limbs import bring_limbs, find_limbs
+from backend.reconstruct.clothed import ARM_CHAINS, LEG_CHAINS
+from backend.reconstruct.limbs import LimbPixels, bring_limbs, find_limbs
 from backend.rendering.mesh import rasterize_mesh
 
 SIZE, FOCAL = (256, 256), 400.0
@@ -90,5 +91,20 @@ def test_where_colours_do_not_tell_nothing_is_cut(behind: str, limb: str, before
 def test_a_limb_that_is_fitted_to_the_pixel_stays() -> None:
     vertices, faces, weights = person("spine1", "left_knee")
     first = rasterize_mesh(vertices, faces, FOCAL, SIZE)
-    found = find_limbs(photo_of(first.face >= 2), first.face >= 0, first, faces, weights)
-    assert all((limb.shown != (first.face >= 2)).mean() < 0.002 for limb in found)
+    shown = first.face >= 2
+    assert find_limbs(photo_of(shown), first.face >= 0, first, faces, weights) == []
+    limb = LimbPixels(LEG_CHAINS[0], shown, np.ones(SIZE, bool))
+    after = rasterize_mesh(bring_limbs(vertices, faces, weights, [limb], FOCAL), faces, FOCAL, SIZE).face >= 2
+    assert abs(after.sum() / shown.sum() - 1) < 0.02
+
+
+def test_the_hand_of_an_arm_that_moves_is_not_torn_off() -> None:
+    vertices, faces, weights = person("spine1", "left_elbow")
+    end = 4 + 24 * 24
+    weights[end:] = 0
+    weights[end:, JOINT_INDEX["left_hand"]] = 1
+    true = shifted_limb(vertices, faces, 0.03)
+    brought = bring_limbs(vertices, faces, weights, [LimbPixels(ARM_CHAINS[0], true, np.ones(SIZE, bool))], FOCAL)
+    moved = np.linalg.norm(brought - vertices, axis=1)[4:].reshape(40, 24).max(1)
+    assert moved[:20].min() > 0.02 and moved[-8:].max() < 0.01
+    assert np.abs(np.diff(moved)).max() < 0.015

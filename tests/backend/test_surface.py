@@ -273,6 +273,19 @@ def test_a_sheet_that_the_rest_pose_tears_hangs_on_the_body() -> None:
     np.testing.assert_allclose(hung.front, [[2.0, 2.03, 2.03, 2.17, 2.2, 0, 0, 2.0]])
     np.testing.assert_allclose((hung.back - hung.front)[0], [0.2, 0.03, 0.03, 0.03, 0.2, 0.2, 0.2, 0.2])
     np.testing.assert_array_equal(hung.gap, layers.gap)
+    # Where a body fills it, it has no back of its own.
+    filled = replace(first, face=np.where(face == 2, 0, first.face))
+    assert _hang_on_body(layers, torn, filled, np.zeros(2, bool)).gap.tolist() == [
+        [False] * 2 + [True] * 2 + [False] * 3 + [True]
+    ]
+    # Of a large sheet hardly anything may be torn: it stays in place.
+    wide = np.full((1, 41), 2)
+    wide[0, [0, 20]] = 0, 3
+    deep = Layers(np.full(wide.shape, 2.0), np.full(wide.shape, 2.2), face=wide, gap=wide > 1)
+    behind = MeshHits(np.where(wide > 1, -1, wide), np.zeros((*wide.shape, 3)), np.where(wide > 1, np.inf, 2.5))
+    scrap = _hang_on_body(deep, torn, behind, np.zeros(2, bool))
+    assert scrap.face[0, 20] == 0 and (scrap.face != wide).sum() == 1
+    np.testing.assert_array_equal([scrap.front, scrap.back], [deep.front, deep.back])
     # What hangs on a leg may be a skirt.
     skirt = _hang_on_body(layers, torn, first, np.ones(2, bool))
     np.testing.assert_array_equal(skirt.face, hung.face)
