@@ -15,7 +15,7 @@ from ..prepare import PreparedPhoto
 from ..rendering.mesh import MeshHits
 from .clothed import ARM_CHAINS, CHAIN_OF_JOINT, HEAD_CHAIN, joint_of_vertex
 from .distances import depth_inside
-from .hands import centres_of, hits_of, lab_of, put_in
+from .hands import centres_of, from_centres, hits_of, lab_of, put_in
 from .regions import BodyRegions
 
 _REACH = 0.9
@@ -73,7 +73,7 @@ def hair_before_arms(
         return nothing
     lit = np.vstack([centres_of(lab[other], _CENTRES)[1], bare])
     arms = np.vstack([share * (lit + _BLACK) - _BLACK for share in _DARKER])
-    to_hair, to_arm = (np.linalg.norm(lab[:, :, None] - c, axis=-1).min(-1) for c in (hairs, arms))
+    to_hair, to_arm = from_centres(lab, hairs), from_centres(lab, arms)
     # All of the head but the face counts, and a dark shirt leads from nowhere to anywhere.
     passable = near | (matte & (first.face < 0))
     alike = (passable & (to_hair < _ALIKE) & (to_hair < _NEARER * to_arm)) | (head & ~skin)

@@ -148,6 +148,11 @@ def centres_of(colours: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]
     return label, centres
 
 
+def from_centres(lab: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """How far the colours ``lab`` [H, W, 3] are from the nearest of the ``centres`` [n, 3], [H, W]."""
+    return np.linalg.norm(lab[:, :, None] - centres, axis=-1).min(-1)
+
+
 def _is_bare(lab: np.ndarray, hand: np.ndarray, forearm: np.ndarray) -> bool:
     """Whether ``forearm`` has about the ``hand``'s colour, bool [H, W] each, in the picture of :func:`lab_of`."""
     if not (hand.any() and forearm.any()):
@@ -214,7 +219,7 @@ def _cut_by_colours(
     if alike[label].mean() > _MOST_ALIKE:
         return None
     clothes = clothes[~alike]
-    to_clothes = np.linalg.norm(lab[:, :, None] - clothes, axis=-1).min(-1)
+    to_clothes = from_centres(lab, clothes)
     like_skin = np.linalg.norm(lab - skin, axis=-1) < to_clothes
 
     kind = np.where(like_skin, cv2.GC_PR_FGD, cv2.GC_PR_BGD)

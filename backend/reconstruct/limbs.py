@@ -19,7 +19,7 @@ from ..prepare import PreparedPhoto
 from ..rendering.mesh import MeshHits, rasterize_mesh
 from .clothed import ARM_CHAINS, CHAIN_OF_JOINT, HEAD_CHAIN, LEG_CHAINS, joint_of_vertex, outline_displacement
 from .distances import depth_inside
-from .hands import centres_of, cut, lab_of
+from .hands import centres_of, cut, from_centres, lab_of
 
 _JUMP = 0.05
 """Metres that a limb must be before what it hides."""
@@ -160,8 +160,8 @@ def _cut_tile(
     alike = np.linalg.norm(other[:, None] - limb, axis=-1).min(1) < _ALIKE
     if alike[which].mean() > _MOST_ALIKE:
         return None
-    to_limb, to_other = (np.linalg.norm(lab[:, :, None] - c, axis=-1).min(-1) for c in (limb, other[~alike]))
-    kind = np.where(to_limb < to_other, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    like_limb = from_centres(lab, limb) < from_centres(lab, other[~alike])
+    kind = np.where(like_limb, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     kind[core | own & ~near] = cv2.GC_FGD
     kind[beyond | ~(own | near)] = cv2.GC_BGD
     # What is neither must not teach the cut its colours.

@@ -44,7 +44,7 @@ class BodyRegions:
         face, hair, nape: of the head: with ears and forehead; above the ears; below them.
         seat: what people cover whatever else they wear.
         inside: float [V, 2], metres by which a vertex lies within the bounds of ``face`` and of ``hair``, below 0
-            outside them. Of a head, what is within the first is face, and of the rest what is within the second hair.
+            outside them; see :func:`class_within`.
     """
 
     face: np.ndarray
@@ -64,14 +64,20 @@ def body_regions(body: BodyModel) -> BodyRegions:
     in_face = np.minimum(depth - ear[2] + 0.01, points["left_eye"][1] + 0.055 - height)
     behind = np.minimum(ear[2] - 0.02 - depth, height - ear[1] + 0.05)
     inside = np.column_stack([in_face, np.maximum(behind, height - ear[1] + 0.02)])
-    face = head & (inside[:, 0] > 0)
-    hair = head & ~face & (inside[:, 1] > 0)
+    kind = class_within(inside)
+    face, hair, nape = (head & (kind == number) for number in (FACE_CLASS, HAIR_CLASS, NAPE_CLASS))
     joint = joint_of_vertex(body.weights.cpu().numpy())
     lower = np.isin(joint, [JOINT_INDEX[name] for name in ("pelvis", "left_hip", "right_hip")])
     crotch = template[lower & (np.abs(template[:, 0]) < _MIDDLE), 1].min()
     above = height - crotch
     seat = lower & (above > _SEAT[0]) & (above < _SEAT[1])
-    return BodyRegions(face, hair, head & ~face & ~hair, seat, inside)
+    return BodyRegions(face, hair, nape, seat, inside)
+
+
+def class_within(inside: np.ndarray) -> np.ndarray:
+    """Class [n] of places of the head, of ``inside`` [n, 2] as in :class:`BodyRegions`: what is within the first bounds
+    is face, and of the rest what is within the second hair."""
+    return np.where(inside[:, 0] > 0, FACE_CLASS, np.where(inside[:, 1] > 0, HAIR_CLASS, NAPE_CLASS))
 
 
 def class_of_region(kind: np.ndarray, regions: BodyRegions) -> None:

@@ -24,6 +24,7 @@ from .regions import (
     BodyRegions,
     class_of_joint,
     class_of_region,
+    class_within,
 )
 from .sheets import Layers
 from .splats import Splats, in_sight
@@ -152,8 +153,7 @@ def _kinds(
     most = (share[:, :, None] * (kinds[:, :, None] == kinds[:, None])).sum(1).argmax(1)
     chosen = np.take_along_axis(kinds, most[:, None], 1)[:, 0]
     head = np.isin(kinds, (FACE_CLASS, HAIR_CLASS, NAPE_CLASS)).all(1)
-    in_face, in_hair = np.einsum("nc,ncr->rn", share[head], regions.inside[corner[head]])
-    chosen[head] = np.where(in_face > 0, FACE_CLASS, np.where(in_hair > 0, HAIR_CLASS, NAPE_CLASS))
+    chosen[head] = class_within(np.einsum("nc,ncr->nr", share[head], regions.inside[corner[head]]))
     out[border] = chosen
     return out
 

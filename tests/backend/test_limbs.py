@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from test_surface import tube
 
 from backend.body.model import JOINT_INDEX
 from backend.reconstruct.clothed import ARM_CHAINS, LEG_CHAINS
@@ -22,21 +23,10 @@ def wall(depth: float) -> tuple[np.ndarray, np.ndarray]:
     return vertices, np.array([[0, 1, 2], [1, 3, 2]])
 
 
-def tube(middle: float, radius: float, depth: float) -> tuple[np.ndarray, np.ndarray]:
-    """An upright tube of 40 rings of 24 vertices, longer than the picture is high."""
-    around, along = np.meshgrid(np.arange(24) * np.pi / 12, np.linspace(-0.7, 0.7, 40))
-    vertices = np.stack([middle + radius * np.sin(around), along, depth - radius * np.cos(around)], -1).reshape(-1, 3)
-    ring, k = np.meshgrid(np.arange(39), np.arange(24), indexing="ij")
-    a, b = ring * 24 + k, ring * 24 + (k + 1) % 24
-    faces = np.concatenate(
-        [np.stack([a, a + 24, b], -1).reshape(-1, 3), np.stack([b, a + 24, b + 24], -1).reshape(-1, 3)]
-    )
-    return vertices, faces
-
-
 def person(behind: str, limb: str, before: float = 0.3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices, faces and weights of a limb before something else."""
-    (back, back_faces), (front, front_faces) = wall(2.0), tube(0.0, 0.08, 2.0 - before)
+    (back, back_faces), (front, front_faces) = wall(2.0), tube(0.08, (0, 0, 2.0 - before), rings=40, sides=24)
+    front = front * [1, 1.4, 1]  # longer than the picture is high
     weights = np.zeros((len(back) + len(front), 24))
     weights[: len(back), JOINT_INDEX[behind]] = 1
     weights[len(back) :, JOINT_INDEX[limb]] = 1
