@@ -1,5 +1,6 @@
 """The avatar: splats, the surface they ride on, skinning, and the files. numpy and the standard library only."""
 
+from .clothed_mesh import ClothedMesh, clothed_mesh
 from .frames import KnownTriangles, reference_triangles
 from .gaussians import SH_C0, Gaussians, from_rgb, rgb_from_sh, sh_from_rgb
 from .package import Avatar, AvatarFormatError, Body, Camera, Skin, load_avatar, save_avatar, validate_avatar
@@ -10,6 +11,7 @@ from .skinning import (
     pose_gaussians,
     rotation_matrices,
     skin_vertices,
+    standing_translation,
     stretch,
     triangle_areas,
     triangle_frames,
@@ -21,10 +23,12 @@ __all__ = [
     "AvatarFormatError",
     "Body",
     "Camera",
+    "ClothedMesh",
     "Gaussians",
     "KnownTriangles",
     "Skin",
     "bind_to_surface",
+    "clothed_mesh",
     "from_rgb",
     "joint_transforms",
     "load_avatar",
@@ -36,6 +40,7 @@ __all__ = [
     "save_avatar",
     "sh_from_rgb",
     "skin_vertices",
+    "standing_translation",
     "stretch",
     "triangle_areas",
     "triangle_frames",

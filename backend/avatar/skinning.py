@@ -213,6 +213,12 @@ def pose_gaussians(avatar: Avatar, pose: np.ndarray, translation: np.ndarray | N
     )
 
 
+def standing_translation(avatar: Avatar) -> np.ndarray:
+    """Translation [3] metres that puts the rest pose's soles on the ground, its pelvis above the origin."""
+    pelvis = np.asarray(avatar.rest_joints, dtype=np.float64)[0]
+    return np.array([-pelvis[0], -float(avatar.body.surface_vertices[:, 1].min()), -pelvis[2]])
+
+
 def stretch(rest: np.ndarray, posed: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Factor [N] by which splats on ``triangles`` [N, 3] grow from vertices [S, 3] at rest to posed ones."""
     return np.sqrt(triangle_areas(posed, triangles) / triangle_areas(rest, triangles)).clip(*STRETCH_LIMITS)

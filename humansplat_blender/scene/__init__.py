@@ -1,16 +1,9 @@
 """Avatars in Blender: splats, body, armature and how they are drawn. Works without the user interface."""
 
-from .armature import apply_pose, photo_pose, read_pose, rest_pose
+from .armature import apply_pose, joint_bones, joint_names, photo_pose, read_pose, rest_pose
 from .bake import read_splats, readable
-from .importer import (
-    ImportedAvatar,
-    PreparedAvatar,
-    avatar_armature,
-    find_armature,
-    find_avatar,
-    import_avatar,
-    prepare_avatar,
-)
+from .importer import PreparedAvatar, import_avatar, prepare_avatar
+from .roles import ImportedAvatar, avatar_armature, find_armature, find_avatar, scene_avatars
 from .setup import add_photo_camera, match_render_size, scene_setup
 from .splats import has_native_splats
 from .viewport import DISPLAY_INPUTS, display_modifier, display_property, suit_viewport
@@ -28,6 +21,8 @@ __all__ = [
     "find_avatar",
     "has_native_splats",
     "import_avatar",
+    "joint_bones",
+    "joint_names",
     "match_render_size",
     "photo_pose",
     "prepare_avatar",
@@ -35,6 +30,7 @@ __all__ = [
     "read_splats",
     "readable",
     "rest_pose",
+    "scene_avatars",
     "scene_setup",
     "suit_viewport",
 ]

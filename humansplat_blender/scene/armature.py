@@ -1,4 +1,8 @@
-"""The SMPL armature: rest pose, poses in SMPL's convention, and the photo's pose."""
+"""The SMPL armature: rest pose, poses in SMPL's convention, and the photo's pose.
+
+Its rest pose stands on the ground: Blender's rest space is avatar space moved by ``standing_translation`` and turned by
+:mod:`.convert`. Poses and translations here are those of avatar space all the same.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +10,29 @@ from collections.abc import Sequence
 
 import bpy
 import numpy as np
-from mathutils import Vector
+from mathutils import Matrix, Quaternion, Vector
 
 from ...backend.avatar import quaternion
 from ...backend.avatar.package import Avatar
-from ...backend.avatar.skinning import rotation_matrices
+from ...backend.avatar.skinning import rotation_matrices, standing_translation
 from . import convert
 
 _PHOTO_POSE = "humansplat_photo_pose"
 _PHOTO_TRANSLATION = "humansplat_photo_translation"
 _REST_TRANSLATION = "humansplat_rest_translation"
+_REST_SHIFT = "humansplat_rest_shift"
+_TORSO = "humansplat_torso"
 _JOINT_NAMES = "humansplat_joint_names"
+_JOINT = "humansplat_joint"
+"""On bones: which joint they are, whatever they are called."""
+ROOT_BONE = "root"
 
 # Which child a bone points at where it has several.
 _MAIN_CHILDREN = ("spine1", "neck")
 # Length of bones without children, as a share of the distance from pelvis to neck.
 _LEAF_LENGTHS = {"head": 0.36, "left_foot": 0.13, "right_foot": 0.13, "left_hand": 0.16, "right_hand": 0.16}
 _MINIMUM_LENGTH = 0.01
+_ROOT_LENGTH = 0.25
 # The pelvis leans back a little more than the spine. Blender stores a bone relative to its parent, and that form
 # loses three digits where the two point in nearly opposite directions, as thighs and pelvis would.
 _ROOT_TILT = rotation_matrices(np.radians([-14.0, 0.0, 0.0]))
@@ -33,7 +43,8 @@ def create_armature(
 ) -> bpy.types.Object:
     """An armature object in `collection`, in the photo's pose.
 
-    Bones carry the avatar's joint names, their heads are the rest joints, and their rest pose is the canonical pose.
+    Bones carry the avatar's joint names, their heads are the rest joints, and their rest pose is the canonical pose,
+    standing on the ground. The bone `root`, on the ground, carries them all and moves no splats.
     `collection` must be in the context's view layer and Blender in Object Mode (bones are made in Edit Mode).
     """
     data = bpy.data.armatures.new(name)
@@ -51,15 +62,35 @@ def create_armature(
     armature[_JOINT_NAMES] = list(avatar.joint_names)
     armature[_PHOTO_POSE] = np.asarray(avatar.pose, dtype=float).ravel().tolist()
     armature[_PHOTO_TRANSLATION] = np.asarray(avatar.translation, dtype=float).tolist()
-    armature[_REST_TRANSLATION] = standing_translation(avatar).tolist()
+    standing = standing_translation(avatar).tolist()
+    armature[_REST_TRANSLATION] = armature[_REST_SHIFT] = standing
+    armature[_TORSO] = _torso(armature)
     photo_pose(armature)
     return armature
 
 
-def standing_translation(avatar: Avatar) -> np.ndarray:
-    """Translation [3] that puts the rest pose's soles on the ground, its pelvis above the origin."""
-    pelvis = np.asarray(avatar.rest_joints, dtype=np.float64)[0]
-    return np.array([-pelvis[0], -float(avatar.body.surface_vertices[:, 1].min()), -pelvis[2]])
+def joint_bones(armature: bpy.types.Object) -> list[bpy.types.PoseBone]:
+    """The pose bones of the avatar's joints, in the joints' order; bones may have been renamed.
+
+    Raises:
+        ValueError: bones of the avatar are missing; one sentence that names them.
+    """
+    names = list(armature[_JOINT_NAMES])
+    marked = {bone.get(_JOINT): bone.name for bone in reversed(armature.data.bones) if _JOINT in bone}
+    bones = armature.pose.bones
+    found = [bones.get(marked.get(joint, name)) or bones.get(name) for joint, name in enumerate(names)]
+    missing = [name for name, bone in zip(names, found) if bone is None]
+    if missing:
+        raise ValueError(
+            f"The armature {armature.name} lacks the bones {', '.join(missing)}: undo their deletion, or import the "
+            "avatar again."
+        )
+    return found
+
+
+def joint_names(armature: bpy.types.Object) -> tuple[str, ...]:
+    """SMPL's names of the joints, in their order, whatever the bones are called."""
+    return tuple(armature[_JOINT_NAMES])
 
 
 def apply_pose(
@@ -75,18 +106,50 @@ def apply_pose(
     A rotation R about rest axes is B^-1 R B in the axes of a bone with rest orientation B; for an axis-angle vector
     that is the vector expressed in those axes.
     """
-    names = armature[_JOINT_NAMES]
-    turns = convert.to_blender(np.asarray(pose, dtype=np.float64).reshape(len(names), 3))
-    for joint, (name, turn) in enumerate(zip(names, turns)):
-        bone = armature.pose.bones[name]
-        axes = _rest_axes(bone)
-        bone.rotation_mode = "QUATERNION"
-        bone.rotation_quaternion = _quaternion(axes.T @ turn)
+    bones = joint_bones(armature)
+    turns = convert.to_blender(np.asarray(pose, dtype=np.float64).reshape(len(bones), 3))
+    moved = np.asarray(translation, dtype=np.float64) - rest_shift(armature)
+    for joint, (bone, turn) in enumerate(zip(bones, turns)):
+        axes = rest_axes(bone)
+        rotation = _quaternion(axes.T @ turn)
+        _set_rotation(bone, rotation)
         bone.scale = (1.0, 1.0, 1.0)
         bone.location = (0.0, 0.0, 0.0)
         if joint == 0:
-            bone.location = axes.T @ convert.to_blender(np.asarray(translation, dtype=np.float64))
+            bone.location = axes.T @ convert.to_blender(moved) * unit(armature)
+    root = armature.pose.bones.get(ROOT_BONE)
+    if root is not None:
+        root.matrix_basis = Matrix()
     armature.update_tag()
+
+
+def rest_shift(armature: bpy.types.Object) -> np.ndarray:
+    """How far [3] the bones' rest place is from avatar space, metres; nothing in files of older versions."""
+    return np.asarray(armature.get(_REST_SHIFT, (0.0, 0.0, 0.0)), dtype=np.float64)
+
+
+def unit(armature: bpy.types.Object) -> float:
+    """Lengths of the armature's rest pose over those of the avatar: 1, unless its scale has been applied."""
+    return _torso(armature) / armature[_TORSO] if armature.get(_TORSO) else 1.0
+
+
+def _torso(armature: bpy.types.Object) -> float:
+    """Distance between the rest heads of the first joint and of its farthest descendant up the spine."""
+    bones = [pose_bone.bone for pose_bone in joint_bones(armature)]
+    return max((bone.head_local - bones[0].head_local).length for bone in bones)
+
+
+def _set_rotation(bone: bpy.types.PoseBone, rotation: np.ndarray) -> None:
+    """Turn a bone, in the rotation mode that it has: keyframes of other channels would do nothing."""
+    turn = Quaternion(rotation)
+    if bone.rotation_mode == "QUATERNION":
+        # The same of the two signs as before, so that keyframes go the short way.
+        bone.rotation_quaternion = turn if turn.dot(bone.rotation_quaternion) >= 0 else -turn
+    elif bone.rotation_mode == "AXIS_ANGLE":
+        axis, angle = turn.to_axis_angle()
+        bone.rotation_axis_angle = (angle, *axis)
+    else:
+        bone.rotation_euler = turn.to_euler(bone.rotation_mode, bone.rotation_euler)
 
 
 def read_pose(
@@ -97,27 +160,28 @@ def read_pose(
     With a depsgraph the evaluated pose is read, including constraints and inverse kinematics; otherwise what the
     bones' own channels say. The armature object's own transform is left out, and so are bone scales.
     """
-    names = list(armature[_JOINT_NAMES])
+    originals = joint_bones(armature)
     source = armature if depsgraph is None else armature.evaluated_get(depsgraph)
-    pose = np.empty((len(names), 3))
+    pose = np.empty((len(originals), 3))
     turned: dict[str, np.ndarray] = {}
     translation = np.zeros(3)
-    for joint, name in enumerate(names):
-        bone = source.pose.bones[name]
-        axes = _rest_axes(bone)
+    for joint, original in enumerate(originals):
+        bone = source.pose.bones[original.name]
+        axes = rest_axes(bone)
         if depsgraph is None:
             local = np.array(bone.matrix_basis.to_quaternion().to_matrix(), dtype=np.float64)
             turn = axes @ local @ axes.T
             place = axes @ np.array(bone.location)
         else:
             # Rotation of the joint against the armature; relative to the parent's it is the SMPL rotation.
-            turned[name] = np.array(bone.matrix.to_quaternion().to_matrix(), dtype=np.float64) @ axes.T
-            turn = turned[bone.parent.name].T @ turned[name] if bone.parent else turned[name]
+            turned[bone.name] = np.array(bone.matrix.to_quaternion().to_matrix(), dtype=np.float64) @ axes.T
+            parent = turned.get(bone.parent.name) if bone.parent else None
+            turn = turned[bone.name] if parent is None else parent.T @ turned[bone.name]
             place = np.array(bone.matrix.translation - bone.bone.matrix_local.translation)
         if joint == 0:
-            translation = place
+            translation = place / unit(armature)
         pose[joint] = _axis_angle(turn)
-    return convert.from_blender(pose), convert.from_blender(translation)
+    return convert.from_blender(pose), convert.from_blender(translation) + rest_shift(armature)
 
 
 def photo_pose(armature: bpy.types.Object) -> None:
@@ -131,18 +195,20 @@ def rest_pose(armature: bpy.types.Object) -> None:
 
 
 def _create_bones(context: bpy.types.Context, armature: bpy.types.Object, avatar: Avatar) -> None:
-    heads = convert.to_blender(np.asarray(avatar.rest_joints, dtype=np.float64))
+    heads = convert.to_blender(np.asarray(avatar.rest_joints, dtype=np.float64) + standing_translation(avatar))
     tails = _tails(heads, avatar.joint_names, avatar.parents)
     previous = context.view_layer.objects.active
     context.view_layer.objects.active = armature
     bpy.ops.object.mode_set(mode="EDIT")
     try:
         bones = armature.data.edit_bones
+        root = bones.new(ROOT_BONE)
+        root.head, root.tail = (0.0, 0.0, 0.0), (0.0, -_ROOT_LENGTH, 0.0)
+        root.use_deform = False
         for name, parent, head, tail in zip(avatar.joint_names, avatar.parents, heads, tails):
             bone = bones.new(name)
             bone.head, bone.tail = head, tail
-            if parent >= 0:
-                bone.parent = bones[avatar.joint_names[parent]]
+            bone.parent = bones[avatar.joint_names[parent]] if parent >= 0 else root
             # One sense of roll for the whole body: bone z out of the chest, or up for bones that point there.
             forward = Vector((0.0, -1.0, 0.0))
             along = abs(bone.vector.normalized().dot(forward))
@@ -150,6 +216,8 @@ def _create_bones(context: bpy.types.Context, armature: bpy.types.Object, avatar
     finally:
         bpy.ops.object.mode_set(mode="OBJECT")
         context.view_layer.objects.active = previous
+    for joint, name in enumerate(avatar.joint_names):
+        armature.data.bones[name][_JOINT] = joint
 
 
 def _tails(heads: np.ndarray, names: Sequence[str], parents: Sequence[int]) -> np.ndarray:
@@ -178,7 +246,7 @@ def _tails(heads: np.ndarray, names: Sequence[str], parents: Sequence[int]) -> n
     return tails
 
 
-def _rest_axes(bone: bpy.types.PoseBone) -> np.ndarray:
+def rest_axes(bone: bpy.types.PoseBone) -> np.ndarray:
     """Rest orientation [3, 3] of a bone in the armature, exactly orthonormal."""
     return quaternion.to_matrix(
         quaternion.normalize(quaternion.from_matrix(np.array(bone.bone.matrix_local, dtype=np.float64)[:3, :3]))

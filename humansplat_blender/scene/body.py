@@ -1,4 +1,8 @@
-"""The hidden proxy mesh: the surface that the splats ride on, skinned to the armature."""
+"""The body object: the clothed mesh that Solid view and Blender's exporters show, and the points that splats ride on.
+
+Both are vertices of one mesh, skinned by one Armature modifier: first those of the surface that carries the splats,
+without faces, so that nothing shows the body under the clothes; then the clothed mesh with its faces.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,9 @@ import bmesh
 import bpy
 import numpy as np
 
+from ...backend.avatar.clothed_mesh import ClothedMesh
 from ...backend.avatar.package import Avatar
+from ...backend.avatar.skinning import standing_translation
 from . import attributes, convert
 from .nodes import bind
 
@@ -14,12 +20,15 @@ from .nodes import bind
 _SMALLEST_WEIGHT = 1e-6
 
 
-def create_body(avatar: Avatar, armature: bpy.types.Object, name: str) -> bpy.types.Object:
-    """The surface mesh: a vertex group for each joint, reference triangles, an Armature modifier; in no collection."""
+def create_body(avatar: Avatar, clothed: ClothedMesh, armature: bpy.types.Object, name: str) -> bpy.types.Object:
+    """The body object with a vertex group for each joint and an Armature modifier; in no collection."""
     body = avatar.body
-    mesh = create_mesh(name, convert.to_blender(body.surface_vertices), body.surface_faces, body.surface_weights)
+    count = len(body.surface_vertices)
+    vertices = np.concatenate([body.surface_vertices, clothed.vertices]) + standing_translation(avatar)
+    weights = np.concatenate([body.surface_weights, clothed.weights])
+    mesh = create_mesh(name, convert.to_blender(vertices), clothed.faces + count, weights)
     try:
-        references = body.reference_triangles
+        references = np.concatenate([body.reference_triangles, np.zeros((len(clothed.vertices), 3), dtype=np.int32)])
         attributes.write_points(
             mesh, {name: ("INT", references[:, corner]) for corner, name in enumerate(bind.REFERENCE)}
         )
@@ -32,6 +41,9 @@ def create_body(avatar: Avatar, armature: bpy.types.Object, name: str) -> bpy.ty
     modifier = obj.modifiers.new("Armature", "ARMATURE")
     modifier.object = armature
     obj.parent = armature
+    # Splats are what renders show.
+    obj.hide_render = True
+    obj.visible_shadow = False
     return obj
 
 

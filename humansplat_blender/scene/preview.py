@@ -1,8 +1,9 @@
-"""Colours on the body mesh, so that Solid view shows the avatar at once.
+"""Colours of the clothed mesh, so that Solid view and exported meshes show the person as clothed.
 
-Solid view knows one colour per material, and splats are drawn by a shader that it does not run. So the body's faces
-get a small palette of materials that carry the splats' colours as viewport colours. The same materials are
-transparent to EEVEE and Cycles: in Material Preview and Rendered view only the splats are seen.
+Solid view knows one colour per material, and splats are drawn by a shader that it does not run. So the faces get a
+palette of materials with viewport colours, and the vertices a colour attribute, which Solid view shows smoothly where
+its colour is set to Attribute. To EEVEE and Cycles the materials are transparent, so that only the splats are seen;
+Blender's glTF exporter finds the colours all the same, in a Principled BSDF that is mixed in with a share of zero.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from ...backend.avatar.package import Avatar
+from ...backend.avatar.clothed_mesh import ClothedMesh
 from . import attributes
 from .nodes.build import Tree
 
-PALETTE_SIZE = 12
+PALETTE_SIZE = 24
 COLOUR_ATTRIBUTE = "Color"
 
 
@@ -35,17 +36,20 @@ class BodyPaint:
     index: np.ndarray
 
 
-def plan_paint(avatar: Avatar) -> BodyPaint:
-    """The colours of the surface mesh; numpy only, for any thread."""
-    display = vertex_colours(avatar)
-    palette, index = quantize(display[avatar.body.surface_faces].mean(axis=1), PALETTE_SIZE)
-    return BodyPaint(np.column_stack([srgb_to_linear(display), np.ones(len(display))]), palette, index)
+def plan_paint(clothed: ClothedMesh) -> BodyPaint:
+    """The colours of the clothed mesh; numpy only, for any thread."""
+    palette, index = quantize(clothed.colours[clothed.faces].mean(axis=1), PALETTE_SIZE)
+    linear = srgb_to_linear(clothed.colours)
+    return BodyPaint(np.column_stack([linear, np.ones(len(linear))]), palette, index)
 
 
 def paint_body(paint: BodyPaint, mesh: bpy.types.Mesh, name: str) -> list[bpy.types.Material]:
-    """Give the surface mesh a palette of viewport colours and a colour attribute; returns the new materials."""
-    attributes.write_points(mesh, {COLOUR_ATTRIBUTE: ("FLOAT_COLOR", paint.vertices)})
+    """Give the body mesh a palette of viewport colours and a colour attribute; returns the new materials."""
+    bare = np.ones((len(mesh.vertices) - len(paint.vertices), 4))
+    colours = np.concatenate([bare, paint.vertices])
+    attributes.write_points(mesh, {COLOUR_ATTRIBUTE: ("FLOAT_COLOR", colours)})
     mesh.color_attributes.active_color = mesh.color_attributes[COLOUR_ATTRIBUTE]
+    mesh.color_attributes.render_color_index = mesh.color_attributes.active_color_index
     materials = []
     for number, colour in enumerate(srgb_to_linear(paint.palette), start=1):
         material = _clear_material(f"{name} {number:02d}", colour)
@@ -54,36 +58,6 @@ def paint_body(paint: BodyPaint, mesh: bpy.types.Mesh, name: str) -> list[bpy.ty
     mesh.polygons.foreach_set("material_index", paint.index.astype(np.int32))
     mesh.update()
     return materials
-
-
-def vertex_colours(avatar: Avatar) -> np.ndarray:
-    """Display sRGB [S, 3] of the surface's vertices: the mean of the splats on the triangles around each.
-
-    Vertices without splats take the mean of their neighbours, step by step.
-    """
-    ids = avatar.skin.vertex_ids
-    faces = avatar.body.surface_faces
-    count = len(avatar.body.surface_vertices)
-    weight = np.repeat(np.asarray(avatar.gaussians.opacity, dtype=np.float64), 3)
-    colours = np.repeat(np.clip(avatar.gaussians.rgb, 0.0, 1.0), 3, axis=0)
-    total = np.bincount(ids.ravel(), weight, count)
-    mean = _scatter(ids.ravel(), colours * weight[:, None], count) / np.maximum(total, 1e-12)[:, None]
-    known = total > 0
-    if not known.any():
-        return np.full((count, 3), 0.5)
-    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    edges = np.concatenate([edges, edges[:, ::-1]])
-    while not known.all():
-        use = known[edges[:, 0]] & ~known[edges[:, 1]]
-        if not use.any():  # parts of the surface that no splat is bound to
-            mean[~known] = mean[known].mean(axis=0)
-            break
-        source, target = edges[use].T
-        hits = np.bincount(target, minlength=count)
-        new = hits > 0
-        mean[new] = _scatter(target, mean[source], count)[new] / hits[new, None]
-        known = known | new
-    return mean
 
 
 def quantize(colours: np.ndarray, size: int, steps: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -127,5 +101,8 @@ def _clear_material(name: str, colour: np.ndarray) -> bpy.types.Material:
     material.node_tree.nodes.clear()
     tree = Tree(material.node_tree)
     output = tree.node("ShaderNodeOutputMaterial")
-    tree.feed(output.inputs["Surface"], tree.call("ShaderNodeBsdfTransparent", {}))
+    colour_attribute = tree.node("ShaderNodeVertexColor", layer_name=COLOUR_ATTRIBUTE).outputs["Color"]
+    exported = tree.call("ShaderNodeBsdfPrincipled", {"Base Color": colour_attribute, "Roughness": 1.0})
+    clear = tree.call("ShaderNodeBsdfTransparent", {})
+    tree.feed(output.inputs["Surface"], tree.call("ShaderNodeMixShader", {0: 0.0, 1: clear, 2: exported}))
     return material

@@ -1,4 +1,7 @@
-"""The splat object: attributes on a point cloud (or on loose vertices before Blender 5.1), bound to a surface."""
+"""The splat object: attributes on loose vertices (on a point cloud where Blender draws splats itself), bound to a body.
+
+Loose vertices, also where scripts can make point clouds: Blender's exporters and painting tools expect a mesh.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import bpy
 import numpy as np
 
 from ...backend.avatar.package import Avatar
-from ...backend.avatar.skinning import triangle_areas
+from ...backend.avatar.skinning import standing_translation, triangle_areas
 from . import attributes, convert
 from .attributes import PointValues
 from .nodes import bind
@@ -15,6 +18,8 @@ from .nodes.display import display_group
 
 BIND_MODIFIER = "Bind to Body"
 DISPLAY_MODIFIER = "Splats"
+
+_RIGID = 0.99999  # skinning weight above which a vertex follows one joint alone, to a hundredth of a millimetre a metre
 
 
 def has_native_splats() -> bool:
@@ -35,7 +40,7 @@ def plan_splats(avatar: Avatar) -> PointValues:
     radiance_type = "FLOAT4" if attributes.has_data_type("FLOAT4") else "FLOAT_COLOR"
     seen = {} if skin.seen is None else {"seen": ("FLOAT", skin.seen)}
     return {
-        "position": ("FLOAT_VECTOR", convert.to_blender(gaussians.position)),
+        "position": ("FLOAT_VECTOR", convert.to_blender(gaussians.position + standing_translation(avatar))),
         "rotation": ("QUATERNION", convert.orientations_to_blender(gaussians.rotation)),
         "scale": ("FLOAT_VECTOR", gaussians.scale),
         "radiance:base": (radiance_type, np.column_stack([gaussians.sh_dc, gaussians.opacity])),
@@ -49,6 +54,22 @@ def plan_splats(avatar: Avatar) -> PointValues:
     }
 
 
+def unit_edge(avatar: Avatar) -> tuple[int, int, float]:
+    """Two vertices of the surface that no pose moves against each other, far apart, and their distance in metres."""
+    vertices, weights = avatar.body.surface_vertices.astype(np.float64), avatar.body.surface_weights
+    best = (0, 0, 0.0)
+    for joint in range(weights.shape[1]):
+        rigid = np.flatnonzero(weights[:, joint] > _RIGID)
+        if len(rigid) > 1:
+            span = np.ptp(vertices[rigid], axis=0)
+            axis = int(span.argmax())
+            along = vertices[rigid, axis]
+            low, high = int(rigid[along.argmin()]), int(rigid[along.argmax()])
+            length = float(np.linalg.norm(vertices[high] - vertices[low]))
+            best = max(best, (low, high, length), key=lambda edge: edge[2])
+    return best
+
+
 def create_splats(values: PointValues, name: str) -> bpy.types.Object:
     """A splat object with the attributes of :func:`plan_splats`, not linked to any collection and not yet bound."""
     data = _carrier(name, len(values["position"][1]))
@@ -60,29 +81,33 @@ def create_splats(values: PointValues, name: str) -> bpy.types.Object:
         raise
 
 
-def bind_splats(splats: bpy.types.Object, surface: bpy.types.Object) -> None:
-    """Make the splats follow the evaluated `surface` and, where Blender cannot do it itself, draw them."""
+def bind_splats(splats: bpy.types.Object, surface: bpy.types.Object, unit: tuple[int, int, float]) -> None:
+    """Make the splats follow the evaluated `surface` and, where Blender cannot do it itself, draw them.
+
+    Args:
+        splats: from :func:`create_splats`.
+        surface: the body object.
+        unit: from :func:`unit_edge`.
+    """
     modifier = splats.modifiers.new(BIND_MODIFIER, "NODES")
     modifier.node_group = bind.bind_group()
     set_input(modifier, "Surface", surface)
+    for name, value in zip((*bind.UNIT_VERTICES, bind.UNIT_LENGTH), unit):
+        set_input(modifier, name, value)
     if not has_native_splats():
         modifier = splats.modifiers.new(DISPLAY_MODIFIER, "NODES")
         modifier.node_group = display_group()
-        set_input(modifier, "Surface", surface)
     # Cycles would trace shadow and bounce rays through every splat, and splats only emit.
     splats.visible_shadow = False
     splats.visible_diffuse = False
 
 
 def _carrier(name: str, count: int) -> bpy.types.Mesh | bpy.types.PointCloud:
-    cloud = bpy.data.pointclouds.new(name)
-    if hasattr(cloud, "resize"):
+    if has_native_splats():
+        cloud = bpy.data.pointclouds.new(name)
         cloud.resize(count)
-        if has_native_splats():
-            cloud.type = "GAUSSIAN_SPLAT"
+        cloud.type = "GAUSSIAN_SPLAT"
         return cloud
-    # Scripts cannot set the size of a point cloud before Blender 5.1; loose vertices carry the same attributes.
-    bpy.data.pointclouds.remove(cloud)
     mesh = bpy.data.meshes.new(name)
     mesh.vertices.add(count)
     return mesh

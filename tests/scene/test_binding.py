@@ -10,7 +10,7 @@ import pytest
 from humansplat.humansplat_blender import scene
 from humansplat.humansplat_blender.scene import attributes, convert
 from humansplat.humansplat_blender.scene.nodes.build import get_input, set_input
-from humansplat.humansplat_blender.scene.nodes.display import EXACT_VIEWPORT, SOLID_PREVIEW, SPLAT_SIZE, VIEWPORT_AMOUNT
+from humansplat.humansplat_blender.scene.nodes.display import EXACT_VIEWPORT, SPLAT_SIZE, VIEWPORT_AMOUNT
 from humansplat.humansplat_blender.scene.splats import DISPLAY_MODIFIER
 from mathutils import Euler, Matrix
 
@@ -123,7 +123,6 @@ def test_drawn_ellipsoids_have_the_splats_shape(tmp_path: Path) -> None:
     imported = scene.import_avatar(bpy.context, tmp_path / "few")
     display = imported.splats.modifiers[DISPLAY_MODIFIER]
     set_input(display, EXACT_VIEWPORT, True)
-    set_input(display, SOLID_PREVIEW, False)
     set_input(display, SPLAT_SIZE, 1.5)
     imported.armature.scale = (2, 2, 2)
     depsgraph = bpy.context.evaluated_depsgraph_get()
@@ -147,7 +146,6 @@ def test_drawn_ellipsoids_have_the_splats_shape(tmp_path: Path) -> None:
 def test_viewport_amount_thins_the_points_and_keeps_their_area(package: Path) -> None:
     imported = scene.import_avatar(bpy.context, package)
     display = imported.splats.modifiers[DISPLAY_MODIFIER]
-    set_input(display, SOLID_PREVIEW, False)
 
     def points() -> tuple[int, float]:
         depsgraph = bpy.context.evaluated_depsgraph_get()

@@ -12,10 +12,10 @@ import pytest
 from bpy_extras.object_utils import world_to_camera_view
 from humansplat.backend.avatar import AvatarFormatError
 from humansplat.humansplat_blender import scene
-from humansplat.humansplat_blender.scene import attributes, importer
+from humansplat.humansplat_blender.scene import attributes, convert, importer
 from mathutils import Vector
 
-from backend.avatar import load_avatar
+from backend.avatar import load_avatar, standing_translation
 from tests.synthetic import JOINT_NAMES
 
 
@@ -26,12 +26,12 @@ def _census() -> dict[str, set[str]]:
 
 def test_collection_holds_splats_body_and_armature(package: Path) -> None:
     imported = scene.import_avatar(bpy.context, package)
-    assert imported.collection.name == "photo"
+    assert imported.collection.name == imported.armature.name == package.name
     assert set(imported.collection.objects) == {imported.splats, imported.body, imported.armature}
     assert imported.collection.name in bpy.context.scene.collection.children
     assert imported.splats.parent == imported.body.parent == imported.armature
     assert bpy.context.view_layer.objects.active == imported.armature
-    assert bpy.context.selected_objects == [imported.armature]
+    assert set(bpy.context.selected_objects) == set(imported.objects)
     for obj in (imported.splats, imported.body, imported.armature):
         assert np.array_equal(obj.matrix_world, np.eye(4))
         assert scene.find_avatar(obj) == imported
@@ -40,13 +40,12 @@ def test_collection_holds_splats_body_and_armature(package: Path) -> None:
 def test_splat_attributes(package: Path) -> None:
     avatar = load_avatar(package)
     splats = scene.import_avatar(bpy.context, package).splats
-    can_resize = "resize" in bpy.types.PointCloud.bl_rna.functions
-    assert splats.type == ("POINTCLOUD" if can_resize else "MESH")
+    assert splats.type == ("POINTCLOUD" if scene.has_native_splats() else "MESH")
     types = {name: splats.data.attributes[name].data_type for name in ("rotation", "scale", "radiance:base")}
     wide = "FLOAT4" if attributes.has_data_type("FLOAT4") else "FLOAT_COLOR"
     assert types == {"rotation": "QUATERNION", "scale": "FLOAT_VECTOR", "radiance:base": wide}
-    x, y, z = avatar.gaussians.position.T
-    np.testing.assert_array_equal(attributes.read_points(splats.data, "position"), np.column_stack([x, -z, y]))
+    x, y, z = (avatar.gaussians.position + standing_translation(avatar)).T
+    np.testing.assert_allclose(attributes.read_points(splats.data, "position"), np.column_stack([x, -z, y]), atol=1e-6)
     np.testing.assert_array_equal(attributes.read_points(splats.data, "scale"), avatar.gaussians.scale)
     radiance = attributes.read_points(splats.data, "radiance:base")
     np.testing.assert_allclose(radiance[:, :3], avatar.gaussians.sh_dc)
@@ -55,38 +54,51 @@ def test_splat_attributes(package: Path) -> None:
     np.testing.assert_array_equal(attributes.read_points(splats.data, "seen"), avatar.skin.seen)
 
 
-def test_body_is_hidden_and_weighted(package: Path) -> None:
+def test_body_is_the_clothed_mesh_beside_bare_points(package: Path) -> None:
     avatar = load_avatar(package)
     body = scene.import_avatar(bpy.context, package).body
-    assert body.hide_get() and body.hide_render
+    assert body.hide_render and not body.hide_get() and not body.hide_select
     assert [group.name for group in body.vertex_groups] == list(JOINT_NAMES)
     assert body.modifiers[0].object == body.parent
-    weights = np.zeros_like(avatar.body.surface_weights)
+    count = len(avatar.body.surface_vertices)
+    weights = np.zeros((len(body.data.vertices), 24))
     for vertex in body.data.vertices:
         for element in vertex.groups:
             weights[vertex.index, element.group] = element.weight
-    np.testing.assert_allclose(weights, avatar.body.surface_weights, atol=2e-6)
+    np.testing.assert_allclose(weights[:count], avatar.body.surface_weights, atol=2e-6)
+    np.testing.assert_allclose(weights.sum(1), 1, atol=1e-4)
     faces = np.array([polygon.vertices[:] for polygon in body.data.polygons])
-    np.testing.assert_array_equal(faces, avatar.body.surface_faces)
+    assert faces.min() >= count and faces.max() < len(weights)
 
 
 def test_solid_view_colours_come_from_the_splats(package: Path) -> None:
-    body = scene.import_avatar(bpy.context, package).body
-    assert 4 < len(body.data.materials) <= 12
     avatar = load_avatar(package)
-    # Each face's viewport colour is near the mean display colour of the splats on it.
-    sums, counts = {}, {}
-    faces = {tuple(sorted(face)): index for index, face in enumerate(avatar.body.surface_faces.tolist())}
-    for triangle, rgb in zip(avatar.skin.vertex_ids.tolist(), avatar.gaussians.rgb):
-        index = faces[tuple(sorted(triangle))]
-        sums[index] = sums.get(index, 0) + rgb
-        counts[index] = counts.get(index, 0) + 1
+    imported = scene.import_avatar(bpy.context, package)
+    body = imported.body.data
+    assert 4 < len(body.materials) <= 24
+    # The viewport colour of each face that has splats within a centimetre is near the colour of the nearest.
+    places = convert.to_blender(avatar.gaussians.position + standing_translation(avatar))
     errors = []
-    for index, total in sums.items():
-        colour = np.array(body.data.materials[body.data.polygons[index].material_index].diffuse_color[:3])
-        display = np.where(colour <= 0.0031308, 12.92 * colour, 1.055 * np.maximum(colour, 1e-9) ** (1 / 2.4) - 0.055)
-        errors.append(np.abs(display - total / counts[index]).mean())
+    for polygon in list(body.polygons)[::40]:
+        distance = np.linalg.norm(places - np.array(polygon.center), axis=1)
+        if distance.min() < 0.01:
+            near = np.argsort(distance)[:8]
+            colour = np.array(body.materials[polygon.material_index].diffuse_color[:3])
+            display = np.where(colour < 0.0031, 12.92 * colour, 1.055 * np.maximum(colour, 1e-9) ** (1 / 2.4) - 0.055)
+            errors.append(np.abs(display - avatar.gaussians.rgb[near].mean(0)).mean())
+    assert len(errors) > 30
     assert np.mean(errors) < 0.12
+
+
+def test_arrival_stands_at_the_given_place(package: Path) -> None:
+    imported = scene.import_avatar(bpy.context, package, location=(1.0, -2.0, 0.5))
+    scene.rest_pose(imported.armature)
+    found = scene.read_splats(bpy.context, imported.splats, world=True)
+    place = convert.to_blender(found.position)
+    surface = load_avatar(package).body.surface_vertices
+    assert abs(place[:, 2].min() - 0.5) < 0.05
+    np.testing.assert_allclose(place[:, :2].mean(0), [1.0, -2.0], atol=0.1)
+    assert np.ptp(place[:, 2]) > 0.8 * np.ptp(surface[:, 1])
 
 
 def test_import_twice_gives_two_avatars(package: Path) -> None:

@@ -10,7 +10,7 @@ from ....backend.avatar.skinning import STRETCH_LIMITS
 from .build import Socket, Tree, ensure_group
 
 NAME = "HumanSplat Bind"
-VERSION = 2
+VERSION = 3
 
 # Attribute names on the splat object; `splats.py` fills them.
 VERTICES = ("bind:vertex_0", "bind:vertex_1", "bind:vertex_2")
@@ -21,10 +21,23 @@ REST_AREA = "bind:rest_area"
 # And on the mesh; `body.py` fills them.
 REFERENCE = ("bind:reference_0", "bind:reference_1", "bind:reference_2")
 
+# Inputs that tell how much larger the mesh is than when the splats were bound: Blender's Apply Scale changes the mesh's
+# vertices, but not attributes such as the splats' scales. 0 metres stand for files that do not say.
+UNIT_VERTICES = ("Unit Vertex 0", "Unit Vertex 1")
+UNIT_LENGTH = "Unit Length"
+
 SOCKETS = (
     Socket("Geometry", "NodeSocketGeometry", output=True),
     Socket("Geometry", "NodeSocketGeometry"),
     Socket("Surface", "NodeSocketObject", description="The deforming mesh that the splats are bound to"),
+    Socket(UNIT_VERTICES[0], "NodeSocketInt", default=0, description="A vertex of a rigid part of the mesh"),
+    Socket(UNIT_VERTICES[1], "NodeSocketInt", default=0, description="Another vertex of the same part"),
+    Socket(
+        UNIT_LENGTH,
+        "NodeSocketFloat",
+        default=0.0,
+        description="How far these were apart when the splats were bound; tells whether the mesh has been scaled since",
+    ),
 )
 
 
@@ -33,8 +46,8 @@ def bind_group() -> bpy.types.NodeTree:
 
     With v0, v1, v2 the evaluated triangle, and R = [e1^, n x e1^, n] the frame of the reference triangle of v0, where
     e1 is its first edge and n its normal:
-    position = sum(barycentric * v) + R * bind:offset; rotation = R * bind:rotation;
-    scale *= sqrt(area / bind:rest_area) clamped to `STRETCH_LIMITS`.
+    position = sum(barycentric * v) + u R * bind:offset; rotation = R * bind:rotation;
+    scale *= u clamp(sqrt(area / bind:rest_area) / u, `STRETCH_LIMITS`), with u the growth of the unit length.
     """
     return ensure_group(NAME, VERSION, SOCKETS, _build)
 
@@ -56,14 +69,15 @@ def _build(tree: Tree) -> None:
     # The weights sum to one, so v0 + b1 e1 + b2 e2 is the same point with one product less.
     point = tree.vector("MULTIPLY_ADD", edge_1, weights[1], corners[0])
     point = tree.vector("MULTIPLY_ADD", edge_2, weights[2], point)
-    offset = tree.call(
-        "FunctionNodeRotateVector", {"Vector": tree.attribute(OFFSET, "FLOAT_VECTOR"), "Rotation": frame}
-    )
+    unit = _unit(tree, mesh, place, inputs)
+    offset = tree.vector("SCALE", tree.attribute(OFFSET, "FLOAT_VECTOR"), unit)
+    offset = tree.call("FunctionNodeRotateVector", {"Vector": offset, "Rotation": frame})
     point = tree.vector("ADD", point, offset)
 
     ratio = tree.math("DIVIDE", tree.math("MULTIPLY", double_area, 0.5), tree.attribute(REST_AREA, "FLOAT"))
-    stretch = tree.math("MINIMUM", tree.math("MAXIMUM", tree.math("SQRT", ratio), STRETCH_LIMITS[0]), STRETCH_LIMITS[1])
-    scale = tree.vector("SCALE", tree.attribute("scale", "FLOAT_VECTOR"), stretch)
+    stretch = tree.math("DIVIDE", tree.math("SQRT", ratio), unit)
+    stretch = tree.math("MINIMUM", tree.math("MAXIMUM", stretch, STRETCH_LIMITS[0]), STRETCH_LIMITS[1])
+    scale = tree.vector("SCALE", tree.attribute("scale", "FLOAT_VECTOR"), tree.math("MULTIPLY", stretch, unit))
     rotation = tree.call(
         "FunctionNodeRotateRotation",
         {"Rotation": tree.attribute(ROTATION, "QUATERNION"), "Rotate By": frame},
@@ -77,6 +91,14 @@ def _build(tree: Tree) -> None:
     geometry = tree.store(geometry, "scale", "FLOAT_VECTOR", scale)
     geometry = tree.call("GeometryNodeSetPosition", {"Geometry": geometry, "Position": point})
     tree.group_output(Geometry=geometry)
+
+
+def _unit(tree: Tree, mesh: Any, place: Any, inputs: Any) -> Any:
+    """How many times larger the mesh is than when the splats were bound; one number for all splats."""
+    first, second = (_sample(tree, mesh, place, inputs[name], "FLOAT_VECTOR") for name in UNIT_VERTICES)
+    length = tree.vector("LENGTH", tree.vector("SUBTRACT", second, first))
+    known = tree.math("GREATER_THAN", inputs[UNIT_LENGTH], 0.0)
+    return tree.switch(known, 1.0, tree.math("DIVIDE", length, inputs[UNIT_LENGTH]), "FLOAT")
 
 
 def _frame(tree: Tree, place: Any) -> Any:

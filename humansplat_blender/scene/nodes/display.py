@@ -10,12 +10,11 @@ from .build import Socket, Tree, ensure_group
 from .material import DRAWN_SCALE, ICOSPHERE_RADIUS, MINIMUM_ALPHA, MINIMUM_SCALE, TURN, splat_material
 
 NAME = "HumanSplat Display"
-VERSION = 1
+VERSION = 2
 
 SPLAT_SIZE = "Splat Size"
 VIEWPORT_AMOUNT = "Viewport Amount"
 EXACT_VIEWPORT = "Exact in Viewport"
-SOLID_PREVIEW = "Solid Preview"
 
 # EEVEE draws a point as four triangles whose outline is a square inscribed in the point's disc.
 POINT_RADIUS = 2.0**0.5
@@ -23,7 +22,6 @@ POINT_RADIUS = 2.0**0.5
 SOCKETS = (
     Socket("Geometry", "NodeSocketGeometry", output=True),
     Socket("Geometry", "NodeSocketGeometry"),
-    Socket("Surface", "NodeSocketObject", description="Mesh that stands for the splats in Solid view"),
     Socket(SPLAT_SIZE, "NodeSocketFloat", default=1.0, minimum=0.0, maximum=10.0, description="Scales every splat"),
     Socket(
         VIEWPORT_AMOUNT,
@@ -40,7 +38,6 @@ SOCKETS = (
         default=False,
         description="Draw the viewport with the render's sorted ellipsoids: exact, but slow to redraw",
     ),
-    Socket(SOLID_PREVIEW, "NodeSocketBool", default=True, description="Show the coloured surface mesh in Solid view"),
 )
 
 
@@ -75,14 +72,8 @@ def _build(tree: Tree) -> None:
     support = _support(tree)
 
     ellipsoids = _ellipsoids(tree, splats, rotation, scale, support)
-    preview = tree.switch(inputs[SOLID_PREVIEW], None, _surface(tree, inputs["Surface"]))
-    points = tree.node("GeometryNodeJoinGeometry")
-    tree.feed(points.inputs[0], preview)
-    tree.feed(points.inputs[0], _points(tree, splats, rotation, scale, support))
-    exact = tree.node("GeometryNodeJoinGeometry")
-    tree.feed(exact.inputs[0], preview)
-    tree.feed(exact.inputs[0], ellipsoids)
-    viewport = tree.switch(inputs[EXACT_VIEWPORT], points.outputs[0], exact.outputs[0])
+    points = _points(tree, splats, rotation, scale, support)
+    viewport = tree.switch(inputs[EXACT_VIEWPORT], points, ellipsoids)
     tree.group_output(Geometry=tree.switch(is_viewport, ellipsoids, viewport))
 
 
@@ -126,9 +117,3 @@ def _points(tree: Tree, splats: Any, rotation: Any, scale: Any, support: Any) ->
     return tree.call(
         "GeometryNodeSetMaterial", {"Geometry": joined.outputs[0], "Material": splat_material(points=True)}
     )
-
-
-def _surface(tree: Tree, surface: Any) -> Any:
-    info = tree.node("GeometryNodeObjectInfo", transform_space="RELATIVE")
-    tree.feed(info.inputs["Object"], surface)
-    return info.outputs["Geometry"]
