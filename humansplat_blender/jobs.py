@@ -194,6 +194,11 @@ class JobManager:
             self.warnings = ()
             self._end(State.IDLE)
 
+    def say(self, message: str) -> None:
+        """Show a sentence about what was just done."""
+        self.message = message
+        self.revision += 1
+
     def add_notes(self, notes: Iterable[str]) -> None:
         """Show sentences below the last message."""
         self.warnings = (*self.warnings, *notes)

@@ -40,8 +40,8 @@ def install_log() -> Path:
 
 
 def default_results() -> Path:
-    """Folder of finished avatars unless the preferences name another."""
-    return user_folder() / "results"
+    """Folder of finished avatars unless the preferences name another: the user's, so that no removal deletes it."""
+    return Path.home() / "HumanSplat"
 
 
 def blender_python() -> Path:

@@ -126,31 +126,36 @@ def _grown(voxels: np.ndarray) -> np.ndarray:
 
 def _largest_part(solid: np.ndarray) -> np.ndarray:
     """The largest part of ``solid`` that is connected by faces; floaters are smaller."""
-    left, best = solid.copy(), np.zeros_like(solid)
-    while left.sum() > best.sum():
-        part = _reached(left, seed=tuple(np.argwhere(left)[0]))
-        if part.sum() > best.sum():
-            best = part
-        left &= ~part
-    return best
+    # Every voxel takes the smallest number of its part, swept along the axes until nothing changes.
+    nothing = np.int32(solid.size)
+    label = np.where(solid, np.arange(solid.size, dtype=np.int32).reshape(solid.shape), nothing)
+    total = -1
+    while total != (total := int(label.sum(dtype=np.int64))):
+        for ahead, filled in _sweeps(label, solid):
+            for layer in range(1, len(ahead)):
+                both = filled[layer] & filled[layer - 1]
+                np.minimum(ahead[layer], ahead[layer - 1], out=ahead[layer], where=both)
+    largest = np.bincount(label.ravel(), minlength=solid.size + 1)[:-1].argmax()
+    return label == largest
 
 
-def _reached(free: np.ndarray, seed: tuple[int, ...] = (0, 0, 0)) -> np.ndarray:
-    """Voxels of ``free`` that are connected by faces with the voxel ``seed``."""
+def _sweeps(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Views of 3D arrays for sweeps along each axis, both ways: the first axis is the one to walk along."""
+    for axis in range(3):
+        for order in (slice(None), slice(None, None, -1)):
+            yield tuple(np.moveaxis(array, axis, 0)[order] for array in arrays)
+
+
+def _reached(free: np.ndarray) -> np.ndarray:
+    """Voxels of ``free`` that are connected by faces with the grid's first corner."""
     reached = np.zeros_like(free)
-    reached[seed] = True
+    reached[0, 0, 0] = True
     count = 0
-    while True:
-        for axis in range(3):
-            for ahead in (slice(None), slice(None, None, -1)):
-                a = np.moveaxis(free, axis, 0)[ahead]
-                b = np.moveaxis(reached, axis, 0)[ahead]
-                for layer in range(1, len(a)):
-                    b[layer] |= b[layer - 1] & a[layer]
-        now = int(reached.sum())
-        if now == count:
-            return reached
-        count = now
+    while count != (count := int(reached.sum())):
+        for ahead, open_ in _sweeps(reached, free):
+            for layer in range(1, len(ahead)):
+                ahead[layer] |= ahead[layer - 1] & open_[layer]
+    return reached
 
 
 def _surface_net(solid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

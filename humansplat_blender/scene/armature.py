@@ -25,7 +25,13 @@ _TORSO = "humansplat_torso"
 _JOINT_NAMES = "humansplat_joint_names"
 _JOINT = "humansplat_joint"
 """On bones: which joint they are, whatever they are called."""
+CONTROL = "humansplat_control"
+"""On bones that are no joints: which control, mechanism or twist bone they are, whatever they are called."""
 ROOT_BONE = "root"
+SWITCHES = ("IK Left Arm", "IK Right Arm", "IK Left Leg", "IK Right Leg", "Look At")
+"""Properties 0..1 of the root bone that :mod:`.controls` adds: how far its controls replace the bones' own channels."""
+TORSO_CONTROL = "torso_control"
+"""The control that moves the pelvis on top of the pelvis' own channels."""
 
 # Which child a bone points at where it has several.
 _MAIN_CHILDREN = ("spine1", "neck")
@@ -33,6 +39,9 @@ _MAIN_CHILDREN = ("spine1", "neck")
 _LEAF_LENGTHS = {"head": 0.36, "left_foot": 0.13, "right_foot": 0.13, "left_hand": 0.16, "right_hand": 0.16}
 _MINIMUM_LENGTH = 0.01
 _ROOT_LENGTH = 0.25
+# Blender's axes at rest, arms out to the sides, palms down; what is not named here bends forward.
+_FORWARD, _BACK, _DOWN = Vector((0.0, -1.0, 0.0)), Vector((0.0, 1.0, 0.0)), Vector((0.0, 0.0, -1.0))
+_BENDS = {"hip": _BACK, "knee": _BACK, "ankle": _DOWN, "foot": _DOWN, "wrist": _DOWN, "hand": _DOWN}
 # The pelvis leans back a little more than the spine. Blender stores a bone relative to its parent, and that form
 # loses three digits where the two point in nearly opposite directions, as thighs and pelvis would.
 _ROOT_TILT = rotation_matrices(np.radians([-14.0, 0.0, 0.0]))
@@ -103,6 +112,8 @@ def apply_pose(
             relative to the parent, about the axes of the rest pose.
         translation: [3] metres, avatar space, added to the whole body.
 
+    Controls that would replace this pose are switched off.
+
     A rotation R about rest axes is B^-1 R B in the axes of a bone with rest orientation B; for an axis-angle vector
     that is the vector expressed in those axes.
     """
@@ -112,15 +123,35 @@ def apply_pose(
     for joint, (bone, turn) in enumerate(zip(bones, turns)):
         axes = rest_axes(bone)
         rotation = _quaternion(axes.T @ turn)
-        _set_rotation(bone, rotation)
+        set_rotation(bone, rotation)
         bone.scale = (1.0, 1.0, 1.0)
         bone.location = (0.0, 0.0, 0.0)
         if joint == 0:
             bone.location = axes.T @ convert.to_blender(moved) * unit(armature)
-    root = armature.pose.bones.get(ROOT_BONE)
-    if root is not None:
-        root.matrix_basis = Matrix()
+    _let_go(armature)
     armature.update_tag()
+
+
+def _let_go(armature: bpy.types.Object) -> None:
+    """What else moves the joints: root and torso control go home, inverse kinematics and look-at are switched off."""
+    root = armature.pose.bones.get(ROOT_BONE)
+    if root is None:
+        return
+    root.matrix_basis = Matrix()
+    switches = [name for name in SWITCHES if name in root]
+    for name in switches:
+        root[name] = 0.0
+    torso = control_bone(armature, TORSO_CONTROL) if switches else None
+    if torso is not None:
+        torso.matrix_basis = Matrix()
+
+
+def control_bone(armature: bpy.types.Object, control: str) -> bpy.types.PoseBone | None:
+    """The bone that is marked as this control, mechanism or twist bone; None where there is none."""
+    for bone in armature.data.bones:
+        if bone.get(CONTROL) == control:
+            return armature.pose.bones.get(bone.name)
+    return None
 
 
 def rest_shift(armature: bpy.types.Object) -> np.ndarray:
@@ -139,7 +170,7 @@ def _torso(armature: bpy.types.Object) -> float:
     return max((bone.head_local - bones[0].head_local).length for bone in bones)
 
 
-def _set_rotation(bone: bpy.types.PoseBone, rotation: np.ndarray) -> None:
+def set_rotation(bone: bpy.types.PoseBone, rotation: np.ndarray | Quaternion) -> None:
     """Turn a bone, in the rotation mode that it has: keyframes of other channels would do nothing."""
     turn = Quaternion(rotation)
     if bone.rotation_mode == "QUATERNION":
@@ -194,6 +225,15 @@ def rest_pose(armature: bpy.types.Object) -> None:
     apply_pose(armature, np.zeros(len(armature[_PHOTO_POSE])), armature[_REST_TRANSLATION])
 
 
+def key_pose(armature: bpy.types.Object, frame: float) -> None:
+    """Keyframes of the present pose on every joint's bone, and of the pelvis' place."""
+    for joint, bone in enumerate(joint_bones(armature)):
+        channel = {"QUATERNION": "rotation_quaternion", "AXIS_ANGLE": "rotation_axis_angle"}
+        bone.keyframe_insert(channel.get(bone.rotation_mode, "rotation_euler"), frame=frame, group=bone.name)
+        if joint == 0:
+            bone.keyframe_insert("location", frame=frame, group=bone.name)
+
+
 def _create_bones(context: bpy.types.Context, armature: bpy.types.Object, avatar: Avatar) -> None:
     heads = convert.to_blender(np.asarray(avatar.rest_joints, dtype=np.float64) + standing_translation(avatar))
     tails = _tails(heads, avatar.joint_names, avatar.parents)
@@ -209,15 +249,23 @@ def _create_bones(context: bpy.types.Context, armature: bpy.types.Object, avatar
             bone = bones.new(name)
             bone.head, bone.tail = head, tail
             bone.parent = bones[avatar.joint_names[parent]] if parent >= 0 else root
-            # One sense of roll for the whole body: bone z out of the chest, or up for bones that point there.
-            forward = Vector((0.0, -1.0, 0.0))
-            along = abs(bone.vector.normalized().dot(forward))
-            bone.align_roll(forward if along < 0.8 else Vector((0.0, 0.0, 1.0)))
+            bone.align_roll(_roll(name, bone.vector.normalized()))
     finally:
         bpy.ops.object.mode_set(mode="OBJECT")
         context.view_layer.objects.active = previous
     for joint, name in enumerate(avatar.joint_names):
         armature.data.bones[name][_JOINT] = joint
+
+
+def _roll(name: str, along: Vector) -> Vector:
+    """Where a bone's z axis points, as far as its direction `along` allows: bones bend towards it when turned about +x.
+
+    So +x bends knee, elbow, wrist and fingers, points the foot, and bows the spine, left and right alike.
+    """
+    wanted = _BENDS.get(name.rpartition("_")[2], _FORWARD)
+    if abs(along.dot(wanted)) < 0.8:
+        return wanted
+    return Vector((0.0, 0.0, 1.0)) if wanted == _FORWARD else _FORWARD
 
 
 def _tails(heads: np.ndarray, names: Sequence[str], parents: Sequence[int]) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import bpy
 
+from .nodes.bind import SURFACE
 from .nodes.build import get_input
 from .splats import BIND_MODIFIER
 
@@ -90,7 +91,7 @@ def _bound_body(splats: bpy.types.Object) -> bpy.types.Object | None:
     if modifier is None or modifier.node_group is None:
         return None
     try:
-        return get_input(modifier, "Surface")
+        return get_input(modifier, SURFACE)
     except (KeyError, ValueError):
         return None
 

@@ -91,12 +91,15 @@ def bind_splats(splats: bpy.types.Object, surface: bpy.types.Object, unit: tuple
     """
     modifier = splats.modifiers.new(BIND_MODIFIER, "NODES")
     modifier.node_group = bind.bind_group()
-    set_input(modifier, "Surface", surface)
+    set_input(modifier, bind.SURFACE, surface)
     for name, value in zip((*bind.UNIT_VERTICES, bind.UNIT_LENGTH), unit):
         set_input(modifier, name, value)
     if not has_native_splats():
         modifier = splats.modifiers.new(DISPLAY_MODIFIER, "NODES")
         modifier.node_group = display_group()
+    # Solid view then draws a box in place of the splats, which it cannot shade; the body object shows the person there.
+    # Material Preview and Rendered view draw the splats all the same.
+    splats.display_type = "BOUNDS"
     # Cycles would trace shadow and bounce rays through every splat, and splats only emit.
     splats.visible_shadow = False
     splats.visible_diffuse = False

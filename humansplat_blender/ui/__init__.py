@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import bpy
 
-from . import operators, panels, preferences, properties, runtime
+from . import avatar, importing, operators, panels, preferences, properties, runtime, selection
 
-_CLASSES = (*properties.CLASSES, *preferences.CLASSES, *operators.CLASSES, *panels.CLASSES)
+_CLASSES = (
+    *properties.CLASSES,
+    *preferences.CLASSES,
+    *operators.CLASSES,
+    *avatar.CLASSES,
+    *importing.CLASSES,
+    *panels.CLASSES,
+)
 
 
 def register() -> None:
@@ -15,10 +22,14 @@ def register() -> None:
         bpy.utils.register_class(cls)
     properties.register()
     runtime.register()
+    selection.register()
+    importing.register()
 
 
 def unregister() -> None:
     """Undo :func:`register`; a running job is stopped."""
+    importing.unregister()
+    selection.unregister()
     runtime.unregister()
     properties.unregister()
     for cls in reversed(_CLASSES):

@@ -9,8 +9,8 @@ from ..client import Failure
 from ..jobs import JobManager, State
 
 INSTALL_NOTE = (
-    "The backend (PyTorch and the pose networks) is not installed yet. It is downloaded once, takes about 1.5 GB "
-    "(6 GB with an NVIDIA card), and works offline from then on."
+    "The backend (PyTorch and the pose networks) is not installed yet. It is downloaded once: about 0.5 GB (3 GB "
+    "with an NVIDIA card), 1.5 GB on the disk (6 GB). It works offline from then on."
 )
 OFFLINE_NOTE = (
     "Downloading the backend needs online access: allow it in Preferences, System, Network, Allow Online Access."
@@ -69,7 +69,7 @@ def draw_job(layout: bpy.types.UILayout, manager: JobManager, width: float, stag
     column = layout.column(align=True)
     cancelling = manager.state is State.CANCELLING
     if manager.state is State.RUNNING and manager.stage not in {"", "load"}:
-        column.progress(factor=manager.overall, text=f"{manager.overall:.0%}   {manager.seconds:.0f} s")
+        column.progress(factor=manager.overall, text=f"{manager.overall:.0%}   {_time_left(manager)}")
         if stages:
             column.progress(factor=manager.stage_fraction, text=manager.stage.capitalize())
         column.label(text=manager.step)
@@ -84,6 +84,14 @@ def draw_job(layout: bpy.types.UILayout, manager: JobManager, width: float, stag
     row.scale_y = 1.3
     text = "Import Later" if manager.state is State.IMPORTING else "Cancel"
     row.operator("humansplat.cancel", text=text, icon="X")
+
+
+def _time_left(manager: JobManager) -> str:
+    """Seconds passed and, once there is something to go by, those to come."""
+    passed = f"{manager.seconds:.0f} s"
+    if manager.overall < 0.1 or manager.seconds < 2:
+        return passed
+    return f"{passed}, about {max(manager.seconds / manager.overall - manager.seconds, 1):.0f} s left"
 
 
 def _minutes(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""The add-on's operators. Jobs run elsewhere: these only start, stop and import."""
+"""Operators of jobs, results and the backend. Jobs run elsewhere: these only start, stop and import."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..client import Failure
 from ..environment import InstallJob
 from ..jobs import ReconstructJob, State
 from . import preferences, properties, runtime
+from .avatar import show_solid_colours, to_object_mode
 from .layout import OFFLINE_NOTE
 
 _DIRECTORY = {"subtype": "DIR_PATH", "options": {"HIDDEN", "SKIP_SAVE"}}
@@ -47,9 +48,22 @@ class HUMANSPLAT_OT_choose_photo(bpy.types.Operator):
     filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"HIDDEN", "SKIP_SAVE"})
     filter_image: bpy.props.BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
     filter_folder: bpy.props.BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
+    # The file browser takes this property by its name; the numbers are Blender's own.
+    display_type: bpy.props.EnumProperty(
+        items=(
+            ("DEFAULT", "Default", "", 0),
+            ("LIST_VERTICAL", "Short List", "", 1),
+            ("LIST_HORIZONTAL", "Long List", "", 2),
+            ("THUMBNAIL", "Thumbnails", "", 3),
+        ),
+        default="THUMBNAIL",
+        options={"HIDDEN", "SKIP_SAVE"},
+    )
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
-        """Open the file browser."""
+        """Open the file browser, with thumbnails; a file that was dropped is taken as it is."""
+        if self.filepath:
+            return self.execute(context)
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
@@ -123,11 +137,16 @@ class HUMANSPLAT_OT_reconstruct(bpy.types.Operator):
 
 
 class HUMANSPLAT_OT_another_back(bpy.types.Operator):
-    """Make the avatar again with the next seed: another guess at what the photo does not show. The body stays"""
+    """Make the avatar again with the next seed: another guess at what the photo does not show. It takes the place of
+    the selected avatar, whose pose and action stay"""
 
     bl_idname = "humansplat.another_back"
     bl_label = "Another Back"
     bl_options = {"REGISTER"}
+
+    replace: bpy.props.BoolProperty(
+        name="Replace", description="Put it in the place of the selected avatar, not beside it", default=True
+    )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -143,17 +162,28 @@ class HUMANSPLAT_OT_another_back(bpy.types.Operator):
         """Take the next seed and reconstruct."""
         settings = context.scene.humansplat
         settings.seed += 1
-        return bpy.ops.humansplat.reconstruct()
+        armature = scene.avatar_armature(context.object) if self.replace else None
+        runtime.replace_next(armature)
+        done = bpy.ops.humansplat.reconstruct()
+        if "FINISHED" not in done:
+            runtime.replace_next(None)
+        return done
 
 
 class HUMANSPLAT_OT_import_avatar(bpy.types.Operator):
-    """Import an avatar package: splats, body and armature"""
+    """Import an avatar package: splats, body and armature, at the 3D cursor"""
 
     bl_idname = "humansplat.import_avatar"
     bl_label = "Import Avatar"
     bl_options = {"REGISTER", "UNDO"}
 
     directory: bpy.props.StringProperty(name="Avatar package", **_DIRECTORY)
+    filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"HIDDEN", "SKIP_SAVE"})
+    replace: bpy.props.StringProperty(
+        name="Replace",
+        description="Armature of the avatar whose place, pose and action the new one takes; empty: none",
+        options={"SKIP_SAVE"},
+    )
 
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:
@@ -162,19 +192,34 @@ class HUMANSPLAT_OT_import_avatar(bpy.types.Operator):
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         """Import the given folder from the timer, which keeps Blender usable meanwhile, or ask for one."""
-        if self.directory:
-            runtime.start_import(Path(bpy.path.abspath(self.directory)))
+        if self.directory or self.filepath:
+            runtime.replace_next(bpy.data.objects.get(self.replace))
+            runtime.start_import(self._folder())
             return {"CANCELLED"}  # nothing to undo yet: the timer's call makes the undo step
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
+    def _folder(self) -> Path:
+        """The package's folder; a file in it stands for it."""
+        if self.filepath and not self.directory:
+            return Path(bpy.path.abspath(self.filepath)).parent
+        return Path(bpy.path.abspath(self.directory))
+
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Import into the current scene."""
-        folder = Path(bpy.path.abspath(self.directory))
-        if context.mode != "OBJECT":
-            bpy.ops.object.mode_set(mode="OBJECT")
+        """Import into the current scene; where it fails, mode, selection and scene are as they were."""
+        folder = self._folder()
+        manager = runtime.manager()
+        if manager.state is not State.IMPORTING:
+            manager.dismiss()
+        old = scene.find_avatar(bpy.data.objects.get(self.replace)) if self.replace else None
         try:
-            imported = scene.import_avatar(context, folder, prepared=runtime.take_prepared(folder))
+            prepared = runtime.take_prepared(folder) or scene.prepare_avatar(folder)
+            to_object_mode(context)
+            imported = scene.import_avatar(
+                context, folder, prepared=prepared, location=context.scene.cursor.location if old is None else (0, 0, 0)
+            )
+            if old is not None:
+                imported = scene.replace_avatar(context, old, imported)
         except (OSError, ValueError) as error:
             self.report({"ERROR"}, f"{folder.name} cannot be imported: {error}")
             return {"CANCELLED"}
@@ -182,14 +227,17 @@ class HUMANSPLAT_OT_import_avatar(bpy.types.Operator):
             traceback.print_exc()
             self.report({"ERROR"}, f"{folder.name} cannot be imported ({type(error).__name__}: {error})")
             return {"CANCELLED"}
-        thinned = scene.suit_viewport(imported.splats)
+        thinned = scene.suit_viewport(imported.splats) if old is None else ""
         if thinned:
-            runtime.manager().add_notes([thinned])
-        changes = scene.scene_setup(context.scene) if preferences.get().setup_scene else []
-        if changes:
-            settings = "; ".join(change.split(",")[0].rstrip(".") for change in changes)
-            runtime.manager().add_notes([f"Scene set up for splats: {settings}."])
-        self.report({"INFO"}, f"Imported {imported.collection.name}")
+            manager.add_notes([thinned])
+        if preferences.get().setup_scene:
+            changes = scene.scene_setup(context.scene) + show_solid_colours(context)
+            if changes:
+                settings = "; ".join(change.split(",")[0].rstrip(".") for change in changes)
+                manager.add_notes([f"Scene set up for splats: {settings}."])
+        if manager.state is not State.IMPORTING:
+            manager.say(f"{imported.armature.name} is imported.")
+        self.report({"INFO"}, f"Imported {imported.armature.name}")
         return {"FINISHED"}
 
 
@@ -238,7 +286,8 @@ class HUMANSPLAT_OT_install_backend(bpy.types.Operator):
             "Downloads about 0.5 GB (3 GB with an NVIDIA card):",
             "    PyTorch and Python packages (BSD, MIT and similar licences)",
             "    the pose networks of MediaPipe (Apache 2.0 licence)",
-            "into the extension's folder. You can cancel at any time.",
+            "They take 1.5 GB on the disk (6 GB with an NVIDIA card), in the extension's folder.",
+            "You can cancel at any time.",
         ):
             column.label(text=line)
 
@@ -446,77 +495,6 @@ class HUMANSPLAT_OT_forget_result(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class HUMANSPLAT_OT_select_avatar(bpy.types.Operator):
-    """Select this avatar in the scene"""
-
-    bl_idname = "humansplat.select_avatar"
-    bl_label = "Select"
-    bl_options = {"REGISTER", "UNDO"}
-
-    directory: bpy.props.StringProperty(**_DIRECTORY)
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        """Select its armature and make it active."""
-        armature = scene.find_armature(context.scene, Path(self.directory))
-        if armature is None:
-            self.report({"WARNING"}, "This avatar is not in the scene: import it first")
-            return {"CANCELLED"}
-        if context.mode != "OBJECT":
-            bpy.ops.object.mode_set(mode="OBJECT")
-        for selected in context.selected_objects:
-            selected.select_set(False)
-        armature.select_set(True)
-        context.view_layer.objects.active = armature
-        return {"FINISHED"}
-
-
-class HUMANSPLAT_OT_set_pose(bpy.types.Operator):
-    """Put the active avatar into a pose"""
-
-    bl_idname = "humansplat.set_pose"
-    bl_label = "Set Pose"
-    bl_options = {"REGISTER", "UNDO"}
-
-    pose: bpy.props.EnumProperty(
-        items=(
-            ("REST", "Rest Pose", "Arms out to the sides, as the splats are stored"),
-            ("PHOTO", "Photo Pose", "As in the photo"),
-        ),
-        name="Pose",
-    )
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Needs an avatar."""
-        if scene.avatar_armature(context.object) is None:
-            cls.poll_message_set("Select an avatar")
-            return False
-        return True
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        """Set the pose of every bone."""
-        armature = scene.avatar_armature(context.object)
-        if self.pose == "REST":
-            scene.rest_pose(armature)
-        else:
-            scene.photo_pose(armature)
-        return {"FINISHED"}
-
-
-class HUMANSPLAT_OT_scene_setup(bpy.types.Operator):
-    """Set the scene's colours and render settings so that splats look like the photo"""
-
-    bl_idname = "humansplat.scene_setup"
-    bl_label = "Set Up Scene for Splats"
-    bl_options = {"REGISTER", "UNDO"}
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        """Change the scene."""
-        changes = scene.scene_setup(context.scene)
-        self.report({"INFO"}, " ".join(changes) or "The scene is set up already")
-        return {"FINISHED"}
-
-
 CLASSES = (
     HUMANSPLAT_OT_choose_photo,
     HUMANSPLAT_OT_reconstruct,
@@ -534,7 +512,4 @@ CLASSES = (
     HUMANSPLAT_OT_dismiss,
     HUMANSPLAT_OT_open_folder,
     HUMANSPLAT_OT_forget_result,
-    HUMANSPLAT_OT_select_avatar,
-    HUMANSPLAT_OT_set_pose,
-    HUMANSPLAT_OT_scene_setup,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bpy
 
 from .. import scene
+from ..jobs import JobManager
 from . import runtime
 from .layout import INSTALL_NOTE, OFFLINE_NOTE, draw_failure, draw_job, wrapped
 
@@ -53,11 +54,24 @@ class HUMANSPLAT_PT_main(_SidebarPanel, bpy.types.Panel):
         if manager.failure is not None:
             draw_failure(layout, manager.failure, width)
         elif not manager.busy and (manager.message or manager.warnings):
-            row = layout.row()
-            wrapped(row, manager.message or "Imported", width - 30, icon="CHECKMARK")
-            row.operator("humansplat.dismiss", text="", icon="X", emboss=False)
-        for warning in manager.warnings:
-            wrapped(layout, warning, width, icon="INFO")
+            self._draw_notes(layout, settings, manager, width)
+
+    @staticmethod
+    def _draw_notes(
+        layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, manager: JobManager, width: float
+    ) -> None:
+        """The last message; its notes fold away."""
+        row = layout.row()
+        count = len(manager.warnings)
+        if count:
+            icon = "DOWNARROW_HLT" if settings.show_notes else "RIGHTARROW"
+            row.prop(settings, "show_notes", text="", icon=icon, emboss=False)
+        notes = f" ({count} note{'s' if count > 1 else ''})" if count and not settings.show_notes else ""
+        wrapped(row, (manager.message or "Imported") + notes, width - 60, icon="CHECKMARK")
+        row.operator("humansplat.dismiss", text="", icon="X", emboss=False)
+        if settings.show_notes:
+            for warning in manager.warnings:
+                wrapped(layout, warning, width, icon="INFO")
 
     @staticmethod
     def _draw_photo(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:
@@ -94,9 +108,10 @@ class HUMANSPLAT_PT_results(_SidebarPanel, bpy.types.Panel):
     bl_label = "Avatars"
     bl_parent_id = "HUMANSPLAT_PT_main"
 
-    def draw(self, _context: bpy.types.Context) -> None:
-        """Draw the list."""
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the list; with an avatar selected, each row can take its place."""
         layout = self.layout
+        selected = scene.avatar_armature(context.object)
         results = runtime.results().results
         if not results:
             layout.label(text="None yet")
@@ -111,6 +126,9 @@ class HUMANSPLAT_PT_results(_SidebarPanel, bpy.types.Panel):
                 ("humansplat.forget_result", "X"),
             ):
                 row.operator(operator, text="", icon=icon).directory = directory
+            if selected is not None:
+                replace = row.operator("humansplat.import_avatar", text="", icon="FILE_REFRESH")
+                replace.directory, replace.replace = directory, selected.name
         if len(results) > _SHOWN_RESULTS:
             layout.label(text=f"and {len(results) - _SHOWN_RESULTS} older ones in the folder")
         layout.operator("humansplat.import_avatar", text="Import from Folder", icon="FILEBROWSER").directory = ""
@@ -127,31 +145,53 @@ class HUMANSPLAT_PT_pose(_SidebarPanel, bpy.types.Panel):
         row = self.layout.row(align=True)
         row.operator("humansplat.set_pose", text="Rest Pose", icon="ARMATURE_DATA").pose = "REST"
         row.operator("humansplat.set_pose", text="Photo Pose", icon="POSE_HLT").pose = "PHOTO"
-        self.layout.operator("humansplat.scene_setup", icon="SCENE_DATA")
 
 
 class HUMANSPLAT_PT_display(_SidebarPanel, bpy.types.Panel):
-    """How the active avatar is drawn."""
+    """How avatars are drawn."""
 
     bl_label = "Display"
     bl_parent_id = "HUMANSPLAT_PT_main"
 
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the display modifier's inputs, where Blender does not draw the active avatar's splats itself."""
+        avatar = scene.find_avatar(context.object)
+        modifier = scene.display_modifier(avatar.splats) if avatar is not None else None
+        column = self.layout.column()
+        if avatar is not None:
+            column.prop(avatar.body, "hide_viewport", text="Show in Solid View", invert_checkbox=True)
+        if modifier is not None:
+            for name in scene.DISPLAY_INPUTS:
+                owner, path = scene.display_property(modifier, name)
+                column.prop(owner, path, text=name)
+        self.layout.operator("humansplat.scene_setup", icon="SCENE_DATA")
+
+
+class HUMANSPLAT_PT_avatar(_SidebarPanel, bpy.types.Panel):
+    """What can be done with the active avatar as a whole."""
+
+    bl_label = "Avatar"
+    bl_parent_id = "HUMANSPLAT_PT_main"
+
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Needs an avatar that Blender does not draw itself."""
-        avatar = scene.find_avatar(context.object)
-        return avatar is not None and scene.display_modifier(avatar.splats) is not None
+        """Needs an avatar."""
+        return scene.find_avatar(context.object) is not None
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Draw the display modifier's inputs."""
-        avatar = scene.find_avatar(context.object)
-        assert avatar is not None
-        modifier = scene.display_modifier(avatar.splats)
-        assert modifier is not None
-        column = self.layout.column()
-        for name in scene.DISPLAY_INPUTS:
-            owner, path = scene.display_property(modifier, name)
-            column.prop(owner, path, text=name)
+        """Draw the buttons."""
+        layout = self.layout
+        layout.label(text=scene.find_avatar(context.object).armature.name, icon="OUTLINER_OB_ARMATURE")
+        row = layout.row(align=True)
+        row.operator("humansplat.duplicate_avatar", text="Duplicate", icon="DUPLICATE")
+        row.operator("humansplat.delete_avatar", text="Delete", icon="TRASH")
+        layout.operator("humansplat.select_whole_avatar", icon="RESTRICT_SELECT_OFF")
 
 
-CLASSES = (HUMANSPLAT_PT_main, HUMANSPLAT_PT_results, HUMANSPLAT_PT_pose, HUMANSPLAT_PT_display)
+CLASSES = (
+    HUMANSPLAT_PT_main,
+    HUMANSPLAT_PT_results,
+    HUMANSPLAT_PT_avatar,
+    HUMANSPLAT_PT_pose,
+    HUMANSPLAT_PT_display,
+)

@@ -38,14 +38,21 @@ class HumanSplatPreferences(bpy.types.AddonPreferences):
     device: bpy.props.EnumProperty(items=DEVICES, name="Device", description="Where the networks run")
     results_path: bpy.props.StringProperty(
         name="Results",
-        description="Folder for finished avatars. Empty: the extension's own folder, which Blender deletes "
-        "when the extension is uninstalled",
+        description="Folder for finished avatars. Empty: the folder HumanSplat in your home folder, which stays when "
+        "the extension is removed",
         subtype="DIR_PATH",
     )
     setup_scene: bpy.props.BoolProperty(
         name="Set Up the Scene on Import",
         description="Choose the Standard view transform and enough transparent bounces, without which splats look "
         "washed out or dark. The panel says what was changed, and undo takes it back",
+        default=True,
+    )
+
+    select_whole_avatar: bpy.props.BoolProperty(
+        name="Clicks Select the Whole Avatar",
+        description="A click on any part of an avatar selects all of its objects and makes the armature active, so "
+        "that moving, posing, copying and deleting work on the whole. Off: each object by itself",
         default=True,
     )
 
@@ -81,12 +88,13 @@ class HumanSplatPreferences(bpy.types.AddonPreferences):
             ui_layout.draw_failure(box, manager.failure, width)
         elif manager.message:
             box.label(text=manager.message, icon="CHECKMARK")
-        if not bpy.app.online_access:
+        if found is None and not bpy.app.online_access:
             ui_layout.wrapped(box, ui_layout.OFFLINE_NOTE, width, icon="INTERNET_OFFLINE")
 
         layout.prop(self, "device")
         layout.prop(self, "results_path")
         layout.prop(self, "setup_scene")
+        layout.prop(self, "select_whole_avatar")
 
 
 def get() -> HumanSplatPreferences:

@@ -51,6 +51,7 @@ class HumanSplatSettings(bpy.types.PropertyGroup):
         name="Person", description="Which person of a group: 1 is the largest", min=1, default=1, soft_max=9
     )
     shading: bpy.props.FloatProperty(**SHADING)
+    show_notes: bpy.props.BoolProperty(name="Show Notes", description="What there is to know about the last avatar")
 
 
 CLASSES = (HumanSplatSettings,)

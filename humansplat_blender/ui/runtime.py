@@ -33,6 +33,8 @@ _file_count = 0
 _job_file_count = 0
 _import_asked_at = 0.0
 _preparation: _Preparation | None = None
+#: Name of the armature whose avatar the next import takes the place of; empty: none.
+_replaced = ""
 
 
 class _Preparation:
@@ -126,6 +128,12 @@ def start_import(folder: Path) -> None:
     ensure_pumped()
 
 
+def replace_next(armature: bpy.types.Object | None) -> None:
+    """Have the next import take the place of this armature's avatar; None: of nobody."""
+    global _replaced
+    _replaced = "" if armature is None else armature.name
+
+
 def ensure_pumped() -> None:
     """Have Blender call the manager until it is idle."""
     if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
@@ -167,12 +175,13 @@ def _redraw() -> None:
 
 def _import(result: Result) -> str:
     """Import a finished avatar as one undo step, or say why that has to wait."""
-    global _import_asked_at, _preparation
+    global _import_asked_at, _preparation, _replaced
     if _file_count != _job_file_count:
         manager().add_notes(["Another file was opened meanwhile: import the avatar from the list."])
         return ""
     if bpy.app.background:
-        bpy.ops.humansplat.import_avatar(directory=str(result.folder))
+        replaced, _replaced = _replaced, ""
+        bpy.ops.humansplat.import_avatar(directory=str(result.folder), replace=replaced)
         return ""
     if _preparation is None or _preparation.folder != result.folder:
         _preparation = _Preparation(result.folder)
@@ -191,7 +200,8 @@ def _import(result: Result) -> str:
             return reason
         _import_asked_at = 0.0
         # Only an operator that is called with its undo argument set makes an undo step of its own.
-        bpy.ops.humansplat.import_avatar("EXEC_DEFAULT", True, directory=str(result.folder))
+        replaced, _replaced = _replaced, ""
+        bpy.ops.humansplat.import_avatar("EXEC_DEFAULT", True, directory=str(result.folder), replace=replaced)
     return ""
 
 

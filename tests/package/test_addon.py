@@ -306,3 +306,86 @@ def test_opening_another_file_keeps_the_job_but_not_the_import(addon: SimpleName
     assert len(bpy.data.objects) == objects
     assert len(addon.runtime.results().results) == 1
     assert "Another file was opened" in addon.manager.warnings[-1]
+
+
+def test_another_back_takes_the_selected_avatars_place(addon: SimpleNamespace) -> None:
+    settings = bpy.context.scene.humansplat
+    settings.photo = bpy.data.images.load(addon.photo("photo"))
+    bpy.ops.humansplat.reconstruct()
+    first = bpy.context.object
+    first.location.x = 3.0
+    first.pose.bones["left_elbow"].rotation_quaternion = (0.8, 0.6, 0, 0)
+    name = first.name
+    assert bpy.ops.humansplat.another_back() == {"FINISHED"}
+    armatures = [obj for obj in bpy.context.scene.objects if obj.type == "ARMATURE"]
+    assert [obj.name for obj in armatures] == [name]
+    assert armatures[0].location.x == 3.0
+    assert abs(armatures[0].pose.bones["left_elbow"].rotation_quaternion.x - 0.6) < 1e-6
+    assert bpy.ops.humansplat.another_back(replace=False) == {"FINISHED"}
+    assert len([obj for obj in bpy.context.scene.objects if obj.type == "ARMATURE"]) == 2
+
+
+def test_arrivals_stand_at_the_cursor_under_the_name_of_the_list(addon: SimpleNamespace) -> None:
+    bpy.context.scene.cursor.location = (1.0, 2.0, 0.5)
+    for _ in range(2):
+        bpy.ops.humansplat.reconstruct(filepath=addon.photo("photo"))
+        armature = bpy.context.object
+        assert tuple(armature.location) == (1.0, 2.0, 0.5)
+        assert armature.name == armature.users_collection[0].name == addon.runtime.results().results[0].name
+
+
+def test_a_failed_import_leaves_mode_and_selection(addon: SimpleNamespace, tmp_path: Path) -> None:
+    bpy.ops.humansplat.reconstruct(filepath=addon.photo("photo"))
+    armature = bpy.context.object
+    bpy.ops.object.mode_set(mode="POSE")
+    with pytest.raises(RuntimeError, match="is not an avatar package"):
+        bpy.ops.humansplat.import_avatar(directory=str(tmp_path / "nothing"))
+    assert bpy.context.mode == "POSE" and bpy.context.object == armature
+
+
+def test_a_click_selects_the_whole_avatar(addon: SimpleNamespace) -> None:
+    from bl_ext.user_default.humansplat.humansplat_blender.ui import selection
+
+    bpy.ops.humansplat.reconstruct(filepath=addon.photo("photo"))
+    armature = bpy.context.object
+    members = {armature, *armature.children}
+    for clicked in armature.children:
+        bpy.ops.object.select_all(action="DESELECT")
+        clicked.select_set(True)
+        bpy.context.view_layer.objects.active = clicked
+        assert selection.select_whole(bpy.context)  # what the message bus calls
+        assert set(bpy.context.selected_objects) == members
+        assert bpy.context.object == armature
+        assert not selection.select_whole(bpy.context)
+
+
+def test_copies_and_deletion_by_operators(addon: SimpleNamespace) -> None:
+    bpy.ops.humansplat.reconstruct(filepath=addon.photo("photo"))
+    before = len(bpy.data.objects)
+    assert bpy.ops.humansplat.duplicate_avatar() == {"FINISHED"}
+    assert len(bpy.data.objects) == 2 * before
+    bpy.ops.object.mode_set(mode="POSE")
+    assert bpy.ops.humansplat.delete_avatar() == {"FINISHED"}
+    assert len(bpy.data.objects) == before
+    assert bpy.context.mode == "OBJECT"
+
+
+def test_named_poses_are_keyed_where_auto_keying_is_on(addon: SimpleNamespace) -> None:
+    bpy.ops.humansplat.reconstruct(filepath=addon.photo("photo"))
+    armature = bpy.context.object
+    bpy.ops.humansplat.set_pose(pose="REST")
+    assert armature.animation_data is None
+    bpy.context.scene.tool_settings.use_keyframe_insert_auto = True
+    bpy.ops.humansplat.set_pose(pose="PHOTO")
+    assert armature.animation_data.action is not None
+    armature.data.bones["left_elbow"].name = "forearm.L"
+    assert bpy.ops.humansplat.set_pose(pose="REST") == {"FINISHED"}
+
+
+def test_the_message_is_of_the_last_import(addon: SimpleNamespace) -> None:
+    bpy.ops.humansplat.reconstruct(filepath=addon.photo("first"))
+    bpy.ops.humansplat.reconstruct(filepath=addon.photo("second"))
+    older = addon.results / "first"
+    bpy.ops.humansplat.import_avatar(directory=str(older))
+    assert "first" in addon.manager.message and "second" not in addon.manager.message
+    assert "This avatar is made up." not in addon.manager.warnings

@@ -21,6 +21,7 @@ REST_AREA = "bind:rest_area"
 # And on the mesh; `body.py` fills them.
 REFERENCE = ("bind:reference_0", "bind:reference_1", "bind:reference_2")
 
+SURFACE = "Surface"
 # Inputs that tell how much larger the mesh is than when the splats were bound: Blender's Apply Scale changes the mesh's
 # vertices, but not attributes such as the splats' scales. 0 metres stand for files that do not say.
 UNIT_VERTICES = ("Unit Vertex 0", "Unit Vertex 1")
@@ -29,7 +30,7 @@ UNIT_LENGTH = "Unit Length"
 SOCKETS = (
     Socket("Geometry", "NodeSocketGeometry", output=True),
     Socket("Geometry", "NodeSocketGeometry"),
-    Socket("Surface", "NodeSocketObject", description="The deforming mesh that the splats are bound to"),
+    Socket(SURFACE, "NodeSocketObject", description="The deforming mesh that the splats are bound to"),
     Socket(UNIT_VERTICES[0], "NodeSocketInt", default=0, description="A vertex of a rigid part of the mesh"),
     Socket(UNIT_VERTICES[1], "NodeSocketInt", default=0, description="Another vertex of the same part"),
     Socket(
@@ -55,7 +56,7 @@ def bind_group() -> bpy.types.NodeTree:
 def _build(tree: Tree) -> None:
     inputs = tree.group_input()
     surface = tree.node("GeometryNodeObjectInfo", transform_space="RELATIVE")
-    tree.feed(surface.inputs["Object"], inputs["Surface"])
+    tree.feed(surface.inputs["Object"], inputs[SURFACE])
     mesh = surface.outputs["Geometry"]
     place = tree.node("GeometryNodeInputPosition").outputs[0]
     indices = [tree.attribute(name, "INT") for name in VERTICES]
