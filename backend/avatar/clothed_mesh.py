@@ -15,6 +15,7 @@ import numpy as np
 from .gaussians import rgb_from_sh
 from .package import Avatar
 from .quaternion import to_matrix
+from .skinning import outward_axes
 
 VOXEL_SIZE = 0.011
 """Metres; fingers and folds below this size melt together. A person has about 24,000 vertices."""
@@ -220,7 +221,8 @@ class _SplatCells:
             return np.stack([np.bincount(cell, amount * column, count) for column in values.T], 1)
 
         self.amount = np.bincount(cell, amount, count)
-        normals = _normals(avatar)[near]
+        turns = to_matrix(gaussians.rotation[near].astype(np.float64))
+        normals = np.einsum("nij,nj->ni", turns, outward_axes(avatar)[near])
         joint_count = avatar.body.weights.shape[1]
         entry = cell[:, None] * joint_count + skin.joint_ids[near]
         joints = np.bincount(entry.ravel(), (amount[:, None] * skin.joint_weights[near]).ravel(), count * joint_count)
@@ -285,13 +287,3 @@ def _spread(values: np.ndarray, known: np.ndarray, quads: np.ndarray) -> np.ndar
         values[new] = total[new] / hits[new, None]
         known |= new
     return values
-
-
-def _normals(avatar: Avatar) -> np.ndarray:
-    """[N, 3] the thin axis of each splat, turned to the side to which the surface's triangle faces."""
-    gaussians = avatar.gaussians
-    axes = to_matrix(gaussians.rotation.astype(np.float64))
-    thin = np.take_along_axis(axes, gaussians.scale.argmin(1)[:, None, None], 2)[..., 0]
-    corners = avatar.body.surface_vertices.astype(np.float64)[avatar.skin.vertex_ids]
-    outward = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    return thin * np.where((thin * outward).sum(1) < 0, -1.0, 1.0)[:, None]

@@ -219,6 +219,19 @@ def standing_translation(avatar: Avatar) -> np.ndarray:
     return np.array([-pelvis[0], -float(avatar.body.surface_vertices[:, 1].min()), -pelvis[2]])
 
 
+def outward_axes(avatar: Avatar) -> np.ndarray:
+    """Each splat's thinnest axis [N, 3] in its own axes, of length 1, signed so that it leaves the surface at rest."""
+    gaussians = avatar.gaussians
+    thin = gaussians.scale.argmin(axis=1)
+    axes = np.zeros((len(thin), 3), dtype=np.float32)
+    axes[np.arange(len(thin)), thin] = 1
+    corners = avatar.body.surface_vertices.astype(np.float64)[avatar.skin.vertex_ids]
+    outward = _cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    along = quaternion.to_matrix(gaussians.rotation.astype(np.float64))[np.arange(len(thin)), :, thin]
+    axes[(along * outward).sum(axis=1) < 0] *= -1
+    return axes
+
+
 def stretch(rest: np.ndarray, posed: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Factor [N] by which splats on ``triangles`` [N, 3] grow from vertices [S, 3] at rest to posed ones."""
     return np.sqrt(triangle_areas(posed, triangles) / triangle_areas(rest, triangles)).clip(*STRETCH_LIMITS)

@@ -6,6 +6,7 @@ from .importer import PreparedAvatar, import_avatar, prepare_avatar
 from .lifecycle import delete_avatar, duplicate_avatar, replace_avatar, select_avatar
 from .roles import ImportedAvatar, avatar_armature, find_armature, find_avatar, scene_avatars
 from .setup import add_photo_camera, match_render_size, scene_setup
+from .sharing import merge_shared
 from .splats import has_native_splats
 from .viewport import DISPLAY_INPUTS, display_modifier, display_property, suit_viewport
 
@@ -28,6 +29,7 @@ __all__ = [
     "joint_names",
     "key_pose",
     "match_render_size",
+    "merge_shared",
     "photo_pose",
     "prepare_avatar",
     "read_pose",

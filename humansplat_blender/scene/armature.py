@@ -128,12 +128,12 @@ def apply_pose(
         bone.location = (0.0, 0.0, 0.0)
         if joint == 0:
             bone.location = axes.T @ convert.to_blender(moved) * unit(armature)
-    _let_go(armature)
+    release_controls(armature)
     armature.update_tag()
 
 
-def _let_go(armature: bpy.types.Object) -> None:
-    """What else moves the joints: root and torso control go home, inverse kinematics and look-at are switched off."""
+def release_controls(armature: bpy.types.Object) -> None:
+    """Leave the joints to their own channels: root and torso control go home, IK and look-at are switched off."""
     root = armature.pose.bones.get(ROOT_BONE)
     if root is None:
         return

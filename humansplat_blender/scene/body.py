@@ -41,9 +41,9 @@ def create_body(avatar: Avatar, clothed: ClothedMesh, armature: bpy.types.Object
     modifier = obj.modifiers.new("Armature", "ARMATURE")
     modifier.object = armature
     obj.parent = armature
-    # Splats are what renders show.
-    obj.hide_render = True
-    obj.visible_shadow = False
+    # Renders show the splats; of this mesh they see the shadow alone, which splats would cast at many times the cost.
+    for ray in ("camera", "diffuse", "glossy", "transmission", "volume_scatter"):
+        setattr(obj, f"visible_{ray}", False)
     return obj
 
 

@@ -15,6 +15,7 @@ from ...backend.avatar.package import Avatar, load_avatar
 from .armature import create_armature
 from .attributes import PointValues
 from .body import create_body
+from .bone_look import style_armature
 from .preview import BodyPaint, paint_body, plan_paint
 from .roles import PACKAGE, ROLE, ImportedAvatar
 from .setup import add_photo_camera
@@ -88,6 +89,7 @@ def _build(
     armature = create_armature(context, avatar, name, collection)
     armature.location = place
     body = create_body(avatar, prepared.clothed, armature, f"{name} Body")
+    style_armature(armature, body)
     paint_body(prepared.paint, body.data, f"{name} Solid View")
     collection.objects.link(body)
     splats = create_splats(prepared.splats, f"{name} Splats")

@@ -2,8 +2,8 @@
 
 Solid view knows one colour per material, and splats are drawn by a shader that it does not run. So the faces get a
 palette of materials with viewport colours, and the vertices a colour attribute, which Solid view shows smoothly where
-its colour is set to Attribute. To EEVEE and Cycles the materials are transparent, so that only the splats are seen;
-Blender's glTF exporter finds the colours all the same, in a Principled BSDF that is mixed in with a share of zero.
+its colour is set to Attribute. EEVEE and Cycles see the materials only where they look for shadows, so that splats are
+what is seen; Blender's glTF exporter finds the colours all the same, in the Principled BSDF that casts them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import numpy as np
 
 from ...backend.avatar.clothed_mesh import ClothedMesh
 from . import attributes
-from .nodes.build import Tree
+from .nodes.build import NAME_KEY, VERSION_KEY, Tree
 
 PALETTE_SIZE = 24
 COLOUR_ATTRIBUTE = "Color"
+_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,15 @@ def plan_paint(clothed: ClothedMesh) -> BodyPaint:
 
 
 def paint_body(paint: BodyPaint, mesh: bpy.types.Mesh, name: str) -> list[bpy.types.Material]:
-    """Give the body mesh a palette of viewport colours and a colour attribute; returns the new materials."""
+    """Give the body mesh a palette of viewport colours and a colour attribute; returns its materials."""
     bare = np.ones((len(mesh.vertices) - len(paint.vertices), 4))
     colours = np.concatenate([bare, paint.vertices])
     attributes.write_points(mesh, {COLOUR_ATTRIBUTE: ("FLOAT_COLOR", colours)})
     mesh.color_attributes.active_color = mesh.color_attributes[COLOUR_ATTRIBUTE]
     mesh.color_attributes.render_color_index = mesh.color_attributes.active_color_index
     materials = []
-    for number, colour in enumerate(srgb_to_linear(paint.palette), start=1):
-        material = _clear_material(f"{name} {number:02d}", colour)
+    for number, colour in enumerate(paint.palette, start=1):
+        material = _viewport_material(f"{name} {number:02d}", colour)
         materials.append(material)
         mesh.materials.append(material)
     mesh.polygons.foreach_set("material_index", paint.index.astype(np.int32))
@@ -91,18 +92,32 @@ def _scatter(index: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
     return np.stack([np.bincount(index, values[:, c], count) for c in range(values.shape[1])], axis=1)
 
 
-def _clear_material(name: str, colour: np.ndarray) -> bpy.types.Material:
+def _viewport_material(name: str, colour: np.ndarray) -> bpy.types.Material:
+    """The material of a display colour [3]; avatars share those of equal colours."""
+    red, green, blue = np.round(np.clip(colour, 0, 1) * 255).astype(int)
+    key = f"HumanSplat Solid {red:02x}{green:02x}{blue:02x}"
+    known = next((m for m in bpy.data.materials if m.library is None and m.get(NAME_KEY) == key), None)
+    if known is not None and known.get(VERSION_KEY) == _VERSION:
+        return known
     material = bpy.data.materials.new(name)
-    material.diffuse_color = (*colour, 1.0)
+    material[NAME_KEY], material[VERSION_KEY] = key, _VERSION
+    material.diffuse_color = (*srgb_to_linear(np.array([red, green, blue]) / 255), 1.0)
     material.roughness = 1.0
     if bpy.app.version < (5, 0, 0):  # later versions always use nodes
         material.use_nodes = True
     material.surface_render_method = "DITHERED"
+    material.use_transparent_shadow = True
     material.node_tree.nodes.clear()
     tree = Tree(material.node_tree)
-    output = tree.node("ShaderNodeOutputMaterial")
     colour_attribute = tree.node("ShaderNodeVertexColor", layer_name=COLOUR_ATTRIBUTE).outputs["Color"]
     exported = tree.call("ShaderNodeBsdfPrincipled", {"Base Color": colour_attribute, "Roughness": 1.0})
     clear = tree.call("ShaderNodeBsdfTransparent", {})
-    tree.feed(output.inputs["Surface"], tree.call("ShaderNodeMixShader", {0: 0.0, 1: clear, 2: exported}))
+    is_shadow = tree.node("ShaderNodeLightPath").outputs["Is Shadow Ray"]
+    backfacing = tree.node("ShaderNodeNewGeometry").outputs["Backfacing"]
+    # The side that faces the lamp casts no shadow: splats lie on either side of it and would be in its shadow. Cycles
+    # looks from the splat to the lamp, EEVEE from the lamp.
+    for target, casts in (("CYCLES", tree.math("SUBTRACT", 1.0, backfacing)), ("EEVEE", backfacing)):
+        output = tree.node("ShaderNodeOutputMaterial", target=target)
+        share = tree.math("MULTIPLY", is_shadow, casts)
+        tree.feed(output.inputs["Surface"], tree.call("ShaderNodeMixShader", {0: share, 1: clear, 2: exported}))
     return material

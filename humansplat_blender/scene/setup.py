@@ -9,9 +9,13 @@ from ...backend.avatar.package import Camera
 from . import convert
 
 # A ray crosses many soft splats; each counts as a transparent bounce, and light beyond the limit is lost. Blender's
-# default of 8 loses a quarter of the brightness, 128 none that can be seen. As many are followed for certain: where
-# Cycles gives up a ray by chance (its default), single pixels show the background through the avatar, bright as specks.
+# default of 8 loses a quarter of the brightness, 128 none that can be seen.
 TRANSPARENT_BOUNCES = 256
+# So many are followed for certain; from there on Cycles gives up rays by chance, those that have little left to lose.
+# With 0, its default, single pixels show the background through the avatar, bright as specks; with 16 a picture differs
+# by less than its own noise from one with 256, which takes half as long again (scripts/benchmark_cycles.py).
+CERTAIN_BOUNCES = 16
+_FORMERLY_CERTAIN = 256  # what version 0.1.0 set
 
 
 def scene_setup(scene: bpy.types.Scene) -> list[str]:
@@ -35,12 +39,13 @@ def scene_setup(scene: bpy.types.Scene) -> list[str]:
             "so that rays pass through all splats."
         )
         cycles.transparent_max_bounces = TRANSPARENT_BOUNCES
-    if cycles is not None and cycles.min_transparent_bounces < TRANSPARENT_BOUNCES:
+    certain = None if cycles is None else cycles.min_transparent_bounces
+    if certain is not None and (certain < CERTAIN_BOUNCES or certain == _FORMERLY_CERTAIN):
         changes.append(
-            f"Cycles minimum transparent bounces: {cycles.min_transparent_bounces} to {TRANSPARENT_BOUNCES}, "
+            f"Cycles minimum transparent bounces: {certain} to {CERTAIN_BOUNCES}, "
             "so that no specks of the background shine through."
         )
-        cycles.min_transparent_bounces = TRANSPARENT_BOUNCES
+        cycles.min_transparent_bounces = CERTAIN_BOUNCES
     return changes
 
 

@@ -9,12 +9,13 @@ import bpy
 import numpy as np
 
 from ...backend.avatar.package import Avatar
-from ...backend.avatar.skinning import standing_translation, triangle_areas
+from ...backend.avatar.skinning import outward_axes, standing_translation, triangle_areas
 from . import attributes, convert
 from .attributes import PointValues
 from .nodes import bind
 from .nodes.build import set_input
 from .nodes.display import display_group
+from .nodes.material import AXIS
 
 BIND_MODIFIER = "Bind to Body"
 DISPLAY_MODIFIER = "Splats"
@@ -32,7 +33,8 @@ def plan_splats(avatar: Avatar) -> PointValues:
     """Point attributes of the avatar's splats at rest, in Blender's axes; numpy only, for any thread.
 
     `position` (metres), `rotation` (quaternion wxyz), `scale` (linear standard deviations, metres), `radiance:base`
-    (raw DC r, g, b and opacity 0..1), the binding `bind:*` that :mod:`.nodes.bind` describes, and, where the package
+    (raw DC r, g, b and opacity 0..1), the binding `bind:*` that :mod:`.nodes.bind` describes, `splat:axis` (the normal
+    for lamps, along one of the splat's own axes), and, where the package
     says it, `seen` (0..1: how far the photo shows the splat; the rest is imagined).
     """
     gaussians, skin = avatar.gaussians, avatar.skin
@@ -50,6 +52,7 @@ def plan_splats(avatar: Avatar) -> PointValues:
         bind.OFFSET: ("FLOAT_VECTOR", skin.offset),
         bind.ROTATION: ("QUATERNION", skin.rotation),
         bind.REST_AREA: ("FLOAT", rest_area.astype(np.float32)),
+        AXIS: ("FLOAT_VECTOR", outward_axes(avatar)),
         **seen,
     }
 

@@ -7,10 +7,10 @@ from typing import Any
 import bpy
 
 from .nodes.build import input_property, set_input
-from .nodes.display import EXACT_VIEWPORT, SPLAT_SIZE, VIEWPORT_AMOUNT
+from .nodes.display import EXACT_VIEWPORT, LIT_BY_LAMPS, SPLAT_SIZE, VIEWPORT_AMOUNT
 from .splats import DISPLAY_MODIFIER
 
-DISPLAY_INPUTS = (VIEWPORT_AMOUNT, SPLAT_SIZE, EXACT_VIEWPORT)
+DISPLAY_INPUTS = (LIT_BY_LAMPS, VIEWPORT_AMOUNT, SPLAT_SIZE, EXACT_VIEWPORT)
 """In the order in which a panel shows them."""
 
 # Measured with Mesa's llvmpipe, Solid view, 1600 x 900: an empty scene costs 0.32 s of processor time a redraw, an

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import bpy
 
-from . import avatar, importing, operators, panels, preferences, properties, runtime, selection
+from .. import motion
+from . import avatar, importing, operators, panels, preferences, properties, rig, runtime, selection
 
 _CLASSES = (
     *properties.CLASSES,
@@ -12,6 +13,7 @@ _CLASSES = (
     *operators.CLASSES,
     *avatar.CLASSES,
     *importing.CLASSES,
+    *rig.CLASSES,
     *panels.CLASSES,
 )
 
@@ -23,12 +25,14 @@ def register() -> None:
     properties.register()
     runtime.register()
     selection.register()
+    motion.register()
     importing.register()
 
 
 def unregister() -> None:
     """Undo :func:`register`; a running job is stopped."""
     importing.unregister()
+    motion.unregister()
     selection.unregister()
     runtime.unregister()
     properties.unregister()

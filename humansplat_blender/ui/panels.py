@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import bpy
 
-from .. import scene
+from .. import motion, scene
 from ..jobs import JobManager
-from . import runtime
+from . import rig, runtime
 from .layout import INSTALL_NOTE, OFFLINE_NOTE, draw_failure, draw_job, wrapped
 
 _SHOWN_RESULTS = 8
@@ -147,6 +147,40 @@ class HUMANSPLAT_PT_pose(_SidebarPanel, bpy.types.Panel):
         row.operator("humansplat.set_pose", text="Photo Pose", icon="POSE_HLT").pose = "PHOTO"
 
 
+class HUMANSPLAT_PT_motion(_SidebarPanel, bpy.types.Panel):
+    """Motions for the active avatar."""
+
+    bl_label = "Motion"
+    bl_parent_id = "HUMANSPLAT_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Needs an avatar."""
+        return scene.avatar_armature(context.object) is not None
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the library, files, and the scene's other armatures."""
+        motion.draw_motion(self.layout, context)
+
+
+class HUMANSPLAT_PT_rig(_SidebarPanel, bpy.types.Panel):
+    """Controls, limits, twist bones and bone names of the active avatar."""
+
+    bl_label = "Rig"
+    bl_parent_id = "HUMANSPLAT_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Needs an avatar."""
+        return scene.avatar_armature(context.object) is not None
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the buttons."""
+        rig.draw_rig(self.layout, context, scene.avatar_armature(context.object))
+
+
 class HUMANSPLAT_PT_display(_SidebarPanel, bpy.types.Panel):
     """How avatars are drawn."""
 
@@ -193,5 +227,7 @@ CLASSES = (
     HUMANSPLAT_PT_results,
     HUMANSPLAT_PT_avatar,
     HUMANSPLAT_PT_pose,
+    HUMANSPLAT_PT_motion,
+    HUMANSPLAT_PT_rig,
     HUMANSPLAT_PT_display,
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import bpy
@@ -233,6 +234,23 @@ def _file_opened(*_arguments: object) -> None:
     _file_count += 1
 
 
+@bpy.app.handlers.persistent
+def _data_arrived(*_arguments: object) -> None:
+    """After pasting or appending: shared data-blocks are one again, and a scene that received an avatar suits it."""
+    had = {avatar.armature.name for avatar in scene.scene_avatars(bpy.context.scene)}
+    scene.merge_shared()
+    if had and preferences.get().setup_scene and _manager is not None:
+        changes = scene.scene_setup(bpy.context.scene)
+        if changes:
+            settings = "; ".join(change.split(",")[0].rstrip(".") for change in changes)
+            _manager.add_notes([f"Scene set up for splats: {settings}."])
+
+
+def _arrival_handlers() -> list[Callable[..., None]] | None:
+    """Blender's handlers of appended and pasted data; None before Blender 4.3, which has none."""
+    return getattr(bpy.app.handlers, "blend_import_post", None)
+
+
 def register() -> None:
     """Start with a fresh manager."""
     global _manager, _previews, _results
@@ -241,12 +259,16 @@ def register() -> None:
     _results = None
     forget_environment()
     bpy.app.handlers.load_post.append(_file_opened)
+    if _arrival_handlers() is not None:
+        _arrival_handlers().append(_data_arrived)
 
 
 def unregister() -> None:
     """End the backend and the timer."""
     global _manager, _previews, _results
     bpy.app.handlers.load_post.remove(_file_opened)
+    if _arrival_handlers() is not None:
+        _arrival_handlers().remove(_data_arrived)
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)
     if _manager is not None:

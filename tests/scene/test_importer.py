@@ -57,7 +57,8 @@ def test_splat_attributes(package: Path) -> None:
 def test_body_is_the_clothed_mesh_beside_bare_points(package: Path) -> None:
     avatar = load_avatar(package)
     body = scene.import_avatar(bpy.context, package).body
-    assert body.hide_render and not body.hide_get() and not body.hide_select
+    assert not body.hide_get() and not body.hide_select
+    assert body.visible_shadow and not body.visible_camera
     assert [group.name for group in body.vertex_groups] == list(JOINT_NAMES)
     assert body.modifiers[0].object == body.parent
     count = len(avatar.body.surface_vertices)

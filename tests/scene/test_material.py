@@ -8,7 +8,7 @@ import bpy
 import numpy as np
 import pytest
 from humansplat.humansplat_blender.scene import has_native_splats, scene_setup
-from humansplat.humansplat_blender.scene.nodes.material import splat_material
+from humansplat.humansplat_blender.scene.nodes.material import BALLS, DISCS, POINTS, splat_material
 from support import add_orthographic_camera, add_plain_splats, prepare_cycles, render_pixels, show_viewport_form
 
 from backend.avatar import from_rgb
@@ -103,14 +103,14 @@ def test_many_layers_keep_their_light(tmp_path: Path) -> None:
     np.testing.assert_allclose(pixels[middle].mean(axis=(0, 1)), np.full(4, expected[middle].mean()), atol=0.02)
 
 
-@pytest.mark.parametrize("points", [True, False])
-def test_material_is_shared(points: bool) -> None:
-    material = splat_material(points)
-    assert splat_material(points) == material
-    assert material.surface_render_method == ("DITHERED" if points else "BLENDED")
+@pytest.mark.parametrize("name", [BALLS, DISCS, POINTS])
+def test_material_is_shared(name: str) -> None:
+    material = splat_material(name)
+    assert splat_material(name) == material
+    assert material.surface_render_method == ("DITHERED" if name == POINTS else "BLENDED")
     assert material.cycles.emission_sampling == "NONE"
     # An older version is rebuilt in place, so that objects keep it.
     material["humansplat_version"] = 0
     material.node_tree.nodes.clear()
-    assert splat_material(points) == material
+    assert splat_material(name) == material
     assert material.node_tree.nodes

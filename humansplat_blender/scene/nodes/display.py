@@ -1,20 +1,38 @@
-"""Node group that draws splats where Blender cannot: points in the viewport, ellipsoids in renders."""
+"""Node group that draws splats where Blender cannot: points in the viewport, discs and ellipsoids in renders."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import bpy
 
 from .build import Socket, Tree, ensure_group
-from .material import DRAWN_SCALE, ICOSPHERE_RADIUS, MINIMUM_ALPHA, MINIMUM_SCALE, TURN, splat_material
+from .material import (
+    BALLS,
+    DISCS,
+    DRAWN_SCALE,
+    ICOSPHERE_RADIUS,
+    LIT,
+    MINIMUM_ALPHA,
+    MINIMUM_SCALE,
+    POINTS,
+    TURN,
+    splat_material,
+)
 
 NAME = "HumanSplat Display"
-VERSION = 2
+VERSION = 3
 
 SPLAT_SIZE = "Splat Size"
 VIEWPORT_AMOUNT = "Viewport Amount"
 EXACT_VIEWPORT = "Exact in Viewport"
+LIT_BY_LAMPS = "Lit by Lamps"
+
+# A splat at most so thick against its middle axis is drawn as a disc across its thin axis: a ray meets it once instead
+# of twice, and on a smaller area. What a disc misses of the ellipsoid lies where its alpha is next to nothing.
+_FLAT = 0.4
+_DISC_CORNERS = 8
 
 # EEVEE draws a point as four triangles whose outline is a square inscribed in the point's disc.
 POINT_RADIUS = 2.0**0.5
@@ -37,6 +55,15 @@ SOCKETS = (
         "NodeSocketBool",
         default=False,
         description="Draw the viewport with the render's sorted ellipsoids: exact, but slow to redraw",
+    ),
+    Socket(
+        LIT_BY_LAMPS,
+        "NodeSocketFloat",
+        default=0.0,
+        minimum=0.0,
+        maximum=1.0,
+        subtype="FACTOR",
+        description="0: as photographed, whatever the lamps; 1: lit by the scene's lamps alone",
     ),
 )
 
@@ -71,10 +98,17 @@ def _build(tree: Tree) -> None:
     rotation = tree.attribute("rotation", "QUATERNION")
     support = _support(tree)
 
-    ellipsoids = _ellipsoids(tree, splats, rotation, scale, support)
-    points = _points(tree, splats, rotation, scale, support)
-    viewport = tree.switch(inputs[EXACT_VIEWPORT], points, ellipsoids)
-    tree.group_output(Geometry=tree.switch(is_viewport, ellipsoids, viewport))
+    splats = tree.store(splats, LIT, "FLOAT", inputs[LIT_BY_LAMPS])
+    solids = _solids(tree, splats, rotation, scale, support)
+    points = tree.node("GeometryNodeJoinGeometry")
+    tree.feed(points.inputs[0], _points(tree, splats, rotation, scale, support))
+    # Without a mesh of its own, the object gets a box of two metres as its bounds. A single vertex draws nothing.
+    speck = tree.call(
+        "GeometryNodeMeshLine", {"Count": 1, "Start Location": (0.0, 0.0, 1.0)}, mode="OFFSET", count_mode="TOTAL"
+    )
+    tree.feed(points.inputs[0], speck)
+    viewport = tree.switch(inputs[EXACT_VIEWPORT], points.outputs[0], solids)
+    tree.group_output(Geometry=tree.switch(is_viewport, solids, viewport))
 
 
 def _support(tree: Tree) -> Any:
@@ -85,15 +119,48 @@ def _support(tree: Tree) -> Any:
     return tree.math("SQRT", tree.math("MAXIMUM", tree.math("MULTIPLY", logarithm, 2.0), 0.0))
 
 
-def _ellipsoids(tree: Tree, splats: Any, rotation: Any, scale: Any, support: Any) -> Any:
+def _solids(tree: Tree, splats: Any, rotation: Any, scale: Any, support: Any) -> Any:
+    """An instance for each splat: a disc across the thin axis, or an icosphere where no axis is thin."""
     ball = tree.call("GeometryNodeMeshIcoSphere", {"Radius": 1.0, "Subdivisions": 1}, "Mesh")
-    ball = tree.call("GeometryNodeSetMaterial", {"Geometry": ball, "Material": splat_material(points=False)})
-    radius = tree.vector("MAXIMUM", scale, (MINIMUM_SCALE,) * 3)
-    radius = tree.vector("SCALE", radius, tree.math("MULTIPLY", support, ICOSPHERE_RADIUS))
-    return tree.call(
-        "GeometryNodeInstanceOnPoints",
-        {"Points": splats, "Instance": ball, "Rotation": rotation, "Scale": radius},
-    )
+    ball = tree.call("GeometryNodeSetMaterial", {"Geometry": ball, "Material": splat_material(BALLS)})
+    # Instances are scaled for the icosphere, whose corners are farther out than those of a disc need be.
+    radius = 1.0 / math.cos(math.pi / _DISC_CORNERS) / ICOSPHERE_RADIUS
+    disc = tree.call("GeometryNodeMeshCircle", {"Vertices": _DISC_CORNERS, "Radius": radius}, "Mesh", fill_type="NGON")
+    disc = tree.call("GeometryNodeSetMaterial", {"Geometry": disc, "Material": splat_material(DISCS)})
+
+    size = tree.vector("MAXIMUM", scale, (MINIMUM_SCALE,) * 3)
+    size = tree.vector("SCALE", size, tree.math("MULTIPLY", support, ICOSPHERE_RADIUS))
+    x, y, z = tree.separate(scale)
+    smallest = tree.math("MINIMUM", tree.math("MINIMUM", x, y), z)
+    largest = tree.math("MAXIMUM", tree.math("MAXIMUM", x, y), z)
+    middle = tree.math("SUBTRACT", tree.math("ADD", tree.math("ADD", x, y), z), tree.math("ADD", smallest, largest))
+    is_flat = tree.math("LESS_THAN", smallest, tree.math("MULTIPLY", middle, _FLAT))
+    thin_x = tree.math("MULTIPLY", is_flat, tree.math("SUBTRACT", 1.0, tree.math("GREATER_THAN", x, smallest)))
+    thin_y = tree.math("SUBTRACT", 1.0, tree.math("GREATER_THAN", y, smallest))
+    thin_y = tree.math("MULTIPLY", tree.math("SUBTRACT", is_flat, thin_x), thin_y)
+    thin_z = tree.math("SUBTRACT", tree.math("SUBTRACT", is_flat, thin_x), thin_y)
+    quarter = math.pi / 2
+    joined = tree.node("GeometryNodeJoinGeometry")
+    for chosen, shape, turn in (
+        (thin_x, disc, (0.0, quarter, 0.0)),
+        (thin_y, disc, (quarter, 0.0, 0.0)),
+        (thin_z, disc, None),
+        (tree.math("SUBTRACT", 1.0, is_flat), ball, None),
+    ):
+        if turn is not None:
+            shape = tree.call("GeometryNodeTransform", {"Geometry": shape, "Rotation": turn})
+        instances = tree.call(
+            "GeometryNodeInstanceOnPoints",
+            {
+                "Points": splats,
+                "Selection": tree.math("GREATER_THAN", chosen, 0.5),
+                "Instance": shape,
+                "Rotation": rotation,
+                "Scale": size,
+            },
+        )
+        tree.feed(joined.inputs[0], instances)
+    return joined.outputs[0]
 
 
 def _points(tree: Tree, splats: Any, rotation: Any, scale: Any, support: Any) -> Any:
@@ -114,6 +181,4 @@ def _points(tree: Tree, splats: Any, rotation: Any, scale: Any, support: Any) ->
     joined = tree.node("GeometryNodeJoinGeometry")
     tree.feed(joined.inputs[0], from_mesh)
     tree.feed(joined.inputs[0], cloud.outputs["Point Cloud"])
-    return tree.call(
-        "GeometryNodeSetMaterial", {"Geometry": joined.outputs[0], "Material": splat_material(points=True)}
-    )
+    return tree.call("GeometryNodeSetMaterial", {"Geometry": joined.outputs[0], "Material": splat_material(POINTS)})

@@ -3,7 +3,8 @@
 Both forms evaluate alpha = opacity * exp(-m^2 / 2), m the closest approach of the viewing ray to the centre in
 the space where the Gaussian is a unit ball ("whitened" space). That is the maximum of the Gaussian along the ray;
 it needs no camera, so one scene serves every view and every engine. The colour is the display (sRGB) colour
-0.5 + SH_C0 * dc, clamped, converted to linear light.
+0.5 + SH_C0 * dc, clamped, converted to linear light. It is emitted, or, where the attribute `splat:lit` says so,
+diffusely reflects the scene's lamps, with the splat's thin axis as the normal.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import bpy
 
 from .build import NAME_KEY, VERSION_KEY, Tree
 
-ELLIPSOIDS = "HumanSplat Splats"
+BALLS = "HumanSplat Splats"
+DISCS = "HumanSplat Splats (discs)"
 POINTS = "HumanSplat Splats (points)"
-VERSION = 1
+VERSION = 2
 
 SH_C0 = 0.28209479177387814
 MINIMUM_ALPHA = 1.0 / 255.0
@@ -27,11 +29,16 @@ MINIMUM_SCALE = 5e-5
 # Attributes that the display group stores for the point form: rotation as a colour (x, y, z, w), and scale.
 TURN = "splat:turn"
 DRAWN_SCALE = "splat:scale"
+# The display group stores how far a splat is lit by lamps, 0..1; `splats.py` its normal, along one of its own axes.
+LIT = "splat:lit"
+AXIS = "splat:axis"
 
 
-def splat_material(points: bool) -> bpy.types.Material:
-    """The shared splat material: for instanced ellipsoids, or for points that are drawn as balls."""
-    name = POINTS if points else ELLIPSOIDS
+def splat_material(name: str) -> bpy.types.Material:
+    """The shared splat material: `BALLS` and `DISCS` for instanced icospheres and discs, `POINTS` for points.
+
+    A ray crosses an icosphere twice, which must attenuate it once, and a disc once.
+    """
     material = next((m for m in bpy.data.materials if m.library is None and m.get(NAME_KEY) == name), None)
     if material is not None and material.get(VERSION_KEY, -1) >= VERSION:
         return material
@@ -41,8 +48,8 @@ def splat_material(points: bool) -> bpy.types.Material:
     if bpy.app.version < (5, 0, 0):  # later versions always use nodes
         material.use_nodes = True
     # Dithering needs no order, which points inside one object do not have; EEVEE sorts instances one by one.
-    material.surface_render_method = "DITHERED" if points else "BLENDED"
-    material.use_backface_culling = not points
+    material.surface_render_method = "DITHERED" if name == POINTS else "BLENDED"
+    material.use_backface_culling = name == BALLS
     material.use_transparent_shadow = True
     if hasattr(material, "cycles"):
         # Cycles would otherwise make a lamp of each triangle of each splat.
@@ -50,12 +57,13 @@ def splat_material(points: bool) -> bpy.types.Material:
     # Solid view shows the surface preview instead of the splats.
     material.diffuse_color = (0.8, 0.8, 0.8, 0.0)
     material.node_tree.nodes.clear()
-    _build(Tree(material.node_tree), points)
+    _build(Tree(material.node_tree), name)
     material[VERSION_KEY] = VERSION
     return material
 
 
-def _build(tree: Tree, points: bool) -> None:
+def _build(tree: Tree, form: str) -> None:
+    points = form == POINTS
     source = "GEOMETRY" if points else "INSTANCER"
     radiance = tree.node("ShaderNodeAttribute", attribute_type=source, attribute_name="radiance:base")
     geometry = tree.node("ShaderNodeNewGeometry")
@@ -81,10 +89,19 @@ def _build(tree: Tree, points: bool) -> None:
     squared = tree.math("DIVIDE", _dot(tree, cross, cross), _dot(tree, ray, ray))
     alpha = tree.math("MULTIPLY", tree.math("EXPONENT", tree.math("MULTIPLY", squared, falloff)), opacity)
     alpha = tree.math("MULTIPLY", alpha, tree.math("GREATER_THAN", alpha, MINIMUM_ALPHA))
-    if not points:
-        # A ray crosses an ellipsoid twice and must be attenuated once.
+    if form == BALLS:
         alpha = tree.math("MULTIPLY", alpha, tree.math("SUBTRACT", 1.0, geometry.outputs["Backfacing"]))
-    emission = tree.call("ShaderNodeEmission", {"Color": _linear_colour(tree, radiance.outputs["Color"])})
+    colour = _linear_colour(tree, radiance.outputs["Color"])
+    emission = tree.call("ShaderNodeEmission", {"Color": colour})
+    axis, lit = (
+        tree.node("ShaderNodeAttribute", attribute_type=source, attribute_name=name).outputs for name in (AXIS, LIT)
+    )
+    normal = axis["Vector"]
+    if points:
+        normal = _turn(tree, turn["Color"], turn["Alpha"], normal)
+    normal = tree.vector("NORMALIZE", _transform(tree, "VECTOR", normal, "OBJECT", "WORLD"))
+    diffuse = tree.call("ShaderNodeBsdfDiffuse", {"Color": colour, "Normal": normal})
+    emission = tree.call("ShaderNodeMixShader", {0: lit["Fac"], 1: emission, 2: diffuse})
     transparent = tree.call("ShaderNodeBsdfTransparent", {})
     surface = tree.call("ShaderNodeMixShader", {0: alpha, 1: transparent, 2: emission})
     output = tree.node("ShaderNodeOutputMaterial")
@@ -92,13 +109,24 @@ def _build(tree: Tree, points: bool) -> None:
 
 
 def _to_object(tree: Tree, vector_type: str, value: Any) -> Any:
+    return _transform(tree, vector_type, value, "WORLD", "OBJECT")
+
+
+def _transform(tree: Tree, vector_type: str, value: Any, source: str, target: str) -> Any:
     return tree.call(
         "ShaderNodeVectorTransform",
         {0: value},
         vector_type=vector_type,
-        convert_from="WORLD",
-        convert_to="OBJECT",
+        convert_from=source,
+        convert_to=target,
     )
+
+
+def _turn(tree: Tree, axis: Any, w: Any, value: Any) -> Any:
+    """`value` turned by the unit quaternion (axis, w): v + 2 w (a x v) + 2 a x (a x v)."""
+    double_cross = tree.vector("SCALE", tree.vector("CROSS_PRODUCT", axis, value), 2.0)
+    turned = tree.vector("ADD", value, tree.vector("CROSS_PRODUCT", axis, double_cross))
+    return tree.vector("ADD", turned, tree.vector("SCALE", double_cross, w))
 
 
 def _turn_back(tree: Tree, axis: Any, w: Any, value: Any) -> Any:
