@@ -3,7 +3,7 @@
 Solid view knows one colour per material, and splats are drawn by a shader that it does not run. So the faces get a
 palette of materials with viewport colours, and the vertices a colour attribute, which Solid view shows smoothly where
 its colour is set to Attribute. EEVEE and Cycles see the materials only where they look for shadows, so that splats are
-what is seen; Blender's glTF exporter finds the colours all the same, in the Principled BSDF that casts them.
+what is seen; Blender's exporters find the colours all the same, in the Principled BSDF whose alpha that decides.
 """
 
 from __future__ import annotations
@@ -110,14 +110,17 @@ def _viewport_material(name: str, colour: np.ndarray) -> bpy.types.Material:
     material.node_tree.nodes.clear()
     tree = Tree(material.node_tree)
     colour_attribute = tree.node("ShaderNodeVertexColor", layer_name=COLOUR_ATTRIBUTE).outputs["Color"]
-    exported = tree.call("ShaderNodeBsdfPrincipled", {"Base Color": colour_attribute, "Roughness": 1.0})
-    clear = tree.call("ShaderNodeBsdfTransparent", {})
     is_shadow = tree.node("ShaderNodeLightPath").outputs["Is Shadow Ray"]
     backfacing = tree.node("ShaderNodeNewGeometry").outputs["Backfacing"]
     # The side that faces the lamp casts no shadow: splats lie on either side of it and would be in its shadow. Cycles
     # looks from the splat to the lamp, EEVEE from the lamp.
     for target, casts in (("CYCLES", tree.math("SUBTRACT", 1.0, backfacing)), ("EEVEE", backfacing)):
         output = tree.node("ShaderNodeOutputMaterial", target=target)
-        share = tree.math("MULTIPLY", is_shadow, casts)
-        tree.feed(output.inputs["Surface"], tree.call("ShaderNodeMixShader", {0: share, 1: clear, 2: exported}))
+        surface = tree.node("ShaderNodeBsdfPrincipled")
+        # Exporters that know no attributes take the palette's colour from the socket itself.
+        surface.inputs["Base Color"].default_value = material.diffuse_color
+        tree.feed(surface.inputs["Base Color"], colour_attribute)
+        tree.feed(surface.inputs["Roughness"], 1.0)
+        tree.feed(surface.inputs["Alpha"], tree.math("MULTIPLY", is_shadow, casts))
+        tree.feed(output.inputs["Surface"], surface.outputs["BSDF"])
     return material

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 
 from .. import motion
-from . import avatar, importing, operators, panels, preferences, properties, rig, runtime, selection
+from . import avatar, exporting, importing, operators, panels, preferences, properties, rig, runtime, selection
 
 _CLASSES = (
     *properties.CLASSES,
@@ -27,10 +27,12 @@ def register() -> None:
     selection.register()
     motion.register()
     importing.register()
+    exporting.register()
 
 
 def unregister() -> None:
     """Undo :func:`register`; a running job is stopped."""
+    exporting.unregister()
     importing.unregister()
     motion.unregister()
     selection.unregister()
