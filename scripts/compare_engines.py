@@ -31,8 +31,6 @@ def main() -> None:
 
     load_extension()
     from humansplat.humansplat_blender import scene
-    from humansplat.humansplat_blender.scene.nodes.build import set_input
-    from humansplat.humansplat_blender.scene.nodes.display import SOLID_PREVIEW
     from humansplat.humansplat_blender.scene.splats import DISPLAY_MODIFIER
     from support import prepare_cycles, show_viewport_form
 
@@ -85,7 +83,6 @@ def main() -> None:
         display = avatar.splats.modifiers.get(DISPLAY_MODIFIER)
         if display is not None:
             show_viewport_form(display.node_group)
-            set_input(display, SOLID_PREVIEW, True)
             take("cycles_viewport", "CYCLES", 64)
             take("eevee_viewport", eevee, 64)
 

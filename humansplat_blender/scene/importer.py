@@ -113,6 +113,8 @@ def _build(
         photo_camera.location += place
         photo_camera[ROLE] = "camera"
 
+    # The view layer has to know the new objects before its own list holds them.
+    context.view_layer.update()
     for obj in context.view_layer.objects:
         obj.select_set(obj in (armature, body, splats))
     context.view_layer.objects.active = armature

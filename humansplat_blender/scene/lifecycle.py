@@ -116,6 +116,7 @@ def replace_avatar(context: bpy.types.Context, old: ImportedAvatar, new: Importe
 
 def select_avatar(context: bpy.types.Context, avatar: ImportedAvatar) -> None:
     """Select the avatar's objects alone, its armature active."""
+    context.view_layer.update()  # new objects are in its list only then
     for obj in context.view_layer.objects:
         obj.select_set(obj in avatar.objects)
     context.view_layer.objects.active = avatar.armature

@@ -15,6 +15,8 @@ TRANSPARENT_BOUNCES = 256
 # With 0, its default, single pixels show the background through the avatar, bright as specks; with 16 a picture differs
 # by less than its own noise from one with 256, which takes half as long again (scripts/benchmark_cycles.py).
 CERTAIN_BOUNCES = 16
+# EEVEE blurs what it sorts, as it does splats, only by rendering several moments; without motion blur this costs nothing.
+BLUR_STEPS = 8
 _FORMERLY_CERTAIN = 256  # what version 0.1.0 set
 
 
@@ -46,6 +48,12 @@ def scene_setup(scene: bpy.types.Scene) -> list[str]:
             "so that no specks of the background shine through."
         )
         cycles.min_transparent_bounces = CERTAIN_BOUNCES
+    eevee = getattr(scene, "eevee", None)
+    if eevee is not None and eevee.motion_blur_steps < BLUR_STEPS:
+        changes.append(
+            f"EEVEE motion blur steps: {eevee.motion_blur_steps} to {BLUR_STEPS}, so that moving splats are blurred."
+        )
+        eevee.motion_blur_steps = BLUR_STEPS
     return changes
 
 

@@ -83,7 +83,7 @@ class HUMANSPLAT_PT_main(_SidebarPanel, bpy.types.Panel):
                 row.prop_search(settings, "photo", bpy.data, "images", text="")
             return
         column = layout.column(align=True)
-        column.template_icon(icon_value=layout.icon(settings.photo), scale=9.0)
+        column.template_icon(icon_value=runtime.photo_icon(settings.photo) or layout.icon(settings.photo), scale=9.0)
         row = column.row(align=True)
         row.prop(settings, "photo", text="")
         row.operator("humansplat.choose_photo", text="", icon="FILEBROWSER")

@@ -106,6 +106,20 @@ def preview_icon(result: Result) -> int:
     return _previews[key].icon_id
 
 
+def photo_icon(image: bpy.types.Image) -> int:
+    """Icon of the photo's file with its transparency; 0 where it has no file of its own.
+
+    The icon that Blender makes of an image shows the colours under what is transparent.
+    """
+    path = Path(bpy.path.abspath(image.filepath_raw, library=image.library))
+    if _previews is None or image.source != "FILE" or image.packed_file is not None or not path.is_file():
+        return 0
+    key = f"photo {path}|{path.stat().st_mtime_ns}"
+    if key not in _previews:
+        _previews.load(key, str(path), "IMAGE")
+    return _previews[key].icon_id
+
+
 def start_reconstruct(job: ReconstructJob) -> None:
     """Begin a reconstruction; what goes wrong is found in the manager."""
     global _job_file_count

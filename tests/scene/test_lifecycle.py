@@ -131,3 +131,44 @@ def test_keys_are_on_every_joint(package: Path) -> None:
     bpy.context.scene.frame_set(20)
     np.testing.assert_allclose(scene.read_pose(armature)[0], pose, atol=1e-5)
     assert len(JOINT_NAMES) == 24
+
+
+def _library(package: Path, folder: Path) -> tuple[Path, str]:
+    """A file with one avatar, and its collection's name."""
+    collection = scene.import_avatar(bpy.context, package).collection.name
+    path = folder / "library.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=str(path))
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    return path, collection
+
+
+def test_appended_twice_it_lives_and_shared_data_stay_one(package: Path, tmp_path: Path) -> None:
+    path, name = _library(package, tmp_path)
+    for _ in range(2):
+        bpy.ops.wm.append(directory=f"{path}/Collection/", filename=name)
+        scene.merge_shared()  # what the add-on does on arrival
+    avatars = _avatars()
+    assert len(avatars) == 2
+    _follows(avatars[0], package, 1)
+    before = scene.read_splats(bpy.context, avatars[0].splats).position
+    _follows(avatars[1], package, 2)
+    np.testing.assert_array_equal(scene.read_splats(bpy.context, avatars[0].splats).position, before)
+    for avatar in avatars:
+        assert not avatar.body.hide_get() and not avatar.body.visible_camera
+    for blocks in (bpy.data.node_groups, bpy.data.materials):
+        keys = [block["humansplat_name"] for block in blocks if "humansplat_name" in block]
+        assert len(keys) == len(set(keys))
+
+
+def test_linked_and_overridden_it_is_posed(package: Path, tmp_path: Path) -> None:
+    path, name = _library(package, tmp_path)
+    bpy.ops.wm.link(directory=f"{path}/Collection/", filename=name)
+    instance = next(obj for obj in bpy.context.scene.objects if obj.instance_collection is not None)
+    made = instance.instance_collection.override_hierarchy_create(
+        bpy.context.scene, bpy.context.view_layer, do_fully_editable=True
+    )
+    bpy.data.objects.remove(instance)
+    assert made is not None
+    (avatar,) = [a for a in _avatars() if a.armature.library is None]
+    assert avatar.armature.override_library is not None
+    _follows(avatar, package, 3)
