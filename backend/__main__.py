@@ -51,7 +51,10 @@ def build_parser() -> argparse.ArgumentParser:
     picture.add_argument(
         "--view", type=_view, default=0.0, metavar="VIEW", help="front (default), left, back, right or degrees"
     )
-    picture.add_argument("--pose", default="photo", help="photo (default), rest, or an .npz file with 'pose' [24, 3]")
+    posture = picture.add_mutually_exclusive_group()
+    posture.add_argument("--pose", default="photo", help="photo (default), rest, or an .npz file with 'pose' [24, 3]")
+    posture.add_argument("--motion", help="a .bvh or .npz (AMASS, SMPL) file, or a motion of the library, such as walk")
+    picture.add_argument("--frame", type=_natural, help="of the motion, counted from 0 (default)")
     picture.add_argument("--size", type=_positive, default=512, help="pixels a side (default 512)")
     picture.add_argument(
         "--background", type=_colour, default=None, help="#rrggbb; without it the picture is transparent"
@@ -177,10 +180,15 @@ def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _render(arguments: argparse.Namespace) -> dict[str, Any]:
-    from .turntable import read_avatar, render_picture, write_png
+    if arguments.frame is not None and arguments.motion is None:
+        raise BackendError("arguments", "There is no motion to take the frame of.", "Give --motion with --frame.")
+    from .turntable import choose_frame, read_avatar, render_picture, write_png
 
     avatar = read_avatar(arguments.package)
-    image = render_picture(avatar, arguments.view, arguments.pose, arguments.size, arguments.background)
+    pose = arguments.pose
+    if arguments.motion is not None:
+        pose = choose_frame(avatar, arguments.motion, arguments.frame or 0)
+    image = render_picture(avatar, arguments.view, pose, arguments.size, arguments.background)
     write_png(image, arguments.output)
     _say(f"Picture: {arguments.output}")
     return {"picture": str(arguments.output), "size": arguments.size}

@@ -9,7 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .avatar import Avatar, AvatarFormatError, load_avatar, pose_gaussians
+from .avatar import Avatar, AvatarFormatError, load_avatar, pose_gaussians, standing_translation
+from .avatar.motion import MotionError
+from .avatar.motion_files import read_motion
+from .avatar.motion_library import library, make_motion
+from .avatar.motion_tools import avatar_translation
 from .errors import BackendError
 from .rendering import render_splats
 
@@ -64,6 +68,42 @@ def choose_pose(avatar: Avatar, pose: str) -> tuple[np.ndarray, np.ndarray]:
     return chosen, translation
 
 
+def choose_frame(avatar: Avatar, motion: str, frame: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Pose and translation of one frame of a motion.
+
+    Args:
+        avatar: whose pose.
+        motion: a ``.bvh`` or ``.npz`` file, or the name of a motion or pose of the library.
+        frame: of the motion, counted from 0.
+
+    Returns:
+        (pose [24, 3], translation [3]).
+
+    Raises:
+        BackendError: kinds ``motion_unreadable``, ``frame_out_of_range``.
+    """
+    try:
+        if motion in {entry.name for entry in library()}:
+            found = make_motion(motion, avatar.rest_joints, avatar.parents)
+        elif not Path(motion).suffix:
+            raise MotionError(f"The library has no motion {motion}, and a file's name would end in .bvh or .npz.")
+        else:
+            found = read_motion(motion, avatar.rest_joints, avatar.parents)
+        places = avatar_translation(found, avatar.rest_joints, standing_translation(avatar))
+    except (OSError, MotionError) as error:
+        names = ", ".join(entry.name for entry in library())
+        raise BackendError(
+            "motion_unreadable", str(error), f"Give a .bvh or .npz file, or a motion of the library: {names}."
+        ) from error
+    if not 0 <= frame < len(found):
+        raise BackendError(
+            "frame_out_of_range",
+            f"The motion {found.name} has no frame {frame}.",
+            f"Give a frame from 0 to {len(found) - 1}.",
+        )
+    return found.poses[frame], places[frame]
+
+
 def orbit_camera(points: np.ndarray, azimuth: float, size: int) -> tuple[np.ndarray, float]:
     """A camera at the height of the points' middle that sees them all, whatever the azimuth.
 
@@ -91,14 +131,18 @@ def orbit_camera(points: np.ndarray, azimuth: float, size: int) -> tuple[np.ndar
 
 
 def render_picture(
-    avatar: Avatar, azimuth: float, pose: str, size: int, background: tuple[float, float, float] | None
+    avatar: Avatar,
+    azimuth: float,
+    pose: str | tuple[np.ndarray, np.ndarray],
+    size: int,
+    background: tuple[float, float, float] | None,
 ) -> np.ndarray:
     """One picture.
 
     Args:
         avatar: whose picture.
         azimuth: see :func:`orbit_camera`.
-        pose: see :func:`choose_pose`.
+        pose: what :func:`choose_pose` takes, or what it and :func:`choose_frame` return.
         size: pixels a side.
         background: sRGB in 0..1; None leaves it transparent.
 
@@ -110,7 +154,7 @@ def render_picture(
     """
     if size > _MAX_SIZE:
         raise BackendError("size_too_large", f"{size} pixels are too many.", f"Give a size up to {_MAX_SIZE}.")
-    posed = pose_gaussians(avatar, *choose_pose(avatar, pose))
+    posed = pose_gaussians(avatar, *(choose_pose(avatar, pose) if isinstance(pose, str) else pose))
     world_to_camera, focal = orbit_camera(posed.position, azimuth, size)
     rgba = render_splats(
         posed,

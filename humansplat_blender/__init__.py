@@ -2,14 +2,16 @@
 
 
 def register() -> None:
-    """Register classes, properties and handlers."""
-    from . import ui
+    """Register classes, properties, handlers and the command."""
+    from . import cli, ui
 
     ui.register()
+    cli.register()
 
 
 def unregister() -> None:
     """Undo :func:`register` and end the backend."""
-    from . import ui
+    from . import cli, ui
 
+    cli.unregister()
     ui.unregister()

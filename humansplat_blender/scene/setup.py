@@ -15,7 +15,7 @@ TRANSPARENT_BOUNCES = 256
 # With 0, its default, single pixels show the background through the avatar, bright as specks; with 16 a picture differs
 # by less than its own noise from one with 256, which takes half as long again (scripts/benchmark_cycles.py).
 CERTAIN_BOUNCES = 16
-# EEVEE blurs what it sorts, as it does splats, only by rendering several moments. Without motion blur this costs nothing.
+# EEVEE blurs what it sorts, as it does splats, only by rendering several moments: nothing without motion blur.
 BLUR_STEPS = 8
 _FORMERLY_CERTAIN = 256  # what version 0.1.0 set
 

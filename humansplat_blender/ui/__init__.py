@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 
 from .. import motion
-from . import avatar, exporting, importing, operators, panels, preferences, properties, rig, runtime, selection
+from . import avatar, baking, exporting, importing, operators, panels, preferences, properties, rig, runtime, selection
 
 _CLASSES = (
     *properties.CLASSES,
@@ -14,6 +14,7 @@ _CLASSES = (
     *avatar.CLASSES,
     *importing.CLASSES,
     *rig.CLASSES,
+    *baking.CLASSES,
     *panels.CLASSES,
 )
 

@@ -11,6 +11,7 @@ from .. import scene
 from ..scene.frozen import freeze_avatar
 from ..scene.sequence import BakeError, BakeJob, BakeOptions, frame_range
 from .avatar import to_object_mode
+from .layout import wrapped
 
 _INTERVAL = 0.02  # seconds between two frames, in which Blender draws and takes what the user does
 
@@ -193,7 +194,7 @@ class HUMANSPLAT_OT_freeze_avatar(_OnAvatar, bpy.types.Operator):
         return {"FINISHED"}
 
 
-def draw_baking(layout: bpy.types.UILayout, _context: bpy.types.Context) -> None:
+def draw_baking(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Draw the buttons, or the progress of the bake that is under way."""
     if _job is not None:
         left = _job.seconds_left
@@ -206,7 +207,7 @@ def draw_baking(layout: bpy.types.UILayout, _context: bpy.types.Context) -> None
     column.operator("humansplat.bake_sequence", icon="RENDER_ANIMATION")
     column.operator("humansplat.freeze_avatar", icon="FREEZE")
     if _message:
-        layout.label(text=_message)
+        wrapped(layout, _message, context.region.width, icon="INFO")
 
 
 def _told(job: BakeJob) -> str:

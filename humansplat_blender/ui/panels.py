@@ -6,7 +6,7 @@ import bpy
 
 from .. import motion, scene
 from ..jobs import JobManager
-from . import rig, runtime
+from . import baking, rig, runtime
 from .layout import INSTALL_NOTE, OFFLINE_NOTE, draw_failure, draw_job, wrapped
 
 _SHOWN_RESULTS = 8
@@ -181,6 +181,23 @@ class HUMANSPLAT_PT_rig(_SidebarPanel, bpy.types.Panel):
         rig.draw_rig(self.layout, context, scene.avatar_armature(context.object))
 
 
+class HUMANSPLAT_PT_bake(_SidebarPanel, bpy.types.Panel):
+    """Splats of each frame as files, and copies that no longer move."""
+
+    bl_label = "Bake"
+    bl_parent_id = "HUMANSPLAT_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Needs an avatar, or a bake that runs."""
+        return scene.avatar_armature(context.object) is not None or baking.running_job() is not None
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the buttons and the progress."""
+        baking.draw_baking(self.layout, context)
+
+
 class HUMANSPLAT_PT_display(_SidebarPanel, bpy.types.Panel):
     """How avatars are drawn."""
 
@@ -230,4 +247,5 @@ CLASSES = (
     HUMANSPLAT_PT_motion,
     HUMANSPLAT_PT_rig,
     HUMANSPLAT_PT_display,
+    HUMANSPLAT_PT_bake,
 )

@@ -13,13 +13,19 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from fake_backend import make_avatar
+from PIL import Image
 
 from backend import __main__ as cli
 from backend import doctor
+from backend.avatar import load_avatar, save_avatar, standing_translation
+from backend.avatar.motion_files import read_motion
 from backend.errors import BackendError
 from backend.options import ReconstructOptions
 from backend.progress import CancelCheck, ProgressCallback, Reporter
+from backend.turntable import choose_frame
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -160,6 +166,8 @@ def test_missing_photo_is_said_without_loading_anything(tmp_path: Path) -> None:
         ["reconstruct", "a.jpg", "-o", "b", "--preset", "gold"],
         ["render", "a", "-o", "b", "--view", "upwards"],
         ["render", "a", "-o", "b", "--background", "red"],
+        ["render", "a", "-o", "b", "--pose", "rest", "--motion", "walk"],
+        ["render", "a", "-o", "b", "--motion", "walk", "--frame", "-1"],
         [],
     ],
 )
@@ -168,6 +176,67 @@ def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str
         cli.main(arguments)
     assert exit_info.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def figure(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An avatar package of the made-up figure."""
+    folder = tmp_path_factory.mktemp("avatars") / "figure"
+    save_avatar(make_avatar(500), folder)
+    return folder
+
+
+@pytest.fixture
+def bow(tmp_path: Path) -> Path:
+    """A motion file: the spine bends, the pelvis rises by half a metre."""
+    poses, places = np.zeros((3, 24, 3)), np.zeros((3, 3))
+    poses[:, 3, 0], places[:, 2] = (0.0, 0.6, 1.2), (0.0, 0.25, 0.5)  # AMASS files are z up
+    poses[:, 0, 0] = np.pi / 2
+    path = tmp_path / "bow.npz"
+    np.savez(path, poses=poses, trans=places, mocap_framerate=30.0)
+    return path
+
+
+def test_render_takes_a_frame_of_a_motion(figure: Path, bow: Path, tmp_path: Path) -> None:
+    def picture(name: str, *more: str) -> np.ndarray:
+        path = tmp_path / f"{name}.png"
+        assert cli.main(["render", str(figure), "-o", str(path), "--size", "64", *more]) == 0
+        return np.asarray(Image.open(path))
+
+    first = picture("first", "--motion", str(bow))
+    assert np.array_equal(picture("zero", "--motion", str(bow), "--frame", "0"), first)
+    assert not np.array_equal(picture("last", "--motion", str(bow), "--frame", "2"), first)
+    walk = picture("walk", "--motion", "walk", "--frame", "5")
+    assert walk.shape == (64, 64, 4) and walk[..., 3].max() > 128
+    avatar = load_avatar(figure)
+    motion = read_motion(bow, avatar.rest_joints)
+    pose, translation = choose_frame(avatar, str(bow), 2)
+    np.testing.assert_allclose(pose, motion.poses[2])
+    np.testing.assert_allclose(pose[3], (1.2, 0, 0), atol=1e-6)
+    rise = translation[1] - choose_frame(avatar, str(bow), 0)[1][1]
+    ratio = (avatar.rest_joints[0, 1] + standing_translation(avatar)[1]) / motion.leg_length
+    assert rise == pytest.approx(0.5 * ratio)
+
+
+@pytest.mark.parametrize(
+    ("more", "kind", "text"),
+    [
+        (["--motion", "fly"], "motion_unreadable", "fly"),
+        (["--motion", "gone.bvh"], "motion_unreadable", "There is no file"),
+        (["--motion", "dance.fbx"], "motion_unreadable", "import it with Blender"),
+        (["--motion", "BOW", "--frame", "3"], "frame_out_of_range", "has no frame 3"),
+        (["--frame", "3"], "arguments", "no motion"),
+    ],
+)
+def test_motions_that_cannot_be_rendered(
+    figure: Path, bow: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], kind: str, text: str
+) -> None:
+    more = [str(bow) if word == "BOW" else word for word in more]
+    assert cli.main(["render", str(figure), "-o", str(tmp_path / "a.png"), "--json", *more]) == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out)["error"]["kind"] == kind
+    assert text in err and "Traceback" not in err
+    assert not (tmp_path / "a.png").exists()
 
 
 def test_views_and_colours() -> None:
