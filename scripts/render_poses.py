@@ -18,9 +18,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "scene")]
 POSES = ("relaxed", "lunge", "victory", "sitting")
 COLUMNS = (("EEVEE", False), ("Cycles", False), ("Cycles", True))
 """Engine, and whether lamps light the avatar: the columns of a pose."""
-SIZE = (300, 540)
-SAMPLES = {"EEVEE": 8, "Cycles": 16}
-WALK_SIZE = (240, 320)
+SIZE = (210, 378)
+SAMPLES = {"EEVEE": 8, "Cycles": 24}
+WALK_SIZE = (210, 280)
 WALK_SAMPLES = 8
 
 
@@ -74,7 +74,7 @@ def main() -> None:
         lamp.rotation_euler = Euler((0.75, 0.15, -0.9))
         settings.collection.objects.link(lamp)
         camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
-        camera.data.lens = 70
+        camera.data.lens = 112
         camera.location, camera.rotation_euler = (2.3, -5.4, 1.75), Euler((1.43, 0.0, 0.405))
         settings.collection.objects.link(camera)
         settings.camera = camera

@@ -92,16 +92,18 @@ def shape_object(kind: str) -> bpy.types.Object:
 
 
 def merge_shapes() -> None:
-    """Make all bones use one object a shape: pasting and appending bring copies along."""
+    """Make all bones use one object a shape, in no collection: pasting brings copies along, and puts them into one."""
     first: dict[str, bpy.types.Object] = {}
     spare: list[bpy.types.ID] = []
-    for obj in bpy.data.objects:
-        if _SHAPE not in obj or obj.library is not None or obj.type != "MESH" or obj.users_collection:
-            continue
+    shapes = [o for o in bpy.data.objects if _SHAPE in o and o.library is None and o.type == "MESH"]
+    for obj in sorted(shapes, key=lambda shape: bool(shape.users_collection)):
         kept = first.setdefault(obj[_SHAPE], obj)
         if kept != obj:
             obj.user_remap(kept)
             spare.append(obj)
+    for obj in (*first.values(), *spare):  # what was remapped is in the copy's collections
+        for collection in obj.users_collection:
+            collection.objects.unlink(obj)
     meshes = {obj.data for obj in spare}
     bpy.data.batch_remove(spare)
     bpy.data.batch_remove([mesh for mesh in meshes if mesh.users == 0])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import bpy
 
 from . import attributes
 from .attributes import PointValues
 from .bake import readable
+from .edits import Edits, crop_box, kept_splats, read_edits, set_crop_box
 from .importer import rollback
 from .roles import ROLE, ImportedAvatar
 from .splats import DISPLAY_MODIFIER, create_splats
@@ -32,7 +35,7 @@ def freeze_avatar(context: bpy.types.Context, avatar: ImportedAvatar) -> bpy.typ
         raise ValueError(f"{splats.name} is hidden in the viewport: show it to freeze it.")
     with readable(splats):
         evaluated = splats.evaluated_get(context.evaluated_depsgraph_get())
-        values = _point_values(evaluated.data)
+        values = _cropped(_point_values(evaluated.data), read_edits(context.evaluated_depsgraph_get(), splats))
         place = evaluated.matrix_world.copy()
     with rollback():
         made = create_splats(values, f"{name} Frozen")
@@ -43,6 +46,8 @@ def freeze_avatar(context: bpy.types.Context, avatar: ImportedAvatar) -> bpy.typ
         frozen.name, frozen.data = f"{name} Frozen", data
         for modifier in [modifier for modifier in frozen.modifiers if modifier.name != DISPLAY_MODIFIER]:
             frozen.modifiers.remove(modifier)
+        if crop_box(frozen) is not None:  # it follows the avatar, which the copy does not
+            set_crop_box(frozen, None)
         frozen.animation_data_clear()
         frozen.parent = None
         for channel in ("lock_location", "lock_rotation", "lock_scale"):
@@ -57,6 +62,13 @@ def freeze_avatar(context: bpy.types.Context, avatar: ImportedAvatar) -> bpy.typ
         obj.select_set(obj == frozen)
     context.view_layer.objects.active = frozen
     return frozen
+
+
+def _cropped(values: PointValues, edits: Edits) -> PointValues:
+    """The splats that the crop box leaves; what is erased is hidden, and can be restored on the copy."""
+    crop = replace(edits, hidden=None, opacity_cut=0.0)
+    kept = kept_splats(crop, values["position"][1], values["radiance:base"][1][:, 3])
+    return {name: (kind, array[kept]) for name, (kind, array) in values.items()}
 
 
 def _point_values(data: bpy.types.Mesh | bpy.types.PointCloud) -> PointValues:

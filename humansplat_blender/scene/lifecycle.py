@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import bpy
 
-from .armature import joint_bones, joint_names
+from .armature import ROOT_BONE, joint_bones, joint_names
+from .edits import crop_box, set_crop_box
 from .importer import rollback, unique_name
 from .nodes.bind import SURFACE
 from .nodes.build import get_input, set_input
+from .nodes.edit import CROP_BOX
 from .roles import ImportedAvatar, find_avatar
+from .shape import SLIDERS, add_shape_sliders, has_shape_sliders
 from .splats import BIND_MODIFIER
 from .viewport import DISPLAY_INPUTS, display_modifier
 
@@ -47,11 +52,20 @@ def duplicate_avatar(context: bpy.types.Context, avatar: ImportedAvatar, linked:
             if modifier.type == "ARMATURE" and modifier.object == avatar.armature:
                 modifier.object = armature
         set_input(splats.modifiers[BIND_MODIFIER], SURFACE, body)
+        box = _own_crop_box(avatar)
+        if box is not None:
+            own = box.copy()
+            own.parent = armature
+            collection.objects.link(own)
+            set_crop_box(splats, own)
         for bone in armature.pose.bones:
             for constraint in bone.constraints:
                 if getattr(constraint, "target", None) == avatar.armature:
                     constraint.target = armature
-        _retarget_drivers(armature, avatar.armature)
+        keys = body.data.shape_keys
+        # Linked copies share the original's mesh, and so its shape.
+        own_keys = [keys] if keys is not None and keys != avatar.body.data.shape_keys else []
+        _retarget_drivers(armature, avatar.armature, own_keys)
         _name(armature, body, splats, copies.get(avatar.camera), name)
     copied = find_avatar(armature)
     assert copied is not None
@@ -61,7 +75,7 @@ def duplicate_avatar(context: bpy.types.Context, avatar: ImportedAvatar, linked:
 
 def delete_avatar(avatar: ImportedAvatar) -> None:
     """Remove the avatar's objects, their data and materials that nothing else uses, and the emptied collection."""
-    objects = [*avatar.objects, *([avatar.camera] if avatar.camera else [])]
+    objects = [*avatar.objects, *(obj for obj in (avatar.camera, _own_crop_box(avatar)) if obj is not None)]
     data = [obj.data for obj in objects if obj.data is not None]
     materials = [material for block in data for material in getattr(block, "materials", ()) if material is not None]
     actions = [obj.animation_data.action for obj in objects if obj.animation_data is not None]
@@ -86,6 +100,7 @@ def replace_avatar(context: bpy.types.Context, old: ImportedAvatar, new: Importe
     for channel in ("location", "rotation_euler", "rotation_quaternion", "rotation_axis_angle", "scale"):
         setattr(target, channel, getattr(source, channel))
     _copy_pose(source, target)
+    _copy_shape(context, old, new)
     if source.animation_data is not None:
         _copy_animation(source, target)
     _copy_display(old, new)
@@ -198,7 +213,7 @@ def _copy_pose(source: bpy.types.Object, target: bpy.types.Object) -> None:
 def _copy_display(old: ImportedAvatar, new: ImportedAvatar) -> None:
     before, after = display_modifier(old.splats), display_modifier(new.splats)
     if before is not None and after is not None:
-        for name in DISPLAY_INPUTS:
+        for name in (*DISPLAY_INPUTS, CROP_BOX):
             try:
                 set_input(after, name, get_input(before, name))
             except KeyError:  # an older group lacks the input
@@ -207,9 +222,31 @@ def _copy_display(old: ImportedAvatar, new: ImportedAvatar) -> None:
         setattr(new.splats, channel, getattr(old.splats, channel))
 
 
-def _retarget_drivers(armature: bpy.types.Object, original: bpy.types.Object) -> None:
+def _own_crop_box(avatar: ImportedAvatar) -> bpy.types.Object | None:
+    """The box that crops the avatar, if it moves with it."""
+    box = crop_box(avatar.splats)
+    return box if box is not None and box.parent == avatar.armature else None
+
+
+def _copy_shape(context: bpy.types.Context, old: ImportedAvatar, new: ImportedAvatar) -> None:
+    """Shape sliders and their values, where the new body can have them."""
+    if not has_shape_sliders(old.armature):
+        return
+    try:
+        add_shape_sliders(context, new)
+    except ValueError:
+        new.armature.pose.bones[ROOT_BONE].scale = (1.0, 1.0, 1.0)
+        return
+    for slider in SLIDERS:
+        new.armature[slider.name] = old.armature[slider.name]
+    new.armature.update_tag()
+
+
+def _retarget_drivers(
+    armature: bpy.types.Object, original: bpy.types.Object, shape_keys: Iterable[bpy.types.Key] = ()
+) -> None:
     """Drivers of a copy read from the copy, not from the original."""
-    for owner in (armature, armature.data):
+    for owner in (armature, armature.data, *shape_keys):
         for curve in owner.animation_data.drivers if owner.animation_data else ():
             for variable in curve.driver.variables:
                 for target in variable.targets:

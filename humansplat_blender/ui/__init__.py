@@ -5,7 +5,20 @@ from __future__ import annotations
 import bpy
 
 from .. import motion
-from . import avatar, baking, exporting, importing, operators, panels, preferences, properties, rig, runtime, selection
+from . import (
+    avatar,
+    baking,
+    brushes,
+    exporting,
+    importing,
+    operators,
+    panels,
+    preferences,
+    properties,
+    rig,
+    runtime,
+    selection,
+)
 
 _CLASSES = (
     *properties.CLASSES,
@@ -15,6 +28,7 @@ _CLASSES = (
     *importing.CLASSES,
     *rig.CLASSES,
     *baking.CLASSES,
+    *brushes.CLASSES,
     *panels.CLASSES,
 )
 
@@ -27,12 +41,14 @@ def register() -> None:
     runtime.register()
     selection.register()
     motion.register()
+    brushes.register()
     importing.register()
     exporting.register()
 
 
 def unregister() -> None:
     """Undo :func:`register`; a running job is stopped."""
+    brushes.unregister()
     exporting.unregister()
     importing.unregister()
     motion.unregister()

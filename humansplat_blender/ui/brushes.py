@@ -89,9 +89,13 @@ class _EditOperator:
 
 
 @dataclass
-class _Ring:
-    """What the draw handler shows; no operator in it, because operators end while handlers may still run."""
+class _Running:
+    """The brush at work: what it does, and what the draw handler shows.
 
+    No operator in it, because operators end while handlers may still run.
+    """
+
+    erases: bool
     region: int
     centre: tuple[float, float]
     radius: float
@@ -117,6 +121,9 @@ class _Ring:
             shader.uniform_float("color", colour)
             batch_for_shader(shader, "LINE_STRIP", {"pos": ring}).draw(shader)
         gpu.state.blend_set("NONE")
+
+
+_running: _Running | None = None
 
 
 def region_view(region: bpy.types.Region, region_3d: bpy.types.RegionView3D) -> brush.View:
@@ -157,14 +164,17 @@ class _BrushOperator(_EditOperator):
         return super().poll(context)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Begin."""
+        """Begin, or have the brush that is at work do this from now on."""
+        global _running
+        if _running is not None:
+            _running.erases = self.erases
+            return {"FINISHED"}
         # Undo makes new objects, so that only the name lasts.
         self._splats_name = roles.find_avatar(context.object).splats.name
-        self._erasing = self.erases
         self._stroke: brush.Stroke | None = None
         self._area = context.area
         self._last = (0.0, 0.0)
-        self._ring = _Ring(0, (0.0, 0.0), 1.0, _ERASE_RING)
+        self._ring = _running = _Running(self.erases, 0, (0.0, 0.0), 1.0, _ERASE_RING)
         self._handler = bpy.types.SpaceView3D.draw_handler_add(self._ring.draw, (), "WINDOW", "POST_PIXEL")
         context.window_manager.modal_handler_add(self)
         self._show(context, event)
@@ -200,10 +210,10 @@ class _BrushOperator(_EditOperator):
         over_view = region_under_mouse(self._area, event.mouse_x, event.mouse_y)
         if event.type == "LEFTMOUSE" and event.value == "RELEASE" and self._stroke is not None:
             self._stroke = None
-            bpy.ops.ed.undo_push(message="Erase Splats" if self._erasing else "Paint Splats")
+            bpy.ops.ed.undo_push(message="Erase Splats" if self._ring.erases else "Paint Splats")
         elif event.type == "LEFTMOUSE" and pressed and over_view is not None and not event.alt:
             region, region_3d = over_view
-            tip = settings.tip(self._erasing, event.shift)
+            tip = settings.tip(self._ring.erases, event.shift)
             self._stroke = brush.Stroke(context, splats, region_view(region, region_3d), tip)
             self._region_corner = (region.x, region.y)
             self._last = self._place(event)
@@ -216,7 +226,7 @@ class _BrushOperator(_EditOperator):
             if event.type in _LARGER:
                 settings.radius = settings.radius * _LARGER[event.type]
             else:
-                self._erasing = event.type == "E"
+                self._ring.erases = event.type == "E"
         elif self._stroke is None:
             self._show(context, event)
             return {"PASS_THROUGH"}
@@ -243,11 +253,13 @@ class _BrushOperator(_EditOperator):
             self._ring.centre = (event.mouse_x - found[0].x, event.mouse_y - found[0].y)
         self._ring.radius = settings.radius
         paint = (*settings.colour, 1.0)
-        self._ring.colour = _RESTORE_RING if event.shift else _ERASE_RING if self._erasing else paint
-        context.workspace.status_text_set(_HELP.format(tool="erase" if self._erasing else "paint"))
+        self._ring.colour = _RESTORE_RING if event.shift else _ERASE_RING if self._ring.erases else paint
+        context.workspace.status_text_set(_HELP.format(tool="erase" if self._ring.erases else "paint"))
         self._area.tag_redraw()
 
     def _finish(self, context: bpy.types.Context) -> set[str]:
+        global _running
+        _running = None
         if self._handler is not None:
             bpy.types.SpaceView3D.draw_handler_remove(self._handler, "WINDOW")
             self._handler = None
@@ -320,7 +332,7 @@ class HUMANSPLAT_OT_remove_floaters(_EditOperator, bpy.types.Operator):
         subtype="DISTANCE",
         min=0.001,
         soft_max=0.2,
-        default=0.03,
+        default=0.02,
     )
     neighbours: bpy.props.IntProperty(
         name="Neighbours", description="Splats with fewer neighbours than this are erased", min=1, default=5

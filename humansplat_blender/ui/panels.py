@@ -6,7 +6,7 @@ import bpy
 
 from .. import motion, scene
 from ..jobs import JobManager
-from . import baking, rig, runtime
+from . import baking, brushes, rig, runtime
 from .layout import INSTALL_NOTE, OFFLINE_NOTE, draw_failure, draw_job, wrapped
 
 _SHOWN_RESULTS = 8
@@ -181,6 +181,24 @@ class HUMANSPLAT_PT_rig(_SidebarPanel, bpy.types.Panel):
         rig.draw_rig(self.layout, context, scene.avatar_armature(context.object))
 
 
+class HUMANSPLAT_PT_edit(_SidebarPanel, bpy.types.Panel):
+    """Brushes and a box that erase and paint splats; nothing is lost."""
+
+    bl_label = "Edit Splats"
+    bl_parent_id = "HUMANSPLAT_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Needs an avatar that Blender does not draw itself."""
+        avatar = scene.find_avatar(context.object)
+        return avatar is not None and scene.display_modifier(avatar.splats) is not None
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the tools."""
+        brushes.draw_edits(self.layout, context)
+
+
 class HUMANSPLAT_PT_bake(_SidebarPanel, bpy.types.Panel):
     """Splats of each frame as files, and copies that no longer move."""
 
@@ -213,7 +231,10 @@ class HUMANSPLAT_PT_display(_SidebarPanel, bpy.types.Panel):
             column.prop(avatar.body, "hide_viewport", text="Show in Solid View", invert_checkbox=True)
         if modifier is not None:
             for name in scene.DISPLAY_INPUTS:
-                owner, path = scene.display_property(modifier, name)
+                try:
+                    owner, path = scene.display_property(modifier, name)
+                except KeyError:  # a file of an older version
+                    continue
                 column.prop(owner, path, text=name)
         self.layout.operator("humansplat.scene_setup", icon="SCENE_DATA")
 
@@ -247,5 +268,6 @@ CLASSES = (
     HUMANSPLAT_PT_motion,
     HUMANSPLAT_PT_rig,
     HUMANSPLAT_PT_display,
+    HUMANSPLAT_PT_edit,
     HUMANSPLAT_PT_bake,
 )

@@ -160,6 +160,18 @@ def test_appended_twice_it_lives_and_shared_data_stay_one(package: Path, tmp_pat
         assert len(keys) == len(set(keys))
 
 
+def test_bone_shapes_that_pasting_brings_are_merged(package: Path) -> None:
+    scene.import_avatar(bpy.context, package)
+    shapes = [obj for obj in bpy.data.objects if obj.name.startswith("HumanSplat Shape")]
+    assert shapes and not any(shape.users_collection for shape in shapes)
+    pasted = [shape.copy() for shape in shapes]
+    for copy in pasted:
+        bpy.context.scene.collection.objects.link(copy)
+    scene.merge_shared()
+    assert [obj for obj in bpy.data.objects if obj.name.startswith("HumanSplat Shape")] == shapes
+    assert not any(shape.users_collection for shape in shapes)
+
+
 def test_linked_and_overridden_it_is_posed(package: Path, tmp_path: Path) -> None:
     path, name = _library(package, tmp_path)
     bpy.ops.wm.link(directory=f"{path}/Collection/", filename=name)

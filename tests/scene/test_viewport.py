@@ -38,7 +38,7 @@ def test_fewer_splats_without_a_graphics_card(package: Path, monkeypatch: pytest
 
 def test_every_display_input_can_be_shown_and_set(package: Path) -> None:
     modifier = scene.display_modifier(scene.import_avatar(bpy.context, package).splats)
-    for name, value in zip(scene.DISPLAY_INPUTS, (50.0, 2.0, True)):
+    for name, value in zip(scene.DISPLAY_INPUTS, (0.5, 50.0, 2.0, True, 1.5, 0.25, 0.75), strict=True):
         owner, path = scene.display_property(modifier, name)
         assert owner.path_resolve(path) != value
         set_input(modifier, name, value)

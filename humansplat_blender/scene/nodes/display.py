@@ -1,4 +1,7 @@
-"""Node group that draws splats where Blender cannot: points in the viewport, discs and ellipsoids in renders."""
+"""Node group that draws splats where Blender cannot: points in the viewport, discs and ellipsoids in renders.
+
+Both are drawn as :mod:`.edit` edits them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 
 import bpy
 
+from . import edit
 from .build import Socket, Tree, ensure_group
 from .material import (
     BALLS,
@@ -22,7 +26,7 @@ from .material import (
 )
 
 NAME = "HumanSplat Display"
-VERSION = 3
+VERSION = 4
 
 SPLAT_SIZE = "Splat Size"
 VIEWPORT_AMOUNT = "Viewport Amount"
@@ -65,11 +69,12 @@ SOCKETS = (
         subtype="FACTOR",
         description="0: as photographed, whatever the lamps; 1: lit by the scene's lamps alone",
     ),
+    *edit.SOCKETS,
 )
 
 
 def display_group() -> bpy.types.NodeTree:
-    """The shared display group. Reads `rotation`, `scale`, `radiance:base`; outputs points or instances."""
+    """The shared display group. Reads `rotation`, `scale`, `radiance:base`, `edit:*`; outputs points or instances."""
     return ensure_group(NAME, VERSION, SOCKETS, _build)
 
 
@@ -93,6 +98,8 @@ def _build(tree: Tree) -> None:
     splats = tree.switch(is_reduced, inputs["Geometry"], fewer)
     growth = tree.switch(is_reduced, 1.0, tree.math("DIVIDE", 1.0, tree.math("SQRT", share)), "FLOAT")
     size = tree.math("MULTIPLY", inputs[SPLAT_SIZE], growth)
+    # After the viewport's share: removed splats would change the others' places in its order.
+    splats = edit.edit_splats(tree, splats, inputs)
 
     scale = tree.vector("SCALE", tree.attribute("scale", "FLOAT_VECTOR"), size)
     rotation = tree.attribute("rotation", "QUATERNION")
