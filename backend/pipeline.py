@@ -21,6 +21,7 @@ from scipy.spatial.transform import Rotation
 
 from . import __version__
 from .avatar import Avatar, Body, Camera, KnownTriangles, pose_gaussians, save_avatar, sh_from_rgb
+from .avatar.skinning import PRESERVE_VOLUME
 from .avatar.threads import workers
 from .bind import Bound, bind, template_triangles
 from .body.fit import BodyFit, BodyFitter
@@ -530,6 +531,7 @@ def assemble_avatar(
         source={"name": photo.name, "sha256": photo.sha256, "crop": list(photo.crop)},
         seconds={},
         warnings=photo.warnings,
+        preserve_volume=PRESERVE_VOLUME,
     )  # fmt: skip
 
 

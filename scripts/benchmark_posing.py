@@ -11,6 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,6 +23,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--splats", type=int, default=100_000)
     parser.add_argument("--frames", type=int, default=20)
+    parser.add_argument(
+        "--preserve-volume", type=float, help="share of dual quaternions, 0 to 1; as new avatars have it"
+    )
     arguments = parser.parse_args()
 
     import bpy
@@ -34,12 +38,14 @@ def main() -> None:
     from humansplat.humansplat_blender.scene.nodes.display import EXACT_VIEWPORT
 
     from backend.avatar.package import save_avatar
+    from backend.avatar.skinning import PRESERVE_VOLUME
     from tests.synthetic import make_avatar, make_pose
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "avatar"
-        save_avatar(make_avatar(arguments.splats), package)
+        share = PRESERVE_VOLUME if arguments.preserve_volume is None else arguments.preserve_volume
+        save_avatar(replace(make_avatar(arguments.splats), preserve_volume=share), package)
         start = time.perf_counter()
         avatar = scene.import_avatar(bpy.context, package)
         bpy.context.view_layer.update()

@@ -28,7 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 from demo_poses import POSES_DEGREES, pose  # noqa: E402
 
 from backend.avatar import Avatar, load_avatar  # noqa: E402  (after the path)
-from backend.avatar.skinning import joint_transforms, skin_vertices  # noqa: E402
+from backend.avatar.skinning import joint_transforms, surface_in_pose  # noqa: E402
 
 MODULE = "bl_ext.user_default.humansplat"
 SIZE = (400, 480)
@@ -77,7 +77,7 @@ def install(extension: Path) -> ModuleType:
 def standing(avatar: Avatar, angles: np.ndarray) -> np.ndarray:
     """Translation [3] that puts a posed avatar's lowest point on the floor and its pelvis over the origin."""
     transforms = joint_transforms(angles, avatar.rest_joints, avatar.parents)
-    posed = skin_vertices(avatar.body.surface_vertices, avatar.body.surface_weights, transforms)
+    posed = surface_in_pose(avatar, angles)
     pelvis = transforms[0, :3, :3] @ avatar.rest_joints[0] + transforms[0, :3, 3]
     return -np.array([pelvis[0], posed[:, 1].min(), pelvis[2]])
 

@@ -28,7 +28,7 @@ from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from backend.avatar import Avatar, Gaussians, load_avatar, pose_gaussians
-from backend.avatar.skinning import joint_transforms, skin_vertices
+from backend.avatar.skinning import surface_in_pose
 from backend.body.fit import BodyFit
 from backend.errors import BackendError
 from backend.evaluation.candidates import peak_bytes
@@ -65,9 +65,8 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 def holes(avatar: Avatar, posed: Gaussians) -> float:
     """Worst share, over eight sides, of the surface's silhouette with alpha of the ``posed`` splats under one half."""
-    transforms = joint_transforms(avatar.pose, avatar.rest_joints, avatar.parents)
     count = len(avatar.body.vertices)
-    vertices = skin_vertices(avatar.body.surface_vertices, avatar.body.surface_weights, transforms) + avatar.translation
+    vertices = surface_in_pose(avatar, avatar.pose, avatar.translation)
     used = np.unique(avatar.skin.vertex_ids)
     faces = avatar.body.surface_faces
     # Body that the photo shows to be absent carries no splats: it is no hole.

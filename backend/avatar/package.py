@@ -129,6 +129,8 @@ class Avatar:
             the square that ``input.png`` and the camera show.
         seconds: duration of each stage.
         warnings: sentences for the user.
+        preserve_volume: share in 0..1 of dual quaternions with which the surface is posed; the rest is linear blend
+            skinning, in packages that do not say all of it. See ``skinning.vertex_transforms``.
     """
 
     gaussians: Gaussians
@@ -147,6 +149,7 @@ class Avatar:
     source: dict[str, Any]
     seconds: dict[str, float]
     warnings: tuple[str, ...] = ()
+    preserve_volume: float = 0.0
 
 
 def save_avatar(
@@ -302,6 +305,7 @@ def _metadata(avatar: Avatar) -> dict[str, Any]:
         "pose": _numbers(avatar.pose),
         "translation": _numbers(avatar.translation),
         "joint_confidence": _numbers(avatar.joint_confidence),
+        "preserve_volume": float(avatar.preserve_volume),
         "camera": {
             "width": int(camera.width),
             "height": int(camera.height),
@@ -417,6 +421,7 @@ def _assemble(
         source=dict(metadata["source"]),
         seconds={str(stage): float(value) for stage, value in metadata["seconds"].items()},
         warnings=tuple(str(warning) for warning in metadata["warnings"]),
+        preserve_volume=float(metadata.get("preserve_volume", 0.0)),
     )
 
 
@@ -435,6 +440,8 @@ def _check_skeleton(avatar: Avatar) -> None:
     _check_array("joint_confidence", avatar.joint_confidence, (JOINT_COUNT,))
     if avatar.joint_confidence.min() < 0 or avatar.joint_confidence.max() > 1:
         raise AvatarFormatError("joint_confidence must lie between 0 and 1.")
+    if not 0 <= avatar.preserve_volume <= 1:
+        raise AvatarFormatError("preserve_volume must lie between 0 and 1.")
 
 
 def _check_camera(camera: Camera) -> None:

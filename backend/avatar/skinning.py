@@ -1,4 +1,4 @@
-"""Linear blend skinning after SMPL (Loper et al. 2015) and splats that ride on the triangles of a skinned surface.
+"""Skinning (SMPL's linear blend, dual quaternions, shares of both) and splats that ride on a skinned surface.
 
 Spaces: metres, y up. Nothing here knows of files. All functions keep float64 where they are given float64.
 """
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 STRETCH_LIMITS = (0.5, 2.0)
 """How far a triangle's change of area may shrink or grow the splats on it."""
+PRESERVE_VOLUME = 0.5
+"""Share of dual quaternions with which new avatars are posed. By ``scripts/measure_bending.py`` the sections of elbows
+and knees bent by 120 degrees keep 76 % of their area and more (linear: 52 %), and knees in loose trousers swell by 12 %
+at most (dual quaternions alone: 23 %). Of 0, 0.5 and 1 it scores best on the reposed people of the evaluation."""
 
 
 def rotation_matrices(axis_angle: np.ndarray) -> np.ndarray:
@@ -57,22 +61,98 @@ def joint_transforms(pose: np.ndarray, rest_joints: np.ndarray, parents: Sequenc
     return transforms
 
 
+def vertex_transforms(weights: np.ndarray, transforms: np.ndarray, preserve_volume: float = 0.0) -> np.ndarray:
+    """What takes each vertex from rest to posed: affine transforms [V, 3, 4].
+
+    The joints' transforms are blended linearly (Loper et al. 2015), or as dual quaternions (Kavan et al. 2008), which
+    gives a rigid transform for each vertex, so that skin neither collapses nor is wrung; in between, the two results
+    are. Dual quaternions are added up in the joints' order, each with the sign that brings it nearer to the sum so far:
+    that is what Blender's Armature modifier does with "Preserve Volume".
+
+    Args:
+        weights: [V, J], rows sum to 1.
+        transforms: [J, 4, 4] rigid, from ``joint_transforms``.
+        preserve_volume: share of the dual quaternions, 0..1.
+    """
+    weights = np.asarray(weights)
+    rows = np.asarray(transforms)[:, :3].astype(np.result_type(np.asarray(transforms), weights), copy=False)
+    blended = np.zeros((len(weights), 3, 4), dtype=rows.dtype)
+    if preserve_volume < 1:
+        blended += (1 - preserve_volume) * (weights @ rows.reshape(len(rows), 12)).reshape(-1, 3, 4)
+    if preserve_volume > 0:
+        blended += preserve_volume * _rigid_transforms(weights, rows)
+    return blended
+
+
+def _rigid_transforms(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Rigid transforms [V, 3, 4]: ``rows`` [J, 3, 4] blended as dual quaternions by ``weights`` [V, J]."""
+    turns = quaternion.from_matrix(rows[:, :, :3])
+    shifts = np.concatenate([np.zeros_like(rows[:, 0, 3:]), rows[:, :, 3]], axis=1)
+    # The dual part of a rotation q followed by a shift t is (0, t) q / 2.
+    parts = np.concatenate([turns, 0.5 * quaternion.multiply(shifts, turns)], axis=1)
+    total = np.zeros((len(weights), 8), dtype=rows.dtype)
+    for joint in range(weights.shape[1]):
+        moved = np.flatnonzero(weights[:, joint])
+        so_far = total[moved]
+        share = np.where(so_far[:, :4] @ turns[joint] < 0, -weights[moved, joint], weights[moved, joint])
+        total[moved] = so_far + share[:, None] * parts[joint]
+    length = np.linalg.norm(total[:, :4], axis=1, keepdims=True)
+    total /= np.where(length > 0, length, 1)
+    out = np.empty((len(weights), 3, 4), dtype=rows.dtype)
+    out[:, :, :3] = quaternion.to_matrix(total[:, :4])
+    out[:, :, 3] = 2 * quaternion.multiply(total[:, 4:], quaternion.conjugate(total[:, :4]))[:, 1:]
+    return out
+
+
 def skin_vertices(
-    vertices: np.ndarray, weights: np.ndarray, transforms: np.ndarray, translation: np.ndarray | float = 0
+    vertices: np.ndarray,
+    weights: np.ndarray,
+    transforms: np.ndarray,
+    translation: np.ndarray | float = 0,
+    preserve_volume: float = 0.0,
 ) -> np.ndarray:
-    """Posed vertices [V, 3] = sum_j w_j T_j [v, 1] + translation.
+    """Posed vertices [V, 3] = ``vertex_transforms`` [v, 1] + translation.
 
     Args:
         vertices: [V, 3] rest, metres.
         weights: [V, J], rows sum to 1.
         transforms: [J, 4, 4] from ``joint_transforms``.
         translation: [3] metres.
+        preserve_volume: share of dual quaternions in the blend, 0..1; see ``vertex_transforms``.
     """
     vertices = np.asarray(vertices)
-    rows = np.asarray(transforms)[:, :3].reshape(len(transforms), 12)
-    blended = (np.asarray(weights) @ rows.astype(np.result_type(vertices, weights), copy=False)).reshape(-1, 3, 4)
+    precise = np.asarray(transforms).astype(np.result_type(vertices, weights), copy=False)
+    blended = vertex_transforms(weights, precise, preserve_volume)
     posed = np.einsum("vij,vj->vi", blended[:, :, :3], vertices) + blended[:, :, 3] + translation
     return posed.astype(vertices.dtype, copy=False)
+
+
+def unskin_vertices(posed: np.ndarray, blended: np.ndarray) -> np.ndarray:
+    """Rest positions [V, 3] that ``blended`` [V, 3, 4] takes to ``posed`` [V, 3].
+
+    Where a linear blend is near singular, as in sharp bends, a damped answer.
+    """
+    if not len(posed):
+        return np.zeros((0, 3), dtype=posed.dtype)
+    linear, shift = blended[:, :, :3], posed - blended[:, :, 3]
+    u, s, vt = np.linalg.svd(linear)
+    damped = s / (s**2 + 1e-3)
+    damped = np.where(s > 0.3, 1 / np.maximum(s, 1e-9), damped)
+    return np.einsum("vba,vb,vcb,vc->va", vt, damped, u, shift, optimize=True)
+
+
+def surface_in_pose(avatar: Avatar, pose: np.ndarray, translation: np.ndarray | float = 0) -> np.ndarray:
+    """The avatar's surface [S, 3] as its package says it is posed, float64 metres.
+
+    Args:
+        avatar: whose surface.
+        pose: [24, 3] axis-angle, radians.
+        translation: [3] metres.
+    """
+    body = avatar.body
+    transforms = joint_transforms(np.asarray(pose, dtype=np.float64), avatar.rest_joints, avatar.parents)
+    rest = body.surface_vertices.astype(np.float64)
+    return skin_vertices(rest, body.surface_weights, transforms, translation, avatar.preserve_volume)
 
 
 def triangle_frames(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -194,9 +274,8 @@ def pose_gaussians(avatar: Avatar, pose: np.ndarray, translation: np.ndarray | N
     """
     if translation is None:
         translation = avatar.translation
-    transforms = joint_transforms(np.asarray(pose, dtype=np.float64), avatar.rest_joints, avatar.parents)
     body, skin = avatar.body, avatar.skin
-    vertices = skin_vertices(body.surface_vertices.astype(np.float64), body.surface_weights, transforms)
+    vertices = surface_in_pose(avatar, pose)
     frames, _ = triangle_frames(vertices, body.reference_triangles)
     turn = quaternion.from_matrix(frames).astype(np.float32)[skin.vertex_ids[:, 0]]
     position = np.einsum("nij,nj->ni", frames.astype(np.float32)[skin.vertex_ids[:, 0]], skin.offset)

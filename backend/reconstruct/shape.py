@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from ..avatar.skinning import PRESERVE_VOLUME, unskin_vertices, vertex_transforms
 from ..body.fit import BodyFit
 from ..body.model import BodyModel, rotation_matrices
 from ..prepare import PreparedPhoto
@@ -64,7 +65,8 @@ def clothe(
         ).numpy()
     transforms = transforms.copy()
     transforms[:, :, 3] += fit.translation
-    posed = _skin(rest, weights, transforms)
+    blended = vertex_transforms(weights, transforms, PRESERVE_VOLUME)
+    posed = _moved(rest, blended)
     for stiffness in (3.0, 3.0, 1.0):
         hits = rasterize_mesh(posed, faces, focal, size, device=device)
         posed = posed + outline_displacement(
@@ -77,11 +79,11 @@ def clothe(
         posed = posed + carve(posed, faces, way_in, known, focal, _MAX_CLOTHES)
     if depths is not None:
         posed = posed + meet_depths(posed, faces, focal, depths, device)
-    clothed = _unskin(posed, weights, transforms) - rest
+    clothed = unskin_vertices(posed, blended) - rest
     # Where the blend of a sharply bent joint is near singular, the way back to the rest pose leads anywhere.
     clothed *= np.minimum(1, _MAX_CLOTHES / np.maximum(np.linalg.norm(clothed, axis=1, keepdims=True), 1e-9))
     clothed += rest
-    posed = _skin(clothed, weights, transforms)
+    posed = _moved(clothed, blended)
     first = rasterize_mesh(posed, faces, focal, size, device=device)
     last = rasterize_mesh(posed, faces, focal, size, farthest=True, device=device)
     hair = hair_before_arms(photo, matte, first, faces, weights, regions)
@@ -89,14 +91,15 @@ def clothe(
     hands = find_hands(photo, matte, posed, faces, weights, first, focal, device)
     first = without_absent(first, hands, posed, faces, focal, device)
     leg = np.isin(CHAIN_OF_JOINT, LEG_CHAINS)[joint_of_vertex(weights)[faces[:, 0]]]
-    turned = _skin(joints, np.eye(len(joints)), transforms)
+    turned = _moved(joints, transforms)
     layers, sheet = build_layers(matte, first.depth, last.depth, first.face, posed, weights, leg, turned, focal, depths)
-    sheet_rest = _unskin(sheet.posed, sheet.weights, transforms)
+    sheet_blended = vertex_transforms(sheet.weights, transforms, PRESERVE_VOLUME)
+    sheet_rest = unskin_vertices(sheet.posed, sheet_blended)
     layers = _hang_on_body(layers, _torn(sheet_rest, sheet), first, leg)
     layers = without_islands(with_shown(layers, hands, first))
     mesh = SurfaceMesh(
         rest=np.vstack([clothed, sheet_rest]),
-        posed=np.vstack([posed, _skin(sheet_rest, sheet.weights, transforms)]),
+        posed=np.vstack([posed, _moved(sheet_rest, sheet_blended)]),
         faces=np.vstack([faces, sheet.faces + len(rest)]),
         weights=np.vstack([weights, sheet.weights]),
         body_vertices=len(rest),
@@ -152,16 +155,6 @@ def _hang_on_body(layers: Layers, torn: np.ndarray, first: MeshHits, leg: np.nda
     )
 
 
-def _skin(vertices: np.ndarray, weights: np.ndarray, transforms: np.ndarray) -> np.ndarray:
-    blended = np.einsum("vj,jab->vab", weights, transforms, optimize=True)
-    return np.einsum("vab,vb->va", blended[:, :, :3], vertices) + blended[:, :, 3]
-
-
-def _unskin(posed: np.ndarray, weights: np.ndarray, transforms: np.ndarray) -> np.ndarray:
-    """Rest positions whose linear blend skinning gives ``posed``; where the blend is near singular, a damped answer."""
-    blended = np.einsum("vj,jab->vab", weights, transforms, optimize=True)
-    linear, shift = blended[:, :, :3], posed - blended[:, :, 3]
-    u, s, vt = np.linalg.svd(linear) if len(linear) else (linear, np.zeros((0, 3)), linear)
-    damped = s / (s**2 + 1e-3)
-    damped = np.where(s > 0.3, 1 / np.maximum(s, 1e-9), damped)
-    return np.einsum("vba,vb,vcb,vc->va", vt, damped, u, shift, optimize=True)
+def _moved(points: np.ndarray, transforms: np.ndarray) -> np.ndarray:
+    """Points [N, 3] each moved by its own of ``transforms`` [N, 3, 4]."""
+    return np.einsum("vab,vb->va", transforms[:, :, :3], points) + transforms[:, :, 3]

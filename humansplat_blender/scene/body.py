@@ -1,6 +1,7 @@
 """The body object: the clothed mesh that Solid view and Blender's exporters show, and the points that splats ride on.
 
-Both are vertices of one mesh, skinned by one Armature modifier: first those of the surface that carries the splats,
+Both are vertices of one mesh, skinned by one Armature modifier, or by two where the avatar is posed by a share of dual
+quaternions: first those of the surface that carries the splats,
 without faces, so that nothing shows the body under the clothes; then the clothed mesh with its faces.
 """
 
@@ -18,14 +19,24 @@ from .nodes import bind
 
 # A weight this small moves a vertex by less than 1e-5 m.
 _SMALLEST_WEIGHT = 1e-6
+KEEP_VOLUME = "Keep Volume"
+"""The vertex group that says how far bends keep their volume, 0 to 1 (it may be painted), and the modifier for it."""
 
 
 def create_body(avatar: Avatar, clothed: ClothedMesh, armature: bpy.types.Object, name: str) -> bpy.types.Object:
-    """The body object with a vertex group for each joint and an Armature modifier; in no collection."""
+    """The body object with a vertex group for each joint and what deforms it; in no collection.
+
+    The first Armature modifier blends linearly. The second one deforms what the first was given, by dual quaternions,
+    and replaces the first one's result by the share in the group ``KEEP_VOLUME``: see `skinning.vertex_transforms`.
+    """
     body = avatar.body
     count = len(body.surface_vertices)
     vertices = np.concatenate([body.surface_vertices, clothed.vertices]) + standing_translation(avatar)
     weights = np.concatenate([body.surface_weights, clothed.weights])
+    if avatar.preserve_volume > 0:
+        # Both blends leave what follows one joint alone where that joint is: it need not be posed twice.
+        blended = weights.max(axis=1) < 1 - _SMALLEST_WEIGHT
+        weights = np.column_stack([weights, avatar.preserve_volume * blended])
     mesh = create_mesh(name, convert.to_blender(vertices), clothed.faces + count, weights)
     try:
         references = np.concatenate([body.reference_triangles, np.zeros((len(clothed.vertices), 3), dtype=np.int32)])
@@ -38,8 +49,12 @@ def create_body(avatar: Avatar, clothed: ClothedMesh, armature: bpy.types.Object
         raise
     for joint in avatar.joint_names:
         obj.vertex_groups.new(name=joint)
-    modifier = obj.modifiers.new("Armature", "ARMATURE")
-    modifier.object = armature
+    obj.modifiers.new("Armature", "ARMATURE").object = armature
+    if avatar.preserve_volume > 0:
+        obj.vertex_groups.new(name=KEEP_VOLUME)
+        modifier = obj.modifiers.new(KEEP_VOLUME, "ARMATURE")
+        modifier.object, modifier.vertex_group = armature, KEEP_VOLUME
+        modifier.use_multi_modifier = modifier.use_deform_preserve_volume = True
     obj.parent = armature
     # Renders show the splats; of this mesh they see the shadow alone, which splats would cast at many times the cost.
     for ray in ("camera", "diffuse", "glossy", "transmission", "volume_scatter"):

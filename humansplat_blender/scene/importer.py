@@ -19,6 +19,7 @@ from .bone_look import style_armature
 from .preview import BodyPaint, paint_body, plan_paint
 from .roles import PACKAGE, ROLE, ImportedAvatar
 from .setup import add_photo_camera
+from .shape import BODY_MODEL
 from .splats import bind_splats, create_splats, plan_splats, unit_edge
 
 _LOCK = ("lock_location", "lock_rotation", "lock_scale")
@@ -104,6 +105,7 @@ def _build(
         for lock in _LOCK:
             setattr(obj, lock, (True, True, True))
     armature[PACKAGE] = str(folder.resolve())
+    armature[BODY_MODEL] = str(avatar.body_model.get("name", ""))
     for owner in (collection, armature):
         _note_origin(owner, avatar)
 

@@ -127,17 +127,18 @@ def drive(
     armature: bpy.types.Object,
     factor: float = 1.0,
     index: int = -1,
+    offset: float = 0.0,
 ) -> None:
-    """Drive a property with `factor` times the sum of variables.
+    """Drive a property with `factor` times the sum of variables, plus `offset`.
 
     There is no Python in it, so that it works where Blender does not run scripts of files.
 
     Args:
-        owner: pose bone or constraint.
+        owner: pose bone, constraint or shape key.
         path: the property's name.
         variables: of each its type (`SINGLE_PROP`, `TRANSFORMS`) and what to set on its target.
         armature: the object that variables read, which also owns the bones.
-        factor: see above.
+        factor, offset: see above.
         index: of array properties.
     """
     curve = owner.driver_add(path, index) if index >= 0 else owner.driver_add(path)
@@ -156,7 +157,7 @@ def drive(
     generator = curve.modifiers.new("GENERATOR")
     generator.mode = "POLYNOMIAL"
     generator.poly_order = 1
-    generator.coefficients = (0.0, factor)
+    generator.coefficients = (offset, factor)
 
 
 def property_of(bone: bpy.types.PoseBone, name: str) -> tuple[str, dict[str, str]]:

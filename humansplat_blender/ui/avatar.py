@@ -7,6 +7,7 @@ from pathlib import Path
 import bpy
 
 from .. import scene
+from ..scene import shape
 
 _DIRECTORY = {"subtype": "DIR_PATH", "options": {"HIDDEN", "SKIP_SAVE"}}
 
@@ -78,6 +79,40 @@ class HUMANSPLAT_OT_select_whole_avatar(_OnAvatar, bpy.types.Operator):
         to_object_mode(context)
         scene.select_avatar(context, scene.find_avatar(context.object))
         return {"FINISHED"}
+
+
+class HUMANSPLAT_OT_shape_sliders(_OnAvatar, bpy.types.Operator):
+    """Add sliders that make the person taller or heavier, live; again to take them away"""
+
+    bl_idname = "humansplat.shape_sliders"
+    bl_label = "Body Sliders"
+
+    enable: bpy.props.BoolProperty(name="Enable", default=True, options={"HIDDEN"})
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Add or remove them."""
+        avatar = scene.find_avatar(context.object)
+        to_object_mode(context)
+        try:
+            if self.enable:
+                shape.add_shape_sliders(context, avatar)
+            else:
+                shape.remove_shape_sliders(context, avatar)
+        except (ValueError, OSError) as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+def draw_sliders(layout: bpy.types.UILayout, armature: bpy.types.Object) -> None:
+    """The sliders of an avatar, or the button that adds them."""
+    column = layout.column(align=True)
+    has_sliders = shape.has_shape_sliders(armature)
+    if has_sliders:
+        for name in shape.SLIDERS:
+            column.prop(armature, f'["{name}"]', slider=True)
+    button = column.operator("humansplat.shape_sliders", icon="MOD_LATTICE", depress=has_sliders)
+    button.enable = not has_sliders
 
 
 class HUMANSPLAT_OT_select_avatar(bpy.types.Operator):
@@ -170,6 +205,7 @@ CLASSES = (
     HUMANSPLAT_OT_duplicate_avatar,
     HUMANSPLAT_OT_delete_avatar,
     HUMANSPLAT_OT_select_whole_avatar,
+    HUMANSPLAT_OT_shape_sliders,
     HUMANSPLAT_OT_select_avatar,
     HUMANSPLAT_OT_set_pose,
     HUMANSPLAT_OT_scene_setup,

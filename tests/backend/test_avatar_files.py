@@ -153,7 +153,7 @@ def test_package_round_trip(avatar: Avatar, tmp_path: Path) -> None:
     assert document["format"] == "humansplat-avatar" and document["version"] == 2
     assert set(document) == {
         *("format", "version", "generator", "body_model", "joint_names", "parents", "rest_joints", "betas", "pose"),
-        *("translation", "joint_confidence", "camera", "source", "seconds", "warnings"),
+        *("translation", "joint_confidence", "preserve_volume", "camera", "source", "seconds", "warnings"),
     }
 
 

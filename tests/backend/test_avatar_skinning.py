@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,19 +13,28 @@ from synthetic import PARENTS, REST_JOINTS, make_avatar, make_pose
 
 from backend.avatar import (
     Avatar,
+    AvatarFormatError,
     Gaussians,
     KnownTriangles,
     bind_to_surface,
     joint_transforms,
+    load_avatar,
     pose_gaussians,
     quaternion,
     reference_triangles,
     rotation_matrices,
+    save_avatar,
     skin_vertices,
     triangle_frames,
 )
 from backend.avatar.rows import distinct_rows
-from backend.avatar.skinning import nearest_on_triangles
+from backend.avatar.skinning import (
+    PRESERVE_VOLUME,
+    STRETCH_LIMITS,
+    nearest_on_triangles,
+    unskin_vertices,
+    vertex_transforms,
+)
 
 
 def test_distinct_rows_are_those_of_numpy() -> None:
@@ -281,6 +292,93 @@ def test_posed_splats_agree_with_a_loop(strength: float) -> None:
     found = pose_gaussians(avatar, pose, translation)
     assert found.position.dtype == found.rotation.dtype == found.scale.dtype == np.float32
     assert_same_splats(found, posed_one_by_one(avatar, pose, translation), 3e-6)
+
+
+def dual_quaternions_one_by_one(vertex: np.ndarray, weights: np.ndarray, transforms: np.ndarray) -> np.ndarray:
+    """Kavan et al. 2008 by scipy's rotations, in float64: where the blended dual quaternion takes one vertex."""
+    real, dual = np.zeros(4), np.zeros(4)
+    for weight, transform in zip(weights, transforms):
+        if weight == 0:
+            continue
+        turn = Rotation.from_matrix(transform[:3, :3]).as_quat()[[3, 0, 1, 2]]
+        sign = -1.0 if turn @ real < 0 else 1.0
+        half = 0.5 * quaternion.multiply(np.append(0, transform[:3, 3]), turn)
+        real, dual = real + sign * weight * turn, dual + sign * weight * half
+    length = np.linalg.norm(real)
+    shift = 2 * quaternion.multiply(dual / length, quaternion.conjugate(real / length))[1:]
+    return scipy_rotation(real).apply(vertex) + shift
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_shares_of_dual_quaternions_agree_with_a_loop(share: float) -> None:
+    avatar = make_avatar(1)
+    body = avatar.body
+    transforms = joint_transforms(make_pose(4, 0.7), avatar.rest_joints, avatar.parents)
+    rest, weights = body.surface_vertices[::29].astype(np.float64), body.surface_weights[::29].astype(np.float64)
+    found = skin_vertices(rest, weights, transforms, preserve_volume=share)
+    linear = np.einsum("vj,jab,vb->va", weights, transforms[:, :3], np.column_stack([rest, np.ones(len(rest))]))
+    dual = np.array([dual_quaternions_one_by_one(*pair, transforms) for pair in zip(rest, weights)])
+    np.testing.assert_allclose(found, (1 - share) * linear + share * dual, atol=1e-12)
+    rigid = vertex_transforms(weights, transforms, 1.0)[:, :, :3]
+    np.testing.assert_allclose(rigid @ np.swapaxes(rigid, 1, 2), np.broadcast_to(np.eye(3), rigid.shape), atol=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_unskinning_is_the_way_back(share: float) -> None:
+    avatar = make_avatar(1)
+    body = avatar.body
+    transforms = joint_transforms(make_pose(2, 0.3), avatar.rest_joints, avatar.parents)
+    rest = body.surface_vertices.astype(np.float64)
+    blended = vertex_transforms(body.surface_weights, transforms, share)
+    posed = skin_vertices(rest, body.surface_weights, transforms, preserve_volume=share)
+    np.testing.assert_allclose(unskin_vertices(posed, blended), rest, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["neutral", "female", "male", "child"])
+def test_bent_limbs_of_shipped_bodies_keep_their_volume(name: str) -> None:
+    """At 120 degrees, against 80 % of the straight limb on both sides; and the section at the joint."""
+    measure = pytest.importorskip("scripts.measure_bending")
+    body = measure.of_shipped(name)
+    straight = measure.volume(body.vertices, body.faces)
+    for bend in measure.BENDS[:2]:
+        pose = body.pose_of(bend.joint, np.array(bend.axis), 120)
+        start, along, _ = body.bone(bend.joint, bend.below)
+        cut = measure.ring(body, start, along)
+        linear, kept = (body.posed(pose, share) for share in (0.0, PRESERVE_VOLUME))
+        change = (measure.volume(kept, body.faces) - straight) / measure.limb_volume(body, bend, 0.8)
+        assert abs(change) < 0.12
+        section = measure.ring_area(kept, cut) / measure.ring_area(body.vertices, cut)
+        assert section > 0.72
+        assert section > measure.ring_area(linear, cut) / measure.ring_area(body.vertices, cut) + 0.05
+    start, along, length = body.bone("left_elbow", "left_wrist")
+    rolled = body.posed(body.pose_of("left_wrist", along, 120), PRESERVE_VOLUME)
+    for share in np.linspace(0.05, 0.95, 10):
+        cut = measure.ring(body, start + share * length * along, along)
+        assert measure.ring_area(rolled, cut) > 0.65 * measure.ring_area(body.vertices, cut)
+
+
+def test_random_poses_keep_splats_finite_and_within_the_clamp() -> None:
+    avatar = dataclasses.replace(make_avatar(500, seed=8), preserve_volume=PRESERVE_VOLUME)
+    for seed in range(200):
+        posed = pose_gaussians(avatar, make_pose(seed, 0.4 + 0.005 * seed))
+        for array in (posed.position, posed.rotation, posed.scale):
+            assert np.isfinite(array).all()
+        growth = posed.scale / avatar.gaussians.scale
+        assert STRETCH_LIMITS[0] * 0.9999 <= growth.min() and growth.max() <= STRETCH_LIMITS[1] * 1.0001
+
+
+def test_packages_say_how_they_are_posed(tmp_path: Path) -> None:
+    """Packages that do not say so are posed linearly, as they were when they were made."""
+    avatar = dataclasses.replace(make_avatar(20), preserve_volume=0.25)
+    save_avatar(avatar, tmp_path / "new")
+    assert load_avatar(tmp_path / "new").preserve_volume == 0.25
+    metadata = tmp_path / "new" / "avatar.json"
+    content = json.loads(metadata.read_text())
+    del content["preserve_volume"]
+    metadata.write_text(json.dumps(content))
+    assert load_avatar(tmp_path / "new").preserve_volume == 0
+    with pytest.raises(AvatarFormatError, match="preserve_volume"):
+        save_avatar(dataclasses.replace(avatar, preserve_volume=1.5), tmp_path / "bad")
 
 
 def test_own_translation_is_the_default() -> None:

@@ -22,7 +22,7 @@ def _load(name: str, path: Path) -> ModuleType:
 
 
 _scene = _load("scene_conftest", TESTS / "scene" / "conftest.py")
-factory_settings, package = _scene.factory_settings, _scene.package
+factory_settings, package, prepared_once = _scene.factory_settings, _scene.package, _scene.prepared_once
 
 # `motion_writers` imports its neighbours by their own names, and scipy, which Blender's Python need not have.
 sys.path.insert(0, str(TESTS))

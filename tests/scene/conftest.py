@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -36,6 +37,28 @@ def factory_settings() -> None:
     import bpy
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prepared_once() -> Iterator[None]:
+    """A package that several tests import is read, and its clothed mesh made, once."""
+    from humansplat.humansplat_blender.scene import importer
+
+    prepare = importer.prepare_avatar
+    known: dict[tuple[str, int], object] = {}
+
+    def remembered(folder: str | Path) -> object:
+        files = [Path(folder) / name for name in ("avatar.json", "gaussians.ply", "skin.npz", "body.npz")]
+        if not all(file.is_file() for file in files):
+            return prepare(folder)
+        key = (str(Path(folder).resolve()), max(file.stat().st_mtime_ns for file in files))
+        if key not in known:
+            known[key] = prepare(folder)
+        return known[key]
+
+    importer.prepare_avatar = remembered
+    yield
+    importer.prepare_avatar = prepare
 
 
 @pytest.fixture(scope="session")

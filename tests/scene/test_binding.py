@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import bpy
@@ -22,6 +23,7 @@ from backend.avatar import (
     save_avatar,
 )
 from backend.avatar.quaternion import multiply, to_matrix
+from backend.avatar.skinning import PRESERVE_VOLUME, STRETCH_LIMITS
 from tests.synthetic import make_avatar, make_pose
 
 needs_display = pytest.mark.skipif(scene.has_native_splats(), reason="Blender draws splats itself")
@@ -52,15 +54,33 @@ def test_photo_pose_is_set_on_import(package: Path) -> None:
     _compare(scene.read_splats(bpy.context, imported.splats), expected, avatar)
 
 
+@pytest.mark.parametrize("share", [0.0, PRESERVE_VOLUME, 1.0])
 @pytest.mark.parametrize("seed", [1, 2])
-def test_random_pose(package: Path, seed: int) -> None:
-    avatar = load_avatar(package)
-    imported = scene.import_avatar(bpy.context, package)
+def test_random_pose(tmp_path: Path, seed: int, share: float) -> None:
+    save_avatar(replace(make_avatar(), preserve_volume=share), tmp_path / "tubes")
+    avatar = load_avatar(tmp_path / "tubes")
+    imported = scene.import_avatar(bpy.context, tmp_path / "tubes")
     pose, translation = make_pose(seed, 0.6), np.array([0.1, 1.2, -0.3])
     scene.apply_pose(imported.armature, pose, translation)
     found, expected = scene.read_splats(bpy.context, imported.splats), pose_gaussians(avatar, pose, translation)
     _compare(found, expected, avatar)
-    np.testing.assert_allclose(found.scale, expected.scale, rtol=2e-5)
+    np.testing.assert_allclose(found.scale, expected.scale, rtol=4e-5)
+
+
+def test_two_hundred_random_poses(tmp_path: Path) -> None:
+    """As numpy has them, finite, and no splat grown beyond the clamp."""
+    save_avatar(replace(make_avatar(300), preserve_volume=PRESERVE_VOLUME), tmp_path / "few")
+    avatar = load_avatar(tmp_path / "few")
+    imported = scene.import_avatar(bpy.context, tmp_path / "few")
+    translation = np.array([0.2, 1.0, 0.1])
+    with scene.readable(imported.splats):
+        for seed in range(200):
+            pose = make_pose(seed, 0.5)
+            scene.apply_pose(imported.armature, pose, translation)
+            found = scene.read_splats(bpy.context, imported.splats)
+            np.testing.assert_allclose(found.position, pose_gaussians(avatar, pose, translation).position, atol=1e-5)
+            assert np.isfinite(found.rotation).all() and np.isfinite(found.scale).all()
+            assert (found.scale <= STRETCH_LIMITS[1] * 1.0001 * avatar.gaussians.scale).all()
 
 
 def test_millimetre_triangles_turn_as_exactly(tmp_path: Path) -> None:

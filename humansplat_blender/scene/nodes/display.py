@@ -21,12 +21,13 @@ from .material import (
     MINIMUM_ALPHA,
     MINIMUM_SCALE,
     POINTS,
+    POINTS_ENLARGED,
     TURN,
     splat_material,
 )
 
 NAME = "HumanSplat Display"
-VERSION = 4
+VERSION = 5
 
 SPLAT_SIZE = "Splat Size"
 VIEWPORT_AMOUNT = "Viewport Amount"
@@ -108,12 +109,18 @@ def _build(tree: Tree) -> None:
     splats = tree.store(splats, LIT, "FLOAT", inputs[LIT_BY_LAMPS])
     solids = _solids(tree, splats, rotation, scale, support)
     points = tree.node("GeometryNodeJoinGeometry")
-    tree.feed(points.inputs[0], _points(tree, splats, rotation, scale, support))
-    # Without a mesh of its own, the object gets a box of two metres as its bounds. A single vertex draws nothing.
-    speck = tree.call(
-        "GeometryNodeMeshLine", {"Count": 1, "Start Location": (0.0, 0.0, 1.0)}, mode="OFFSET", count_mode="TOTAL"
+    cloud = _points(tree, splats, rotation, scale, support)
+    instance = tree.call("GeometryNodeGeometryToInstance", {"Geometry": cloud})
+    smaller = {"Instances": instance, "Scale": (1.0 / POINTS_ENLARGED,) * 3, "Local Space": True}
+    tree.feed(points.inputs[0], tree.call("GeometryNodeScaleInstances", smaller))
+    # The object is displayed as its bounds in Solid view. For those of a point cloud inside an object Blender takes a
+    # box of two metres: so the points are an instance, many times as large as they are and scaled down again, and that
+    # box with them. The bounds of the object itself are those of its mesh: corners around the splats, which draw nothing.
+    box = tree.call("GeometryNodeBoundBox", {"Geometry": splats}, "Bounding Box")
+    corners = tree.call(
+        "GeometryNodeDeleteGeometry", {"Geometry": box, "Selection": True}, domain="EDGE", mode="EDGE_FACE"
     )
-    tree.feed(points.inputs[0], speck)
+    tree.feed(points.inputs[0], corners)
     viewport = tree.switch(inputs[EXACT_VIEWPORT], points.outputs[0], solids)
     tree.group_output(Geometry=tree.switch(is_viewport, solids, viewport))
 
@@ -171,12 +178,15 @@ def _solids(tree: Tree, splats: Any, rotation: Any, scale: Any, support: Any) ->
 
 
 def _points(tree: Tree, splats: Any, rotation: Any, scale: Any, support: Any) -> Any:
-    """Points whose material sees a ball that encloses the ellipsoid."""
+    """Points whose material sees a ball that encloses the ellipsoid, `POINTS_ENLARGED` times as large."""
     # EEVEE's materials cannot read quaternions, but colours.
     w, x, y, z = tree.outputs("FunctionNodeRotationToQuaternion", {"Rotation": rotation})
     turn = tree.call("FunctionNodeCombineColor", {"Red": x, "Green": y, "Blue": z, "Alpha": w})
     geometry = tree.store(splats, TURN, "FLOAT_COLOR", turn)
+    scale = tree.vector("SCALE", scale, POINTS_ENLARGED)
     geometry = tree.store(geometry, DRAWN_SCALE, "FLOAT_VECTOR", scale)
+    place = tree.vector("SCALE", tree.node("GeometryNodeInputPosition").outputs[0], POINTS_ENLARGED)
+    geometry = tree.call("GeometryNodeSetPosition", {"Geometry": geometry, "Position": place})
     x, y, z = tree.separate(scale)
     largest = tree.math("MAXIMUM", tree.math("MAXIMUM", x, y), z)
     radius = tree.math("MULTIPLY", largest, tree.math("MULTIPLY", support, POINT_RADIUS))

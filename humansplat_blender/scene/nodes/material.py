@@ -18,7 +18,7 @@ from .build import NAME_KEY, VERSION_KEY, Tree
 BALLS = "HumanSplat Splats"
 DISCS = "HumanSplat Splats (discs)"
 POINTS = "HumanSplat Splats (points)"
-VERSION = 2
+VERSION = 3
 
 SH_C0 = 0.28209479177387814
 MINIMUM_ALPHA = 1.0 / 255.0
@@ -26,6 +26,8 @@ MINIMUM_ALPHA = 1.0 / 255.0
 ICOSPHERE_RADIUS = 1.26
 # Thinner splats are drawn this thick (metres): an ellipsoid without volume has no inverse transform.
 MINIMUM_SCALE = 5e-5
+# Points are this many times as large as the splats, inside an instance that is scaled down; see the display group.
+POINTS_ENLARGED = 1000.0
 # Attributes that the display group stores for the point form: rotation as a colour (x, y, z, w), and scale.
 TURN = "splat:turn"
 DRAWN_SCALE = "splat:scale"
@@ -75,7 +77,7 @@ def _build(tree: Tree, form: str) -> None:
             tree.node("ShaderNodeAttribute", attribute_type=source, attribute_name=name).outputs
             for name in ("position", TURN, DRAWN_SCALE)
         )
-        scale = tree.vector("MAXIMUM", scale["Vector"], (MINIMUM_SCALE,) * 3)
+        scale = tree.vector("MAXIMUM", scale["Vector"], (MINIMUM_SCALE * POINTS_ENLARGED,) * 3)
         point = tree.vector("SUBTRACT", point, centre["Vector"])
         point, ray = (
             tree.vector("DIVIDE", _turn_back(tree, turn["Color"], turn["Alpha"], v), scale) for v in (point, ray)
