@@ -109,8 +109,8 @@ def draw_sliders(layout: bpy.types.UILayout, armature: bpy.types.Object) -> None
     column = layout.column(align=True)
     has_sliders = shape.has_shape_sliders(armature)
     if has_sliders:
-        for name in shape.SLIDERS:
-            column.prop(armature, f'["{name}"]', slider=True)
+        for slider in shape.SLIDERS:
+            column.prop(armature, f'["{slider.name}"]', slider=True)
     button = column.operator("humansplat.shape_sliders", icon="MOD_LATTICE", depress=has_sliders)
     button.enable = not has_sliders
 

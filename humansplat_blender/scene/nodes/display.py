@@ -115,7 +115,7 @@ def _build(tree: Tree) -> None:
     tree.feed(points.inputs[0], tree.call("GeometryNodeScaleInstances", smaller))
     # The object is displayed as its bounds in Solid view. For those of a point cloud inside an object Blender takes a
     # box of two metres: so the points are an instance, many times as large as they are and scaled down again, and that
-    # box with them. The bounds of the object itself are those of its mesh: corners around the splats, which draw nothing.
+    # box with them. The object's own bounds are those of its mesh: corners around the splats, which draw nothing.
     box = tree.call("GeometryNodeBoundBox", {"Geometry": splats}, "Bounding Box")
     corners = tree.call(
         "GeometryNodeDeleteGeometry", {"Geometry": box, "Selection": True}, domain="EDGE", mode="EDGE_FACE"
