@@ -361,12 +361,12 @@ def test_a_click_selects_the_whole_avatar(addon: SimpleNamespace) -> None:
 
 def test_copies_and_deletion_by_operators(addon: SimpleNamespace) -> None:
     bpy.ops.humansplat.reconstruct(filepath=addon.photo("photo"))
-    before = len(bpy.data.objects)
+    before = len(bpy.context.scene.objects)
     assert bpy.ops.humansplat.duplicate_avatar() == {"FINISHED"}
-    assert len(bpy.data.objects) == 2 * before
+    assert len(bpy.context.scene.objects) == 2 * before
     bpy.ops.object.mode_set(mode="POSE")
     assert bpy.ops.humansplat.delete_avatar() == {"FINISHED"}
-    assert len(bpy.data.objects) == before
+    assert len(bpy.context.scene.objects) == before
     assert bpy.context.mode == "OBJECT"
 
 

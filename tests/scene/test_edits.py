@@ -20,6 +20,7 @@ from humansplat.humansplat_blender.scene.nodes.edit import (
     OPACITY_CUT,
     SATURATION,
 )
+from humansplat.humansplat_blender.scene.nodes.material import POINTS_ENLARGED
 from mathutils import Euler, Matrix
 from support import add_orthographic_camera, add_plain_splats, prepare_cycles, render_pixels, show_viewport_form
 
@@ -49,14 +50,15 @@ def _three(opacity: tuple[float, ...] = (0.9, 0.9, 0.9)) -> bpy.types.Object:
 
 
 def _drawn(splats: bpy.types.Object, name: str) -> np.ndarray:
-    """An attribute of the points that the viewport gets."""
+    """An attribute of the points that the viewport gets, in metres where it is a length."""
     clouds = [
         item.object.data
         for item in bpy.context.evaluated_depsgraph_get().object_instances
         if item.object.type == "POINTCLOUD" and (item.parent or item.object).original == splats
     ]
     assert len(clouds) == 1
-    return attributes.read_points(clouds[0], name)
+    enlarged = POINTS_ENLARGED if name in ("position", "splat:scale") else 1.0
+    return attributes.read_points(clouds[0], name) / np.float32(enlarged)
 
 
 def _render(splats: bpy.types.Object, form: str, path: Path) -> np.ndarray:
