@@ -199,6 +199,12 @@ MAPS: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "Mixamo": _sides("pelvis=Hips spine1=Spine spine3=Spine2|Spine1 spine2=Spine1 neck=Neck head=Head", _UPLEG),
         "CMU": _sides("pelvis=Hips spine1=LowerBack spine2=Spine spine3=Spine1 neck=Neck head=Head", _UPLEG),
+        # Biovision's own names, which many old BVH files have: joints, not bones, are named.
+        "Biovision": _sides(
+            "pelvis=Hips spine1=Chest spine3=Chest4|Chest3|Chest2 spine2=Chest2 neck=Neck head=Head",
+            "hip=@Hip knee=@Knee ankle=@Ankle foot=@Toe|@Ankle_end collar=@Collar shoulder=@Shoulder elbow=@Elbow "
+            "wrist=@Wrist hand=@Wrist_end",
+        ),
         # Rokoko Studio's own skeleton; its Mixamo and MotionBuilder exports carry the names above.
         "Rokoko": _sides(
             "pelvis=Hips spine1=Spine1|Spine spine3=Spine4|Spine3|Spine2 spine2=Spine3|Spine2 neck=Neck head=Head",
