@@ -53,7 +53,7 @@ def packages(work: Path, count: int) -> list[Path]:
 
 def sheet(work: Path, people: list[Path]) -> Image.Image:
     """A row for each person, a group of columns for each pose."""
-    font = ImageFont.load_default(13)
+    font = ImageFont.load_default(11)
     width = TILE[0] * len(COLUMNS) * 2
     rows = len(people) * ((len(POSES) + 1) // 2)
     picture = Image.new("RGB", (width, BAR + rows * (TILE[1] + BAR)), "white")
@@ -88,7 +88,7 @@ def main() -> None:
     images = ROOT / "docs" / "images"
     sheet(work, people).save(images / "motions.jpg", quality=85)
     frames = [Image.open(path).convert("RGB") for path in sorted(work.glob(walk_name("*")))]
-    frames = [frame.quantize(64, dither=Image.Dither.NONE) for frame in frames]
+    frames = [frame.quantize(128, dither=Image.Dither.NONE) for frame in frames]
     frames[0].save(
         images / "walk.gif", save_all=True, append_images=frames[1:], duration=WALK_MILLISECONDS, loop=0, optimize=True
     )

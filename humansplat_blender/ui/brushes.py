@@ -54,16 +54,17 @@ class HumanSplatBrush(bpy.types.PropertyGroup):
         default=0.03,
     )
 
-    def tip(self, erases: bool, restores: bool) -> brush.Tip:
-        """The brush with these settings."""
-        return brush.Tip(
-            erases,
-            restores,
-            self.radius,
-            tuple(self.colour),
-            self.strength,
-            self.thickness if self.only_front else None,
-        )
+
+def brush_tip(settings: HumanSplatBrush, erases: bool, restores: bool) -> brush.Tip:
+    """The brush with these settings. Not a method: Blender 4.2 dies at its end where property groups have methods."""
+    return brush.Tip(
+        erases,
+        restores,
+        settings.radius,
+        tuple(settings.colour),
+        settings.strength,
+        settings.thickness if settings.only_front else None,
+    )
 
 
 class _EditOperator:
@@ -213,7 +214,7 @@ class _BrushOperator(_EditOperator):
             bpy.ops.ed.undo_push(message="Erase Splats" if self._ring.erases else "Paint Splats")
         elif event.type == "LEFTMOUSE" and pressed and over_view is not None and not event.alt:
             region, region_3d = over_view
-            tip = settings.tip(self._ring.erases, event.shift)
+            tip = brush_tip(settings, self._ring.erases, event.shift)
             self._stroke = brush.Stroke(context, splats, region_view(region, region_3d), tip)
             self._region_corner = (region.x, region.y)
             self._last = self._place(event)

@@ -164,4 +164,4 @@ def test_operators_need_an_avatar() -> None:
         assert not getattr(bpy.ops.humansplat, name).poll()
     settings = bpy.context.scene.humansplat_brush
     settings.only_front = False
-    assert settings.tip(erases=True, restores=False).behind is None
+    assert brushes.brush_tip(settings, erases=True, restores=False).behind is None
