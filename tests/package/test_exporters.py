@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,9 +42,19 @@ def _accessor(document: dict[str, Any], binary: bytes, index: int) -> np.ndarray
     return values if dtype == np.float32 else values / np.iinfo(dtype).max
 
 
+@pytest.fixture
+def gltf_exporter() -> Iterator[None]:
+    """Blender's own glTF add-on."""
+    if bpy.app.version < (4, 5, 0):
+        pytest.skip("Blender 4.2 as a Python module dies at its end after any glTF export, also of a lone cube")
+    bpy.ops.preferences.addon_enable(module="io_scene_gltf2")
+    yield
+    bpy.ops.preferences.addon_disable(module="io_scene_gltf2")
+
+
+@pytest.mark.usefixtures("gltf_exporter")
 @pytest.mark.parametrize("apply", [False, True])
 def test_gltf_has_the_clothed_mesh_skinned_and_coloured(avatar: Any, tmp_path: Path, apply: bool) -> None:
-    bpy.ops.preferences.addon_enable(module="io_scene_gltf2")
     path = tmp_path / "avatar.glb"
     assert bpy.ops.export_scene.gltf(filepath=str(path), export_apply=apply) == {"FINISHED"}
     document, binary = _gltf(path)
