@@ -109,6 +109,14 @@ def merge_shapes() -> None:
     bpy.data.batch_remove([mesh for mesh in meshes if mesh.users == 0])
 
 
+def remove_unused_shapes() -> None:
+    """Remove the shapes that no bone uses any more."""
+    unused = [obj for obj in bpy.data.objects if _SHAPE in obj and obj.library is None and obj.users == 0]
+    meshes = [obj.data for obj in unused if obj.data is not None]
+    bpy.data.batch_remove(unused)
+    bpy.data.batch_remove([mesh for mesh in meshes if mesh.users == 0])
+
+
 def _radii(armature: bpy.types.Object, body: bpy.types.Object | None) -> list[float]:
     """Radius of each joint's ring, metres at rest, alike on both sides."""
     bones = [bone.bone for bone in joint_bones(armature)]

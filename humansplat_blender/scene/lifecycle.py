@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import bpy
 
 from .armature import ROOT_BONE, joint_bones, joint_names
+from .bone_look import remove_unused_shapes
 from .edits import crop_box, set_crop_box
 from .importer import rollback, unique_name
 from .nodes.bind import SURFACE
@@ -84,6 +85,7 @@ def delete_avatar(avatar: ImportedAvatar) -> None:
     # Materials have no users only once the meshes are gone.
     for blocks in (data, materials, [action for action in actions if action is not None]):
         bpy.data.batch_remove([block for block in dict.fromkeys(blocks) if block.users == 0])
+    remove_unused_shapes()
     if not collection.objects and not collection.children and collection.library is None:
         bpy.data.collections.remove(collection)
 

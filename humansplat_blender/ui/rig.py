@@ -160,8 +160,9 @@ def draw_rig(layout: bpy.types.UILayout, context: bpy.types.Context, armature: b
     if controls.has_controls(armature):
         column = layout.column(align=True)
         for limb in controls.LIMBS.values():
-            row = column.row(align=True)
+            row = column.split(factor=0.62, align=True)
             row.prop(root, f'["{limb.switch}"]', text=limb.name, slider=True)
+            row = row.row(align=True)
             for to in ("IK", "FK"):
                 button = row.operator(HUMANSPLAT_OT_snap_limb.bl_idname, text=to)
                 button.limb, button.to = limb.name, to

@@ -78,6 +78,8 @@ def test_deletion_leaves_nothing_behind(package: Path) -> None:
     scene.delete_avatar(gone)
     assert _census() == before
     _follows(kept, package, 5)
+    scene.delete_avatar(kept)
+    assert [obj.name for obj in bpy.data.objects] == ["Cube"]
 
 
 def test_the_avatar_is_found_whatever_became_of_parents_and_names(package: Path) -> None:
