@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-_NAME_KEY = "humansplat_name"
-_PREFIX = "HumanSplat Solid"
-
 
 class glTF2ExportUserExtension:
     """Hooks of Khronos' exporter, ``io_scene_gltf2``."""
@@ -19,7 +16,10 @@ class glTF2ExportUserExtension:
 
     def gather_material_hook(self, material: Any, blender_material: Any, _settings: dict[str, Any]) -> None:
         """Make the materials that are transparent in renders opaque and matt; vertex colours give the colour."""
-        if not str(getattr(blender_material, "get", lambda *_: "")(_NAME_KEY, "")).startswith(_PREFIX):
+        from .scene.nodes.build import NAME_KEY
+        from .scene.preview import MATERIAL_PREFIX
+
+        if not str(getattr(blender_material, "get", lambda *_: "")(NAME_KEY, "")).startswith(MATERIAL_PREFIX):
             return
         from io_scene_gltf2.io.com.gltf2_io import MaterialPBRMetallicRoughness
 
@@ -37,7 +37,9 @@ class glTF2ExportUserExtension:
 
     def gather_mesh_hook(self, mesh: Any, _blender_mesh: Any, blender_object: Any, *_others: Any) -> None:
         """Have the avatar's colours be the ones that viewers multiply with: Blender 5 puts white before them."""
-        if blender_object is None or blender_object.get("humansplat_role") != "body":
+        from .scene.roles import ROLE
+
+        if blender_object is None or blender_object.get(ROLE) != "body":
             return
         for primitive in mesh.primitives or ():
             if "COLOR_1" in primitive.attributes:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import quaternion
+from .bone_maps import JOINT_INDEX as JOINT
 from .leg_ik import (
     TOE_RELEASE,
     arm_bones,
@@ -27,12 +28,6 @@ from .motion import standing_height
 from .rotations import axis_angles, continuous, slerp
 from .skinning import rotation_matrices
 
-JOINT_NAMES = (
-    "pelvis left_hip right_hip spine1 left_knee right_knee spine2 left_ankle right_ankle spine3 left_foot right_foot "
-    "neck left_collar right_collar head left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist "
-    "left_hand right_hand"
-).split()
-JOINT = {name: i for i, name in enumerate(JOINT_NAMES)}
 SIDES = (("left", 1.0), ("right", -1.0))
 
 STRAIGHT = 0.9975

@@ -15,8 +15,9 @@ from ...backend.avatar.motion_tools import avatar_translation, resample
 from ...backend.avatar.rotations import quaternions
 from ..scene import armature as rig
 from ..scene import convert
+from ..scene.armature import standing
 from . import action as actions
-from .avatar import check_animatable, rest_joints, standing, target_bones
+from .avatar import check_animatable, rest_joints, target_bones
 from .live import clear_constraints
 from .sample import scene_rate
 

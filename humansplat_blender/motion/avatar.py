@@ -44,11 +44,6 @@ def rest_joints(armature: bpy.types.Object) -> np.ndarray:
     return convert.from_blender(heads) / rig.unit(armature) - rig.rest_shift(armature)
 
 
-def standing(armature: bpy.types.Object) -> np.ndarray:
-    """The translation [3] that stands the rest pose on the ground, avatar space, metres."""
-    return np.asarray(armature[rig._REST_TRANSLATION], dtype=np.float64)
-
-
 def world_matrix(context: bpy.types.Context, obj: bpy.types.Object) -> np.ndarray:
     """An object's transform [4, 4] in Blender's world, as evaluated now."""
     return np.array(obj.evaluated_get(context.evaluated_depsgraph_get()).matrix_world, dtype=np.float64)

@@ -24,7 +24,8 @@ from ...backend.avatar.rotations import world_rotations
 from ...backend.avatar.skinning import rotation_matrices
 from ..scene import armature as rig
 from ..scene import convert
-from .avatar import check_animatable, heading, rest_joints, standing, target_bones, world_matrix
+from ..scene.armature import standing
+from .avatar import check_animatable, heading, rest_joints, target_bones, world_matrix
 from .sample import animated_range, armature_bone_map, sample_armature, turned
 
 PREFIX = "HumanSplat Live"

@@ -17,9 +17,9 @@ from ...backend.avatar.motion_library import library, make_motion
 from ...backend.avatar.motion_tools import avatar_translation, pin_feet, separate_hands, source_contacts
 from ...backend.avatar.retarget import RetargetOptions, retarget
 from ..scene import convert
-from ..scene.armature import apply_pose
+from ..scene.armature import apply_pose, standing
 from .apply import ApplyOptions, apply_motion
-from .avatar import check_animatable, heading, rest_joints, standing, world_matrix
+from .avatar import check_animatable, heading, rest_joints, world_matrix
 from .sample import animated_range, armature_bone_map, sample_armature, turned
 
 ORIGINS = ("avatar", "source")

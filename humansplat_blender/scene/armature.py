@@ -12,7 +12,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix, Quaternion, Vector
 
-from ...backend.avatar import quaternion
+from ...backend.avatar import quaternion, rotations
 from ...backend.avatar.package import Avatar
 from ...backend.avatar.skinning import rotation_matrices, standing_translation
 from . import convert
@@ -122,8 +122,7 @@ def apply_pose(
     moved = np.asarray(translation, dtype=np.float64) - rest_shift(armature)
     for joint, (bone, turn) in enumerate(zip(bones, turns)):
         axes = rest_axes(bone)
-        rotation = _quaternion(axes.T @ turn)
-        set_rotation(bone, rotation)
+        set_rotation(bone, rotations.quaternions(axes.T @ turn))
         bone.scale = (1.0, 1.0, 1.0)
         bone.location = (0.0, 0.0, 0.0)
         if joint == 0:
@@ -211,8 +210,13 @@ def read_pose(
             place = np.array(bone.matrix.translation - bone.bone.matrix_local.translation)
         if joint == 0:
             translation = place / unit(armature)
-        pose[joint] = _axis_angle(turn)
+        pose[joint] = rotations.axis_angles(turn)
     return convert.from_blender(pose), convert.from_blender(translation) + rest_shift(armature)
+
+
+def standing(armature: bpy.types.Object) -> np.ndarray:
+    """The translation [3] that stands the rest pose on the ground, avatar space, metres."""
+    return np.asarray(armature[_REST_TRANSLATION], dtype=np.float64)
 
 
 def photo_pose(armature: bpy.types.Object) -> None:
@@ -222,7 +226,7 @@ def photo_pose(armature: bpy.types.Object) -> None:
 
 def rest_pose(armature: bpy.types.Object) -> None:
     """Put the avatar into the rest pose, arms out to the sides, standing on the ground."""
-    apply_pose(armature, np.zeros(len(armature[_PHOTO_POSE])), armature[_REST_TRANSLATION])
+    apply_pose(armature, np.zeros(len(armature[_PHOTO_POSE])), standing(armature))
 
 
 def key_pose(armature: bpy.types.Object, frame: float) -> None:
@@ -299,17 +303,3 @@ def rest_axes(bone: bpy.types.PoseBone) -> np.ndarray:
     return quaternion.to_matrix(
         quaternion.normalize(quaternion.from_matrix(np.array(bone.bone.matrix_local, dtype=np.float64)[:3, :3]))
     )
-
-
-def _quaternion(axis_angle: np.ndarray) -> np.ndarray:
-    angle = float(np.linalg.norm(axis_angle))
-    return np.concatenate([[np.cos(angle / 2)], 0.5 * np.sinc(angle / (2 * np.pi)) * axis_angle])
-
-
-def _axis_angle(matrix: np.ndarray) -> np.ndarray:
-    """Axis-angle vector [3] of a rotation matrix, angle 0..pi."""
-    turn = quaternion.from_matrix(matrix)
-    sine = float(np.linalg.norm(turn[1:]))
-    if sine < 1e-12:
-        return np.zeros(3)
-    return turn[1:] / sine * (2 * np.arctan2(sine, turn[0]))

@@ -19,6 +19,7 @@ from .nodes.build import NAME_KEY, VERSION_KEY, Tree
 
 PALETTE_SIZE = 24
 COLOUR_ATTRIBUTE = "Color"
+MATERIAL_PREFIX = "HumanSplat Solid"
 _VERSION = 1
 
 
@@ -95,7 +96,7 @@ def _scatter(index: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
 def _viewport_material(name: str, colour: np.ndarray) -> bpy.types.Material:
     """The material of a display colour [3]; avatars share those of equal colours."""
     red, green, blue = np.round(np.clip(colour, 0, 1) * 255).astype(int)
-    key = f"HumanSplat Solid {red:02x}{green:02x}{blue:02x}"
+    key = f"{MATERIAL_PREFIX} {red:02x}{green:02x}{blue:02x}"
     known = next((m for m in bpy.data.materials if m.library is None and m.get(NAME_KEY) == key), None)
     if known is not None and known.get(VERSION_KEY) == _VERSION:
         return known

@@ -231,10 +231,7 @@ class HUMANSPLAT_OT_import_avatar(bpy.types.Operator):
         if thinned:
             manager.add_notes([thinned])
         if preferences.get().setup_scene:
-            changes = scene.scene_setup(context.scene) + show_solid_colours(context)
-            if changes:
-                settings = "; ".join(change.split(",")[0].rstrip(".") for change in changes)
-                manager.add_notes([f"Scene set up for splats: {settings}."])
+            runtime.note_setup(scene.scene_setup(context.scene) + show_solid_colours(context))
         if manager.state is not State.IMPORTING:
             manager.say(f"{imported.armature.name} is imported.")
         self.report({"INFO"}, f"Imported {imported.armature.name}")

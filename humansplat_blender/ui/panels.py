@@ -19,6 +19,13 @@ class _SidebarPanel:
     bl_category = "HumanSplat"
 
 
+class _ArmaturePanel(_SidebarPanel):
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Needs an avatar."""
+        return scene.avatar_armature(context.object) is not None
+
+
 class HUMANSPLAT_PT_main(_SidebarPanel, bpy.types.Panel):
     """Photo, options, progress, errors."""
 
@@ -148,34 +155,24 @@ class HUMANSPLAT_PT_pose(_SidebarPanel, bpy.types.Panel):
         row.operator("humansplat.set_pose", text="Photo Pose", icon="POSE_HLT").pose = "PHOTO"
 
 
-class HUMANSPLAT_PT_motion(_SidebarPanel, bpy.types.Panel):
+class HUMANSPLAT_PT_motion(_ArmaturePanel, bpy.types.Panel):
     """Motions for the active avatar."""
 
     bl_label = "Motion"
     bl_parent_id = "HUMANSPLAT_PT_main"
     bl_options = {"DEFAULT_CLOSED"}
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Needs an avatar."""
-        return scene.avatar_armature(context.object) is not None
-
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the library, files, and the scene's other armatures."""
         motion.draw_motion(self.layout, context)
 
 
-class HUMANSPLAT_PT_rig(_SidebarPanel, bpy.types.Panel):
+class HUMANSPLAT_PT_rig(_ArmaturePanel, bpy.types.Panel):
     """Controls, limits, twist bones and bone names of the active avatar."""
 
     bl_label = "Rig"
     bl_parent_id = "HUMANSPLAT_PT_main"
     bl_options = {"DEFAULT_CLOSED"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Needs an avatar."""
-        return scene.avatar_armature(context.object) is not None
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the buttons."""

@@ -248,16 +248,20 @@ def _file_opened(*_arguments: object) -> None:
     _file_count += 1
 
 
+def note_setup(changes: list[str]) -> None:
+    """Say in the panel, in short, what of the scene was changed; nothing where nothing was."""
+    if changes:
+        settings = "; ".join(change.split(",")[0].rstrip(".") for change in changes)
+        manager().add_notes([f"Scene set up for splats: {settings}."])
+
+
 @bpy.app.handlers.persistent
 def _data_arrived(*_arguments: object) -> None:
     """After pasting or appending: shared data-blocks are one again, and a scene that received an avatar suits it."""
-    had = {avatar.armature.name for avatar in scene.scene_avatars(bpy.context.scene)}
+    has_avatar = any(True for _ in scene.scene_avatars(bpy.context.scene))
     scene.merge_shared()
-    if had and preferences.get().setup_scene and _manager is not None:
-        changes = scene.scene_setup(bpy.context.scene)
-        if changes:
-            settings = "; ".join(change.split(",")[0].rstrip(".") for change in changes)
-            _manager.add_notes([f"Scene set up for splats: {settings}."])
+    if has_avatar and preferences.get().setup_scene and _manager is not None:
+        note_setup(scene.scene_setup(bpy.context.scene))
 
 
 def _arrival_handlers() -> list[Callable[..., None]] | None:
