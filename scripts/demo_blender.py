@@ -82,14 +82,6 @@ def standing(avatar: Avatar, angles: np.ndarray) -> np.ndarray:
     return -np.array([pelvis[0], posed[:, 1].min(), pelvis[2]])
 
 
-def key_pose(armature: object, frame: int) -> None:
-    """Keep the bones' present pose as keyframes."""
-    for bone in armature.pose.bones:
-        bone.keyframe_insert("rotation_quaternion", frame=frame)
-        if bone.parent is None:
-            bone.keyframe_insert("location", frame=frame)
-
-
 def set_stage(height: float) -> None:
     """A camera that sees the person whatever the pose, a plain background, quick render settings."""
     import bpy
@@ -132,12 +124,12 @@ def build(package: Path, blend: Path) -> dict[str, int]:
     avatar = load_avatar(package)
     set_stage(float(np.ptp(avatar.body.vertices[:, 1])))
     bpy.ops.humansplat.set_pose(pose="PHOTO")
-    key_pose(armature, 1)
+    scene_api.key_pose(armature, 1)
     frames = {name: FRAME_STEP * number for number, name in enumerate(POSES_DEGREES, 1)}
     for name, frame in frames.items():
         angles = pose(name)
         scene_api.apply_pose(armature, angles, standing(avatar, angles))
-        key_pose(armature, frame)
+        scene_api.key_pose(armature, frame)
     scene = bpy.context.scene
     scene.frame_start, scene.frame_end = 1, max(frames.values())
     scene.frame_set(1)

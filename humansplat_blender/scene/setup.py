@@ -12,9 +12,9 @@ from . import convert
 # default of 8 loses a quarter of the brightness, 128 none that can be seen.
 TRANSPARENT_BOUNCES = 256
 # So many are followed for certain; from there on Cycles gives up rays by chance, those that have little left to lose.
-# With 0, its default, single pixels show the background through the avatar, bright as specks; with 16 a picture differs
-# by less than its own noise from one with 256, which takes half as long again (scripts/benchmark_cycles.py).
-CERTAIN_BOUNCES = 16
+# With 0, its default, single pixels show the background through the avatar, bright as specks; with 16 they still do on
+# dark cloth at few samples, and with 64 the picture is that of 256 (scripts/benchmark_cycles.py).
+CERTAIN_BOUNCES = 64
 # EEVEE blurs what it sorts, as it does splats, only by rendering several moments: nothing without motion blur.
 BLUR_STEPS = 8
 _FORMERLY_CERTAIN = 256  # what version 0.1.0 set
