@@ -1,4 +1,4 @@
-"""The command line: ``python -m backend {reconstruct,render,doctor,setup,server}``."""
+"""The command line: ``python -m backend {reconstruct,render,export,sequence,doctor,setup,server}``."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import BackendError, Cancelled
+from .export.targets import TARGETS
 from .options import BODIES, DEFAULT_PRESET, PRESETS, ReconstructOptions
 from .progress import Progress
 from .server import explain_unexpected, serve_stdio
 
+_T = TypeVar("_T")
 EXIT_INTERNAL = 1
 EXIT_EXPECTED = 2
 EXIT_CANCELLED = 130
@@ -60,6 +63,44 @@ def build_parser() -> argparse.ArgumentParser:
         "--background", type=_colour, default=None, help="#rrggbb; without it the picture is transparent"
     )
     picture.set_defaults(run=_render)
+
+    leave = commands.add_parser(
+        "export",
+        help="write an avatar package for a game engine, the web or another program",
+        description="Write an avatar for a target: "
+        + "; ".join(f"{target.name} ({target.label})" for target in TARGETS.values()),
+    )
+    leave.add_argument("package", type=Path, help="folder of the avatar package")
+    leave.add_argument("--to", choices=TARGETS, required=True, metavar="TARGET", help=", ".join(TARGETS))
+    leave.add_argument("-o", "--output", type=Path, required=True, help="folder; an earlier export there is replaced")
+    leave.add_argument("--name", default="", help="of the files (default: the folder's)")
+    leave.add_argument(
+        "--motion", action="append", default=[], metavar="MOTION",
+        help="becomes a clip: a .bvh or .npz (AMASS, SMPL) file, or a motion of the library, such as walk (repeatable)",
+    )  # fmt: skip
+    leave.add_argument("--clips", type=Path, help="file of clips that the add-on wrote")
+    leave.add_argument("--pose", default="rest", help="of splats without bones: rest (default), photo, or an .npz file")
+    leave.add_argument("--budget", type=_natural, default=0, help="splats at most, merged from all (default: all)")
+    leave.add_argument("--triangles", type=_positive, default=60_000, help="of the mesh (default 60000)")
+    leave.add_argument("--texture", type=_positive, default=2048, help="pixels a side: 1024, 2048 (default) or 4096")
+    leave.add_argument(
+        "--skeleton", default="", help="names and rest pose of the bones, if not the target's: "
+        + ", ".join(dict.fromkeys(target.skeleton for target in TARGETS.values())),
+    )  # fmt: skip
+    leave.add_argument(
+        "--formats",
+        type=lambda text: tuple(text.split(",")),
+        help=f"of splats, if not the target's, with commas: {', '.join(TARGETS['splats'].splats)}, spz4",
+    )
+    leave.add_argument("--in-place", action="store_true", help="clips stay where they are, as on a treadmill")
+    leave.add_argument("--lit", action="store_true", help="the engine's lamps shade the mesh")
+    leave.add_argument("--offline", action="store_true", help="download nothing")
+    leave.set_defaults(run=_export)
+
+    play = commands.add_parser("sequence", help="write a baked sequence as one OpenUSD file with time samples")
+    play.add_argument("folder", type=Path, help="with the PLY or SPZ files and sequence.json")
+    play.add_argument("-o", "--output", type=Path, required=True, help=".usdc, .usda or .usd file to write")
+    play.set_defaults(run=_sequence)
 
     commands.add_parser("doctor", help="what is installed, what is missing, what to do").set_defaults(run=_doctor)
     commands.add_parser("setup", help="fetch and unpack the pose networks").set_defaults(run=_setup)
@@ -143,16 +184,7 @@ def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
         raise BackendError(
             "image_unreadable", f"There is no file {arguments.photo}.", "Give the path of a picture file."
         )
-    stopped = False
-
-    def stop(_signal: int, _frame: object) -> None:
-        nonlocal stopped
-        if stopped:
-            raise KeyboardInterrupt
-        stopped = True
-
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, stop)
+    stopped = _stop_on_signals()
     _say("Loading PyTorch and the networks ...")
     from .pipeline import Pipeline
 
@@ -167,7 +199,7 @@ def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
     line = _ProgressLine()
     try:
         result = Pipeline(device=arguments.device).reconstruct(
-            arguments.photo, arguments.output, options, progress=line, cancelled=lambda: stopped
+            arguments.photo, arguments.output, options, progress=line, cancelled=stopped
         )
     finally:
         line.close()
@@ -182,7 +214,8 @@ def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
 def _render(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.frame is not None and arguments.motion is None:
         raise BackendError("arguments", "There is no motion to take the frame of.", "Give --motion with --frame.")
-    from .turntable import choose_frame, read_avatar, render_picture, write_png
+    from .posing import choose_frame, read_avatar
+    from .turntable import render_picture, write_png
 
     avatar = read_avatar(arguments.package)
     pose = arguments.pose
@@ -192,6 +225,92 @@ def _render(arguments: argparse.Namespace) -> dict[str, Any]:
     write_png(image, arguments.output)
     _say(f"Picture: {arguments.output}")
     return {"picture": str(arguments.output), "size": arguments.size}
+
+
+def _export(arguments: argparse.Namespace) -> dict[str, Any]:
+    from .export.job import ExportOptions, expected_losses
+    from .export.run import run_export
+
+    options = _worded(
+        lambda: ExportOptions(
+            target=arguments.to,
+            name=arguments.name,
+            skeleton=arguments.skeleton,
+            formats=arguments.formats,
+            triangles=arguments.triangles,
+            texture=arguments.texture,
+            budget=arguments.budget,
+            lit=arguments.lit,
+            in_place=arguments.in_place,
+            offline=arguments.offline,
+        )
+    )
+    for loss in expected_losses(options):
+        _say(f"Note: {loss}")
+    stopped = _stop_on_signals()
+    line = _ProgressLine()
+    try:
+        result = run_export(
+            arguments.package,
+            arguments.output,
+            options,
+            motions=arguments.motion,
+            clips=arguments.clips,
+            pose=arguments.pose,
+            report=lambda share, what: line(Progress(share, what, 0, 1, share, what)),
+            cancelled=stopped,
+        )
+    finally:
+        line.close()
+    for note in result.notes:
+        _say(f"Note: {note}")
+    _say(f"Export: {result.folder} ({len(result.files)} files, {result.seconds:.1f} s)")
+    return {"folder": str(result.folder), "files": list(result.files), "notes": list(result.notes)}
+
+
+def _sequence(arguments: argparse.Namespace) -> dict[str, Any]:
+    from .export.usd import sequence_to_usd
+
+    stopped = _stop_on_signals()
+    line = _ProgressLine()
+    try:
+        count = _worded(
+            lambda: sequence_to_usd(
+                arguments.folder,
+                arguments.output,
+                lambda share, what: line(Progress(share, "frames", 0, 1, share, what)),
+                stopped,
+            )
+        )
+    finally:
+        line.close()
+    _say(f"USD: {arguments.output} ({count} frames)")
+    return {"usd": str(arguments.output), "frames": count}
+
+
+def _worded(make: Callable[[], _T]) -> _T:
+    """What ``make`` gives; an ExportError as an error of the backend."""
+    from .avatar.formats.types import ExportError
+    from .export.run import as_backend_error
+
+    try:
+        return make()
+    except ExportError as error:
+        raise as_backend_error(error) from error
+
+
+def _stop_on_signals() -> Callable[[], bool]:
+    """Whether the user has asked to stop; asked twice, the program ends at once."""
+    asked: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, stop)
+    return lambda: bool(asked)
 
 
 def _doctor(arguments: argparse.Namespace) -> dict[str, Any]:

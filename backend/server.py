@@ -1,9 +1,9 @@
 """The backend as a child process: JSON-RPC 2.0 objects, one a line, on standard input and output.
 
-Requests: ``initialize``, ``reconstruct``, ``cancel``, ``shutdown``. Notifications: ``progress``, ``log``. Arrays travel
-as files, never through the pipe. The process ends when its input closes, even in the middle of a job, so that a parent
-that crashed leaves no orphan. Only the standard library is imported here: PyTorch loads in the worker thread, while the
-reader already answers.
+Requests: ``initialize``, ``reconstruct``, ``export``, ``cancel``, ``shutdown``. Notifications: ``progress``, ``log``.
+Arrays travel as files, never through the pipe. The process ends when its input closes, even in the middle of a job, so
+that a parent that crashed leaves no orphan. Only the standard library is imported here: PyTorch loads in the worker
+thread, while the reader already answers.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ ERROR_CODES = {
     "device_missing": -32023,
     "body_missing": -32024,
     "body_unreadable": -32025,
+    "package_unreadable": -32026,
+    "export_failed": -32027,
     "cancelled": CANCELLED,
 }
 OTHER_BACKEND_ERROR = -32099
@@ -96,6 +98,50 @@ class ReconstructParams:
     options: ReconstructOptions
 
 
+class ExportResultLike(Protocol):
+    """What an export returns: see ``backend.export.job.ExportResult``."""
+
+    folder: Path
+    files: tuple[str, ...]
+    notes: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ExportParams:
+    """The parameters of one ``export`` request, their kinds checked.
+
+    Attributes:
+        package, output: folders of the avatar package and of the export.
+        options: fields of ``backend.export.job.ExportOptions``.
+        clips: file of ``backend.export.clips.save_clips``, or None.
+        pose: what ``backend.posing.choose_pose`` takes.
+    """
+
+    package: Path
+    output: Path
+    options: dict[str, Any]
+    clips: Path | None
+    pose: str
+
+
+ExportCall = Callable[[ExportParams, Callable[[float, str], None], CancelCheck], ExportResultLike]
+
+
+def _export(asked: ExportParams, report: Callable[[float, str], None], cancelled: CancelCheck) -> ExportResultLike:
+    from .avatar.formats.types import ExportError
+    from .export.job import ExportOptions
+    from .export.run import as_backend_error, run_export
+
+    try:
+        options = ExportOptions(**asked.options)
+    except ExportError as error:
+        raise as_backend_error(error) from error
+    return run_export(
+        asked.package, asked.output, options, clips=asked.clips, pose=asked.pose, report=report, cancelled=cancelled
+    )
+
+
 @dataclass(frozen=True)
 class Backend:
     """What the server serves; tests put a pipeline of their own here.
@@ -103,10 +149,12 @@ class Backend:
     Attributes:
         describe: answers ``initialize`` (without the protocol and backend version); may import heavy packages.
         make_pipeline: device name -> pipeline; called once per device, the pipeline then stays warm.
+        export: writes an avatar package for a target.
     """
 
     describe: Callable[[], dict[str, Any]]
     make_pipeline: Callable[[str], PipelineLike]
+    export: ExportCall = _export
 
 
 def _describe_installation() -> dict[str, Any]:
@@ -155,7 +203,7 @@ class Server:
         self._backend = backend
         self._write_lock = threading.Lock()
         self._jobs: queue.Queue[_Job | None] = queue.Queue()
-        self._reconstruct: _Job | None = None  # accepted and not answered yet
+        self._current: _Job | None = None  # accepted and not answered yet
         self._state_lock = threading.Lock()
         self._pipeline: PipelineLike | None = None
         self._pipeline_device = ""
@@ -173,8 +221,8 @@ class Server:
             if line.strip() and not self._handle_line(line):
                 break
         with self._state_lock:
-            if self._reconstruct is not None:
-                self._reconstruct.stop.set()
+            if self._current is not None:
+                self._current.stop.set()
         self._jobs.put(None)
         self._worker.join(EXIT_GRACE)
         return not self._worker.is_alive()
@@ -202,7 +250,11 @@ class Server:
             elif method == "initialize":
                 self._accept_initialize(request_id, params)
             elif method == "reconstruct":
-                self._accept_reconstruct(request_id, params)
+                checked = _checked_params(params)
+                self._accept_job(request_id, lambda job: self._run_pipeline(job, checked))
+            elif method == "export":
+                asked = _checked_export(params)
+                self._accept_job(request_id, lambda job: self._run_export(job, asked))
             else:
                 raise _RequestError(METHOD_NOT_FOUND, "method_not_found", f"There is no method {method!r}.")
         except _RequestError as error:
@@ -213,7 +265,7 @@ class Server:
 
     def _cancel(self, params: dict[str, Any]) -> bool:
         with self._state_lock:
-            job = self._reconstruct
+            job = self._current
             if job is None or job.request_id != params.get("id"):
                 return False
             job.stop.set()
@@ -228,17 +280,16 @@ class Server:
             )
         self._jobs.put(_Job(request_id, self._initialize))
 
-    def _accept_reconstruct(self, request_id: int | str, params: dict[str, Any]) -> None:
-        checked = _checked_params(params)
+    def _accept_job(self, request_id: int | str, work: Callable[[_Job], Any]) -> None:
         with self._state_lock:
-            if self._reconstruct is not None:
+            if self._current is not None:
                 raise BackendError(
                     "busy",
-                    "The backend already works on another photo.",
+                    "The backend already works on something else.",
                     "Wait until it is done, or cancel it first.",
                 )
-            self._reconstruct = _Job(request_id, lambda job: self._run_pipeline(job, checked))
-            self._jobs.put(self._reconstruct)
+            self._current = _Job(request_id, work)
+            self._jobs.put(self._current)
 
     # --- worker thread -----------------------------------------------------------------------------------------
 
@@ -250,8 +301,8 @@ class Server:
             except BaseException as raised:
                 error = raised
             with self._state_lock:  # free before the answer, so that the client may ask for the next job at once
-                if self._reconstruct is job:
-                    self._reconstruct = None
+                if self._current is job:
+                    self._current = None
             if error is None:
                 self._answer(job.request_id, outcome)
             elif isinstance(error, BackendError):
@@ -284,6 +335,19 @@ class Server:
             "package": str(result.package),
             "seconds": {name: round(float(value), 3) for name, value in result.seconds.items()},
             "warnings": list(result.warnings),
+        }
+
+    def _run_export(self, job: _Job, asked: ExportParams) -> dict[str, Any]:
+        def report(share: float, what: str) -> None:
+            self._notify("progress", {"id": job.request_id} | asdict(Progress(share, "export", 0, 1, share, what)))
+
+        report(0.0, "Reading the avatar")
+        result = self._backend.export(asked, report, job.stop.is_set)
+        return {
+            "folder": str(result.folder),
+            "files": list(result.files),
+            "notes": list(result.notes),
+            "seconds": round(result.seconds, 3),
         }
 
     # --- answers -----------------------------------------------------------------------------------------------
@@ -399,6 +463,32 @@ def _checked_params(params: dict[str, Any]) -> ReconstructParams:
         if not good:
             raise _RequestError(INVALID_PARAMS, "invalid_params", text)
     return checked
+
+
+_EXPORT_OPTIONS: dict[str, type] = {
+    "target": str, "name": str, "skeleton": str, "triangles": int, "texture": int, "budget": int, "lit": bool,
+    "in_place": bool, "offline": bool,
+}  # fmt: skip
+
+
+def _checked_export(params: dict[str, Any]) -> ExportParams:
+    """The parameters of ``export``, or :class:`_RequestError` naming the first bad one."""
+    unknown = sorted(set(params) - {"package", "output", "clips", "pose", *_EXPORT_OPTIONS})
+    if unknown:
+        raise _RequestError(INVALID_PARAMS, "invalid_params", f"There is no parameter {unknown[0]!r}.")
+    for name in ("package", "output", "target"):
+        if not (isinstance(params.get(name), str) and params[name]):
+            raise _RequestError(INVALID_PARAMS, "invalid_params", f"{name!r} must be a text.")
+    for name, kind in {**_EXPORT_OPTIONS, "clips": str, "pose": str}.items():
+        if name in params and type(params[name]) is not kind:
+            raise _RequestError(INVALID_PARAMS, "invalid_params", f"{name!r} must be of the kind {kind.__name__}.")
+    return ExportParams(
+        Path(params["package"]),
+        Path(params["output"]),
+        {name: params[name] for name in _EXPORT_OPTIONS if name in params},
+        Path(params["clips"]) if "clips" in params else None,
+        params.get("pose", "rest"),
+    )
 
 
 def take_over_stdio() -> tuple[BinaryIO, BinaryIO]:

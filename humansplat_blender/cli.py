@@ -1,4 +1,4 @@
-"""Blender's command line: ``blender -b --command humansplat {reconstruct,pose,animate,render,bake}``.
+"""Blender's command line: ``blender -b --command humansplat {reconstruct,pose,animate,render,bake,export}``.
 
 Every command gives an exit status: 0 done, 1 an unexpected error, 2 an expected one, 130 interrupted. Errors are one
 sentence on standard error.
@@ -18,14 +18,18 @@ from typing import Any
 import bpy
 import numpy as np
 
+from ..backend.avatar.formats.axes import AXES
+from ..backend.avatar.formats.merge import BUDGETS
 from ..backend.avatar.motion_library import library
 from ..backend.avatar.motion_poses import POSES
+from ..backend.export.job import TEXTURES, TRIANGLES
+from ..backend.export.targets import TARGETS
 from . import motion, scene
 from .jobs import JobManager, ReconstructJob
 from .results import ResultFolder
 from .scene import framing
 from .scene.convert import to_blender
-from .scene.sequence import BakeJob, BakeOptions, frame_range
+from .scene.sequence import WRITERS, BakeJob, BakeOptions, frame_range
 
 COMMAND = "humansplat"
 EXIT_UNEXPECTED = 1
@@ -115,7 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
     animate.add_argument("--in-place", action="store_true", help="stay in place, as on a treadmill")
     animate.add_argument("-o", "--output", type=Path, required=True, help=".blend")
     animate.add_argument("--bake", type=Path, metavar="FOLDER", help="also write the splats of every frame there")
-    animate.set_defaults(run=_animate, world=False, resume=False)
+    animate.set_defaults(run=_animate, format="ply", axes="y-up", world=False, resume=False)
 
     picture = commands.add_parser("render", help="a picture of a .blend file or an avatar package")
     picture.add_argument("source", type=Path, metavar="FILE.blend|PACKAGE")
@@ -124,14 +128,29 @@ def build_parser() -> argparse.ArgumentParser:
     _add_render_options(picture)
     picture.set_defaults(run=_render)
 
-    bake = commands.add_parser("bake", help="the splats of every frame, as one PLY file a frame")
+    bake = commands.add_parser("bake", help="the splats of every frame, as one file a frame")
     bake.add_argument("source", type=Path, metavar="FILE.blend|PACKAGE")
     bake.add_argument("--avatar", help="name of its armature, where the file has several")
     bake.add_argument("--frames", type=int, nargs=2, metavar=("FIRST", "LAST"), help="(default: the scene's range)")
     bake.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    bake.add_argument("--format", choices=WRITERS, default="ply")
+    bake.add_argument("--axes", choices=AXES, default="y-up", help="what the numbers mean (default y-up)")
     bake.add_argument("--world", action="store_true", help="apply the avatar's place in the scene")
     bake.add_argument("--resume", action="store_true", help="leave files alone that hold their frame already")
     bake.set_defaults(run=_bake)
+
+    leave = commands.add_parser("export", help="an avatar for a game engine, the web or another program")
+    leave.add_argument("source", type=Path, metavar="FILE.blend|PACKAGE")
+    leave.add_argument("--to", choices=TARGETS, required=True, metavar="TARGET", help=", ".join(TARGETS))
+    leave.add_argument("--avatar", help="name of its armature, where the file has several")
+    leave.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="the export's folder lies in it"
+    )
+    leave.add_argument("--budget", type=int, choices=(0, *BUDGETS), default=0, help="splats at most (default: all)")
+    leave.add_argument("--triangles", type=int, choices=TRIANGLES, default=TRIANGLES[0])
+    leave.add_argument("--texture", type=int, choices=TEXTURES, default=2048)
+    leave.add_argument("--in-place", action="store_true", help="clips stay where they are")
+    leave.set_defaults(run=_export)
 
     for command in commands.choices.values():
         command.add_argument("--verbose", action="store_true", help="show the traceback of an error")
@@ -252,24 +271,47 @@ def _render(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    from .ui import runtime  # registered with the add-on
+
+    _open(arguments.source)
+    avatar = _chosen_avatar(arguments)
+    settings = bpy.context.scene.humansplat_export
+    settings.target, settings.in_place = arguments.to, arguments.in_place
+    for name in ("budget", "triangles", "texture"):
+        setattr(settings, name, str(getattr(arguments, name)))
+    bpy.context.view_layer.objects.active = avatar.armature
+    bpy.ops.humansplat.export_avatar(directory=str(arguments.output.absolute()))
+    _say(runtime.manager().message)
+    for note in runtime.manager().warnings:
+        _say(note)
+    return 0
+
+
 def _bake(arguments: argparse.Namespace) -> int:
     folder = arguments.output.absolute()
     _open(arguments.source)
     of_scene = bpy.context.scene
-    avatars = {avatar.armature.name: avatar for avatar in scene.scene_avatars(of_scene)}
+    avatar = _chosen_avatar(arguments)
+    span = arguments.frames or (of_scene.frame_start, of_scene.frame_end)
+    _bake_avatar(arguments, avatar, folder, frame_range(*span))
+    return 0
+
+
+def _chosen_avatar(arguments: argparse.Namespace) -> scene.ImportedAvatar:
+    """The file's only avatar, or the one that --avatar names."""
+    avatars = {avatar.armature.name: avatar for avatar in scene.scene_avatars(bpy.context.scene)}
     name = arguments.avatar or (next(iter(avatars)) if len(avatars) == 1 else "")
     if name not in avatars:
         if not avatars:
             raise CommandError(f"There is no avatar in {arguments.source}.")
         listed = ", ".join(avatars)
-        raise CommandError(f"Say with --avatar which of the avatars of {arguments.source} is to be baked: {listed}.")
-    span = arguments.frames or (of_scene.frame_start, of_scene.frame_end)
-    _bake_avatar(arguments, avatars[name], folder, frame_range(*span))
-    return 0
+        raise CommandError(f"Say with --avatar which of the avatars of {arguments.source} is meant: {listed}.")
+    return avatars[name]
 
 
 def _bake_avatar(arguments: argparse.Namespace, avatar: scene.ImportedAvatar, folder: Path, frames: range) -> None:
-    options = BakeOptions(world=arguments.world, resume=arguments.resume)
+    options = BakeOptions(arguments.format, arguments.axes, arguments.world, arguments.resume)
     job = BakeJob(bpy.context, avatar, frames, folder, options)
     for _ in job.run(bpy.context):
         pass

@@ -65,6 +65,24 @@ class ReconstructJob:
     shading: float = 1.0
 
 
+@dataclass(frozen=True)
+class ExportJob:
+    """One avatar to write out for a target.
+
+    Attributes:
+        name: the avatar's.
+        parameters: of the protocol's ``export``.
+        work: folder with what the backend reads, deleted afterwards.
+        finish: called with the backend's result on the main thread; gives more notes. May raise ValueError or OSError
+            with a sentence.
+    """
+
+    name: str
+    parameters: dict[str, Any]
+    work: Path
+    finish: Callable[[dict[str, Any]], list[str]]
+
+
 #: Imports a finished avatar. Returns an empty string once done, or the reason why it has to wait.
 Importer = Callable[[Result], str]
 
@@ -100,8 +118,9 @@ class JobManager:
         self._spec: BackendSpec | None = None
         self._process: BackendProcess | None = None
         self._initialize: Request | None = None
-        self._reconstruct: Request | None = None
+        self._running: Request | None = None
         self._job: ReconstructJob | None = None
+        self._export: ExportJob | None = None
         self._results: ResultFolder | None = None
         self._work: Path | None = None
         self._ready: Result | None = None
@@ -144,6 +163,12 @@ class JobManager:
             return
         self._connect(spec)
 
+    def start_export(self, job: ExportJob, spec: BackendSpec) -> None:
+        """Write an avatar out for a target."""
+        self._begin(State.STARTING, "Starting the backend")
+        self._export, self._work = job, job.work
+        self._connect(spec)
+
     def start_import(self, result: Result) -> None:
         """Import an avatar that was made earlier."""
         self._begin(State.IMPORTING, "Reading the avatar")
@@ -178,8 +203,8 @@ class JobManager:
             self.stop_backend()
             self._drop_work()
             self._end(State.IDLE)
-        elif self.state is State.RUNNING and self._process is not None and self._reconstruct is not None:
-            self._process.cancel(self._reconstruct)
+        elif self.state is State.RUNNING and self._process is not None and self._running is not None:
+            self._process.cancel(self._running)
             self._set(State.CANCELLING, "Cancelling")
         elif self.state is State.IMPORTING:
             self._ready = None
@@ -247,7 +272,7 @@ class JobManager:
             self._process.poll()
         if self.state is State.STARTING:
             self._pump_starting()
-        elif self.state in (State.RUNNING, State.CANCELLING) and self._reconstruct is not None:
+        elif self.state in (State.RUNNING, State.CANCELLING) and self._running is not None:
             self._pump_running()
         elif self.state is State.IMPORTING:
             self._pump_importing()
@@ -270,12 +295,16 @@ class JobManager:
         failure = self._initialize.failure
         if failure is None:
             self.backend_info = self._initialize.result
-            failure = _missing_parts(self.backend_info)
+            failure = _missing_parts(self.backend_info) if self._export is None else None
         if failure is not None:
             if failure.kind == "weights_missing":
                 self.stop_backend()  # so that it looks again once they are there
             self._drop_work()
             self._fail(failure)
+        elif self._export is not None:
+            assert self._process is not None
+            self._running = self._process.request("export", self._export.parameters)
+            self._set(State.RUNNING, "Exporting")
         elif self._job is None:
             info = self.backend_info
             self.message = f"The backend works: PyTorch {info.get('torch')} on {info.get('device_name')}."
@@ -292,15 +321,15 @@ class JobManager:
                 "body": self._job.body,
                 "shading": self._job.shading,
             }
-            self._reconstruct = self._process.request("reconstruct", params)
+            self._running = self._process.request("reconstruct", params)
             self._set(State.RUNNING, "Loading the networks")
 
     def _pump_running(self) -> None:
-        request = self._reconstruct
+        request = self._running
         assert request is not None
         if not request.done:
             return
-        self._reconstruct = None
+        self._running = None
         if self.state is State.CANCELLING or (request.failure and request.failure.kind == "cancelled"):
             self._drop_work()  # also where the job was done before the wish to cancel reached it
             self._end(State.IDLE)
@@ -309,12 +338,29 @@ class JobManager:
             self._drop_work()
             self._fail(request.failure)
             return
+        if self._export is not None:
+            self._finish_export(self._export, request.result)
+            return
         assert self._results is not None and self._job is not None
         self.warnings = tuple(request.result.get("warnings", ()))
         self._ready = self._results.adopt(Path(request.result["package"]), self._job.photo, self.seconds)
         self._drop_work()
         self.overall = self.stage_fraction = 1.0
         self._set(State.IMPORTING, "Bringing the avatar into the scene")
+
+    def _finish_export(self, job: ExportJob, result: dict[str, Any]) -> None:
+        notes = list(result.get("notes", ()))
+        try:
+            notes += job.finish(result)
+        except (ValueError, OSError) as error:
+            self._drop_work()
+            text = f"{job.name} was exported, but not all of it: {error}"
+            self._fail(Failure("export_failed", text, f"The other files are in {result.get('folder')}."))
+            return
+        self._drop_work()
+        self.warnings = tuple(notes)
+        self.message = f"{job.name} was exported to {result.get('folder')} in {self.seconds:.0f} s."
+        self._end(State.DONE)
 
     def _pump_importing(self) -> None:
         assert self._ready is not None
@@ -375,7 +421,7 @@ class JobManager:
             self._initialize = self._process.request("initialize", {"protocol": PROTOCOL_VERSION})
 
     def _on_notification(self, method: str, params: dict[str, Any]) -> None:
-        if method != "progress" or self._reconstruct is None or params.get("id") != self._reconstruct.id:
+        if method != "progress" or self._running is None or params.get("id") != self._running.id:
             return
         self.overall = float(params["overall"])
         self.stage = str(params["stage"])
@@ -392,7 +438,7 @@ class JobManager:
         self.failure = None
         self.message = ""
         self.warnings = ()
-        self._job = None
+        self._job = self._export = None
         self._started_at = time.monotonic()
         self._set(state, step)
 

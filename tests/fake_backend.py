@@ -17,6 +17,7 @@ import time
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -158,6 +159,29 @@ def make_avatar(splats: int = 3000, seed: int = 0) -> Any:
     )
 
 
+def textured_mesh(avatar: Any, triangles: int, texture: int, progress: Any = None, cancelled: Any = None) -> Any:
+    """Stands in for ``backend.export.mesh.textured_mesh``: the clothed mesh with one white pixel as its texture."""
+    import numpy as np
+
+    from backend.avatar.clothed_mesh import clothed_mesh
+    from backend.avatar.formats.cloud import sorted_weights
+    from backend.avatar.formats.types import TexturedMesh
+    from backend.avatar.skinning import standing_translation
+
+    mesh = clothed_mesh(avatar, 0.03)
+    joints, weights = sorted_weights(np.broadcast_to(np.arange(24), mesh.weights.shape), mesh.weights)
+    vertices = mesh.vertices + standing_translation(avatar).astype(np.float32)
+    corners = vertices[mesh.faces]
+    normals = np.zeros_like(vertices)
+    turned = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    for corner in range(3):
+        np.add.at(normals, mesh.faces[:, corner], turned)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    uv = np.full((len(vertices), 2), 0.5, np.float32)
+    white = png(1, 1, b"\xff" * 4)
+    return TexturedMesh(vertices, normals, mesh.faces, uv, joints, weights, white, 1)
+
+
 class FakePipeline:
     """Stands in for ``backend.pipeline.Pipeline``; see the module's docstring."""
 
@@ -208,4 +232,8 @@ def describe() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    # The real one needs PyTorch and more; everything else of an export needs numpy alone.
+    stand_in = ModuleType("backend.export.mesh")
+    stand_in.textured_mesh = textured_mesh
+    sys.modules[stand_in.__name__] = stand_in
     serve_stdio(Backend(describe, lambda _device: FakePipeline()))

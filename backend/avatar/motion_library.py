@@ -8,7 +8,7 @@ arguments always give the same numbers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,6 +71,23 @@ def make_motion(name: str, rest_joints: np.ndarray, parents: Sequence[int], in_p
             return Motion(poses, translation, FPS, leg_length, clip.label)
     names = ", ".join(entry.name for entry in library())
     raise MotionError(f'The library has no motion "{name}". It has: {names}.')
+
+
+def make_round(name: str, rest_joints: np.ndarray, parents: Sequence[int]) -> Motion:
+    """A motion of the library, which ends as it began where it loops: its first frame comes again as the last.
+
+    Walk and run have moved on by then as far as one round carries them.
+    """
+    motion = make_motion(name, rest_joints, parents)
+    if not next(entry.loops for entry in library() if entry.name == name) or len(motion) < 2:
+        return motion
+    still = make_motion(name, rest_joints, parents, in_place=True)
+    travel = (motion.translation - still.translation)[-1] * (len(motion) / (len(motion) - 1))
+    return replace(
+        motion,
+        poses=np.concatenate([motion.poses, motion.poses[:1]]),
+        translation=np.concatenate([motion.translation, motion.translation[:1] + travel]),
+    )
 
 
 def _make_pose(pose: Pose, rest_joints: np.ndarray, parents: Sequence[int], leg_length: float) -> Motion:

@@ -73,6 +73,14 @@ def avatar_translation(motion: Motion, avatar_rest_joints: np.ndarray, standing_
     return standing + motion.translation * (height / motion.leg_length)
 
 
+def in_place(motion: Motion) -> Motion:
+    """The motion without the way that it goes from its first frame to its last, as on a treadmill."""
+    way = motion.translation[-1] - motion.translation[0]
+    way[1] = 0
+    share = np.linspace(0, 1, len(motion))[:, None]
+    return replace(motion, translation=motion.translation - share * way)
+
+
 @dataclass(frozen=True)
 class FootOptions:
     """When a foot is planted. Lengths are metres on a body whose pelvis stands ``BODY_HEIGHT`` above its soles.

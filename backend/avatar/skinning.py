@@ -274,8 +274,12 @@ def pose_gaussians(avatar: Avatar, pose: np.ndarray, translation: np.ndarray | N
     """
     if translation is None:
         translation = avatar.translation
+    return splats_on_surface(avatar, surface_in_pose(avatar, pose), translation)
+
+
+def splats_on_surface(avatar: Avatar, vertices: np.ndarray, translation: np.ndarray | float = 0) -> Gaussians:
+    """The avatar's splats where its surface is ``vertices`` [S, 3], metres, and then ``translation`` [3] away."""
     body, skin = avatar.body, avatar.skin
-    vertices = surface_in_pose(avatar, pose)
     frames, _ = triangle_frames(vertices, body.reference_triangles)
     turn = quaternion.from_matrix(frames).astype(np.float32)[skin.vertex_ids[:, 0]]
     position = np.einsum("nij,nj->ni", frames.astype(np.float32)[skin.vertex_ids[:, 0]], skin.offset)

@@ -136,7 +136,7 @@ def _evaluate(
     """Matrices of the bones in the armature [T, J, 4, 4] and of the object in the world [T, 4, 4]."""
     bones = np.empty((len(frames), len(names), 4, 4))
     objects = np.empty((len(frames), 4, 4))
-    with _double(armature) as double, _scene_of(scene, double) as stage:
+    with evaluation_double(armature) as double, evaluation_scene(scene, double) as stage:
         layer = stage.view_layers[0]
         with animated_values_kept([shown.original for shown in layer.depsgraph.ids if shown.original != double]):
             for place, frame in enumerate(frames.tolist()):
@@ -149,7 +149,7 @@ def _evaluate(
 
 
 @contextmanager
-def _double(armature: bpy.types.Object) -> Iterator[bpy.types.Object]:
+def evaluation_double(armature: bpy.types.Object) -> Iterator[bpy.types.Object]:
     """A visible copy of an armature, in its pose and not in its rest position; gone afterwards.
 
     Blender writes animated values into what it evaluates, and evaluates nothing that is hidden.
@@ -165,7 +165,7 @@ def _double(armature: bpy.types.Object) -> Iterator[bpy.types.Object]:
 
 
 @contextmanager
-def _scene_of(scene: bpy.types.Scene, armature: bpy.types.Object) -> Iterator[bpy.types.Scene]:
+def evaluation_scene(scene: bpy.types.Scene, armature: bpy.types.Object) -> Iterator[bpy.types.Scene]:
     """A scene with the armature alone, at the same frame rate; gone afterwards."""
     stage = bpy.data.scenes.new("HumanSplat Sampling")
     try:

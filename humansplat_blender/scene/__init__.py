@@ -8,6 +8,7 @@ from .roles import ImportedAvatar, avatar_armature, find_armature, find_avatar, 
 from .setup import add_photo_camera, match_render_size, scene_setup
 from .sharing import merge_shared
 from .splats import has_native_splats
+from .static_splats import import_splats
 from .viewport import DISPLAY_INPUTS, display_modifier, display_property, suit_viewport
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "find_avatar",
     "has_native_splats",
     "import_avatar",
+    "import_splats",
     "joint_bones",
     "joint_names",
     "key_pose",

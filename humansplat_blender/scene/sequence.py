@@ -17,6 +17,8 @@ from typing import Any
 import bpy
 import numpy as np
 
+from ...backend.avatar.formats.axes import AXES, turn_splats
+from ...backend.avatar.formats.spz import write_spz
 from ...backend.avatar.gaussians import Gaussians
 from ...backend.avatar.ply import write_ply
 from ..motion.action import animated_values_kept
@@ -26,7 +28,7 @@ from .roles import ImportedAvatar
 INDEX_NAME = "sequence.json"
 INDEX_FORMAT = "humansplat-sequence"
 INDEX_VERSION = 1
-WRITERS: dict[str, Callable[[Path, Gaussians], None]] = {"ply": write_ply}
+WRITERS: dict[str, Callable[[Path, Gaussians], None]] = {"ply": write_ply, "spz": write_spz}
 """File format, which is also the suffix -> what writes it."""
 
 _INDEX_INTERVAL = 2.0  # seconds between two writes of the index; what a crash loses of it is baked again
@@ -45,12 +47,14 @@ class BakeOptions:
 
     Attributes:
         format: a key of :data:`WRITERS`.
+        axes: what the files' numbers mean, a key of ``formats.axes.AXES``.
         world: apply the avatar's transform in the scene; otherwise splats are in avatar space, metres.
         resume: leave files alone that already hold the frame's splats.
         name: how the files begin; the armature's name where empty.
     """
 
     format: str = "ply"
+    axes: str = "y-up"
     world: bool = False
     resume: bool = False
     name: str = ""
@@ -59,6 +63,8 @@ class BakeOptions:
         """Raise BakeError for a format that is not known."""
         if self.format not in WRITERS:
             raise BakeError(f"Sequences are written as {', '.join(WRITERS)}, not {self.format!r}.")
+        if self.axes not in AXES:
+            raise BakeError(f"Axes are {', '.join(AXES)}; there are none called {self.axes!r}.")
 
 
 class BakeJob:
@@ -224,7 +230,7 @@ class BakeJob:
             self.skipped += 1
         else:
             with _written_whole(path) as temporary:
-                WRITERS[self.options.format](temporary, gaussians)
+                WRITERS[self.options.format](temporary, turn_splats(gaussians, AXES[self.options.axes]))
             self.written += 1
         self._entries[frame] = entry | {"bytes": _size(path)}
 
@@ -237,7 +243,7 @@ class BakeJob:
             "avatar": armature.name,
             "fps": scene.render.fps / scene.render.fps_base,
             "space": "world" if world else "avatar",
-            "axes": _WORLD_AXES if world else _AVATAR_AXES,
+            "axes": _axes(self.options.axes, world),
             "units": f"Blender units of {length:g} metres" if world and length != 1 else "metres",
             **{name: str(armature.get(key, "")) for name, key in _ORIGIN.items()},
         }
@@ -273,6 +279,12 @@ class BakeJob:
         for folder in self._made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+def _axes(name: str, world: bool) -> str:
+    if name == "y-up":
+        return _WORLD_AXES if world else _AVATAR_AXES
+    return f"{name}: {AXES[name].says}"
 
 
 def frame_range(first: int, last: int, step: int = 1) -> range:

@@ -97,6 +97,11 @@ def bind_splats(splats: bpy.types.Object, surface: bpy.types.Object, unit: tuple
     set_input(modifier, bind.SURFACE, surface)
     for name, value in zip((*bind.UNIT_VERTICES, bind.UNIT_LENGTH), unit):
         set_input(modifier, name, value)
+    draw_splats(splats)
+
+
+def draw_splats(splats: bpy.types.Object) -> None:
+    """Have splats drawn, by our display group where Blender does not do it itself."""
     if not has_native_splats():
         modifier = splats.modifiers.new(DISPLAY_MODIFIER, "NODES")
         modifier.node_group = display_group()

@@ -11,6 +11,7 @@ from . import (
     brushes,
     exporting,
     importing,
+    leaving,
     operators,
     panels,
     preferences,
@@ -28,6 +29,7 @@ _CLASSES = (
     *importing.CLASSES,
     *rig.CLASSES,
     *baking.CLASSES,
+    *leaving.CLASSES,
     *brushes.CLASSES,
     *panels.CLASSES,
 )
@@ -44,11 +46,13 @@ def register() -> None:
     brushes.register()
     importing.register()
     exporting.register()
+    leaving.register()
 
 
 def unregister() -> None:
     """Undo :func:`register`; a running job is stopped."""
     brushes.unregister()
+    leaving.unregister()
     exporting.unregister()
     importing.unregister()
     motion.unregister()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import bpy
 
+from ...backend.avatar.formats.axes import AXES
 from .. import scene
 from ..scene.frozen import freeze_avatar
 from ..scene.sequence import BakeError, BakeJob, BakeOptions, frame_range
@@ -41,7 +42,7 @@ class _OnAvatar:
 
 
 class HUMANSPLAT_OT_bake_sequence(_OnAvatar, bpy.types.Operator):
-    """Write the avatar's splats as one PLY file a frame. Blender stays usable meanwhile; Esc cancels"""
+    """Write the avatar's splats as one PLY or SPZ file a frame. Blender stays usable meanwhile; Esc cancels"""
 
     bl_idname = "humansplat.bake_sequence"
     bl_label = "Bake Sequence"
@@ -55,6 +56,15 @@ class HUMANSPLAT_OT_bake_sequence(_OnAvatar, bpy.types.Operator):
     frame_start: bpy.props.IntProperty(name="Start", default=1)
     frame_end: bpy.props.IntProperty(name="End", default=250)
     frame_step: bpy.props.IntProperty(name="Step", min=1, default=1)
+    format: bpy.props.EnumProperty(
+        items=(("ply", "PLY", "3DGS PLY, exact"), ("spz", "SPZ", "SPZ 3, about a tenth of the size")),
+        name="Format",
+    )
+    axes: bpy.props.EnumProperty(
+        items=[(entry.name, entry.label, entry.says) for entry in AXES.values()],
+        name="Axes",
+        description="What the files' numbers mean to the program that reads them",
+    )
     world: bpy.props.BoolProperty(
         name="Place in the Scene",
         description="Apply the armature object's place, rotation and size; off: the avatar's own space, in metres",
@@ -81,6 +91,8 @@ class HUMANSPLAT_OT_bake_sequence(_OnAvatar, bpy.types.Operator):
         frames.enabled = not self.scene_range
         for name in ("frame_start", "frame_end", "frame_step"):
             frames.prop(self, name)
+        column.prop(self, "format")
+        column.prop(self, "axes")
         column.prop(self, "world")
         column.prop(self, "resume")
 
@@ -92,7 +104,7 @@ class HUMANSPLAT_OT_bake_sequence(_OnAvatar, bpy.types.Operator):
             return {"CANCELLED"}
         avatar = scene.find_avatar(context.object)
         folder = Path(bpy.path.abspath(self.directory))
-        options = BakeOptions(world=self.world, resume=self.resume)
+        options = BakeOptions(self.format, self.axes, self.world, self.resume)
         try:
             job = BakeJob(context, avatar, self._frames(context.scene), folder, options)
             if bpy.app.background or context.window is None:

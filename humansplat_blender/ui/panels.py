@@ -6,7 +6,7 @@ import bpy
 
 from .. import motion, scene
 from ..jobs import JobManager
-from . import baking, brushes, rig, runtime
+from . import baking, brushes, leaving, rig, runtime
 from .avatar import draw_sliders
 from .layout import INSTALL_NOTE, OFFLINE_NOTE, draw_failure, draw_job, wrapped
 
@@ -214,6 +214,18 @@ class HUMANSPLAT_PT_bake(_SidebarPanel, bpy.types.Panel):
         baking.draw_baking(self.layout, context)
 
 
+class HUMANSPLAT_PT_export(_ArmaturePanel, bpy.types.Panel):
+    """The active avatar for engines, the web and other programs."""
+
+    bl_label = "Export"
+    bl_parent_id = "HUMANSPLAT_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the settings and the button."""
+        leaving.draw_export(self.layout, context)
+
+
 class HUMANSPLAT_PT_display(_SidebarPanel, bpy.types.Panel):
     """How avatars are drawn."""
 
@@ -269,4 +281,5 @@ CLASSES = (
     HUMANSPLAT_PT_display,
     HUMANSPLAT_PT_edit,
     HUMANSPLAT_PT_bake,
+    HUMANSPLAT_PT_export,
 )

@@ -16,7 +16,7 @@ import bpy.utils.previews
 
 from .. import environment, locations, scene
 from ..client import Failure
-from ..jobs import BackendSpec, JobManager, ReconstructJob
+from ..jobs import BackendSpec, ExportJob, JobManager, ReconstructJob
 from ..results import Result, ResultFolder
 from . import preferences
 
@@ -131,6 +131,12 @@ def start_reconstruct(job: ReconstructJob) -> None:
         return
     _job_file_count = _file_count
     manager().start_reconstruct(job, spec, results())
+    ensure_pumped()
+
+
+def start_export(job: ExportJob, spec: BackendSpec) -> None:
+    """Begin to write an avatar out; what goes wrong is found in the manager."""
+    manager().start_export(job, spec)
     ensure_pumped()
 
 
@@ -256,9 +262,10 @@ def note_setup(changes: list[str]) -> None:
 
 
 @bpy.app.handlers.persistent
-def _data_arrived(*_arguments: object) -> None:
+def _data_arrived(arrival: object, *_arguments: object) -> None:
     """After pasting or appending: shared data-blocks are one again, and a scene that received an avatar suits it."""
-    has_avatar = any(True for _ in scene.scene_avatars(bpy.context.scene))
+    arrived = {item.id for item in getattr(arrival, "import_items", ()) if item.id is not None}
+    has_avatar = any(avatar.armature in arrived for avatar in scene.scene_avatars(bpy.context.scene))
     scene.merge_shared()
     if has_avatar and preferences.get().setup_scene and _manager is not None:
         note_setup(scene.scene_setup(bpy.context.scene))

@@ -24,8 +24,8 @@ from backend.avatar import load_avatar, save_avatar, standing_translation
 from backend.avatar.motion_files import read_motion
 from backend.errors import BackendError
 from backend.options import ReconstructOptions
+from backend.posing import choose_frame
 from backend.progress import CancelCheck, ProgressCallback, Reporter
-from backend.turntable import choose_frame
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,7 +14,8 @@ from backend import __main__ as cli
 from backend.avatar import Avatar, save_avatar
 from backend.avatar.gaussians import SH_C0
 from backend.errors import BackendError
-from backend.turntable import FIELD_OF_VIEW, choose_pose, orbit_camera, render_picture
+from backend.posing import choose_pose
+from backend.turntable import FIELD_OF_VIEW, orbit_camera, render_picture
 
 
 def project(points: np.ndarray, world_to_camera: np.ndarray, focal: float, size: int) -> np.ndarray:

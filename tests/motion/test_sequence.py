@@ -22,6 +22,7 @@ from motion_writers import lively_poses
 from rigs import walk_root
 
 from backend.avatar import load_avatar, pose_gaussians, standing_translation
+from backend.avatar.formats.spz import read_spz
 from backend.avatar.motion_tools import avatar_translation
 from backend.avatar.ply import read_ply
 from tests.synthetic import REST_JOINTS
@@ -248,3 +249,13 @@ def test_operators(operators: None, avatar: scene.ImportedAvatar, tmp_path: Path
     assert bpy.context.object.name == "Jo Frozen"
     assert not bpy.ops.humansplat.bake_sequence.poll()  # the copy is no avatar
     assert not bpy.ops.humansplat.cancel_bake.poll()
+
+
+def test_spz_files_in_axes_of_choice(avatar: scene.ImportedAvatar, tmp_path: Path) -> None:
+    for name in ("y-up", "unity"):
+        bake(avatar, tmp_path / name, range(1, 3), format="spz", axes=name)
+    up, unity = (read_spz(tmp_path / name / "Jo_0002.spz") for name in ("y-up", "unity"))
+    assert np.allclose(up.position * [-1, 1, 1], unity.position, atol=1e-6)
+    assert index(tmp_path / "unity")["axes"].endswith("left-handed")
+    with pytest.raises(BakeError, match="none called"):
+        BakeOptions(axes="sideways")

@@ -1,0 +1,1 @@
+"""Exports that need more than numpy: the textured mesh of an avatar."""
