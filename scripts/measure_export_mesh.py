@@ -5,8 +5,8 @@
     .venvs/backend/bin/python scripts/measure_export_mesh.py out/av/demo --triangles 60000 --texture 4096
 
 Eight sides, 45 degrees apart, at rest and striding, on grey. "Inside" are the pixels that either of the two pictures
-shows the person in, "whole" is the whole picture. The mesh is moved by linear blending of four bones, as engines do, and
-drawn with bilinear look-ups and no lights. The photo's row compares with the photo itself, matted, in its own camera.
+shows the person in, "whole" is the whole picture. The mesh is moved by linear blending of four bones, as engines do,
+and drawn with bilinear look-ups and no lights. "To photo" compares with the photo itself, matted, in its own camera.
 """
 
 from __future__ import annotations

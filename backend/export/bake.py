@@ -71,7 +71,10 @@ def find_texels(atlas: Atlas, size: int) -> Texels:
     """Which face lies where in the texture."""
     screen = np.concatenate([atlas.uv * size, np.ones((len(atlas.uv), 1))], axis=1)
     hits = rasterize(
-        torch.as_tensor(screen, dtype=torch.float32)[None], torch.as_tensor(atlas.faces), (size, size), perspective=False
+        torch.as_tensor(screen, dtype=torch.float32)[None],
+        torch.as_tensor(atlas.faces),
+        (size, size),
+        perspective=False,
     )
     pixel = hits.sample.numpy()
     empty = np.ones(size * size, dtype=bool)
@@ -225,9 +228,7 @@ def _ramp(value: np.ndarray, low: float, high: float) -> np.ndarray:
     return share * share * (3 - 2 * share)
 
 
-def _blend(
-    places: np.ndarray, rgb: np.ndarray, frame: np.ndarray, exponent: np.ndarray, say: np.ndarray
-) -> np.ndarray:
+def _blend(places: np.ndarray, rgb: np.ndarray, frame: np.ndarray, exponent: np.ndarray, say: np.ndarray) -> np.ndarray:
     """Colours [G, T, 3] at places [G, T, 3], metres from the patches' centres; rgb [G, K, 3], the rest from _seen."""
     x, y = np.moveaxis(places @ frame.transpose(0, 2, 1), 2, 0)
     logarithm = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=2) @ exponent

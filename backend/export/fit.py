@@ -22,6 +22,7 @@ _NEAR_OUTLINE = 1.5  # pixels
 _REACH = 0.010  # metres that the outline may be off
 _STIFFNESS = 2.0  # of a displacement against its neighbours', in units of one view's say
 _ROUNDS = 2
+_BLUR_ROUNDS = 6
 _SMOOTHING_ROUNDS = 6
 
 
@@ -53,8 +54,22 @@ def fitted(vertices: np.ndarray, faces: np.ndarray, weights: np.ndarray, looks: 
             rows, shift = _shifts(look.local(vertices, weights), faces, look, outline)
             total[rows] += look.say * shift
             say[rows] += look.say
-        vertices = vertices + _spread(total, say, faces)[:, None] * vertex_normals(vertices, faces)
+        shift = _spread(total, say, faces)[:, None] * vertex_normals(vertices, faces)
+        vertices = vertices + _averaged(shift, faces, _BLUR_ROUNDS)
     return vertices
+
+
+def _averaged(values: np.ndarray, faces: np.ndarray, rounds: int) -> np.ndarray:
+    """Values [V, 3] halfway to the mean of the vertices around, so many times.
+
+    In creases normals point at each other: on average they lead nowhere, and the sides do not cross.
+    """
+    edges = half_edges(faces)
+    degree = np.bincount(edges[:, 0], minlength=len(values))[:, None]
+    for _ in range(rounds):
+        mean = np.stack([np.bincount(edges[:, 0], values[edges[:, 1], k], len(values)) for k in range(3)], 1) / degree
+        values = (values + mean) / 2
+    return values
 
 
 def _distance(inside: np.ndarray) -> np.ndarray:
@@ -62,9 +77,7 @@ def _distance(inside: np.ndarray) -> np.ndarray:
     return np.where(inside, distance_transform_edt(inside) - 0.5, 0.5 - distance_transform_edt(~inside))
 
 
-def _shifts(
-    local: np.ndarray, faces: np.ndarray, look: Look, outline: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _shifts(local: np.ndarray, faces: np.ndarray, look: Look, outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Vertices [n] on the mesh's outline in one look, and metres [n] along their normals to the splats' outline."""
     normals = vertex_normals(local, faces)
     pixels = look.pixels(local)

@@ -1,4 +1,4 @@
-"""Triangle meshes kept closed and unfolded: every edge between exactly two triangles, no triangle flat or turned over."""
+"""Triangle meshes kept closed and unfolded: each edge between two triangles, none of them flat or turned over."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from ..avatar.formats.types import ExportError
+from ..rendering.mesh import vertex_normals
+
+ROUNDS = 10
+"""Of moving vertices and collapsing edges until nothing is folded."""
 _PULL = 0.1  # how far the middle of an edge that two sheets share moves into its own sheet, as a share of the way
 _SPLIT_ROUNDS = 10
-_COLLAPSE_ROUNDS = 8
 _RELAX_ROUNDS = 12
+_PATIENCE = 2  # rounds before a patch is cut out
 _SMOOTHINGS = 2  # in each round
 _FLAT = 0.02  # 1 is an equilateral triangle, 0 one without an area
 _SMALL_PART = 0.02  # of all triangles: smaller parts that touch the rest in a point or line only are dropped
@@ -40,6 +45,9 @@ def make_manifold(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, 
 
     Returns:
         vertices [W, 3] and faces int64 [G, 3] that :func:`is_closed` accepts.
+
+    Raises:
+        ExportError: it touches itself in more places than can be taken apart.
     """
     vertices, faces = np.asarray(vertices, dtype=np.float64), np.asarray(faces, dtype=np.int64)
     for _ in range(_SPLIT_ROUNDS):
@@ -49,36 +57,41 @@ def make_manifold(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, 
             break
         vertices, faces = _split_crowded(vertices, faces, crowded)
     else:
-        raise ValueError("The surface touches itself in more places than can be taken apart.")
+        raise ExportError("The avatar's surface touches itself everywhere: reconstruct the avatar again.")
     vertices, faces = _split_fans(vertices, faces)
     return _without_small_parts(vertices, faces)
 
 
-def unfold(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def unfold(vertices: np.ndarray, faces: np.ndarray, rounds: int = ROUNDS) -> tuple[np.ndarray, np.ndarray]:
     """A closed surface changed, only around triangles that are flat or turned over, until there are none.
 
-    The vertices of such triangles go to the middle of their neighbours; where that does not help, an edge collapses.
+    The vertices of such triangles go to the middle of their neighbours; where that does not help, an edge collapses; and
+    where that does not, a patch is cut out and the hole closed.
 
     Args:
         vertices: [V, 3].
         faces: int [F, 3].
+        rounds: after which what is left stays.
 
     Returns:
         vertices [W, 3], faces int64 [G, 3].
     """
     vertices, faces = np.array(vertices, dtype=np.float64), np.asarray(faces, dtype=np.int64)
-    for _ in range(_COLLAPSE_ROUNDS):
+    for round_ in range(rounds):
         vertices = _relaxed(vertices, faces)
         wrong = np.flatnonzero(folded(vertices, faces))
         if not len(wrong):
             break
-        vertices, faces = _collapsed(vertices, faces, wrong)
+        if round_ < _PATIENCE:
+            vertices, faces = _collapsed(vertices, faces, wrong)
+        else:
+            vertices, faces = make_manifold(*_refilled(vertices, faces, wrong, rings=round_ - _PATIENCE))
     used, corners = np.unique(faces, return_inverse=True)
     return vertices[used], corners.reshape(-1, 3)
 
 
 def _relaxed(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Vertices of folded triangles between their neighbours, in the end those one edge around them, too."""
+    """Vertices of folded triangles between their neighbours, in the end those up to two edges around them, too."""
     vertices = vertices.copy()
     edges = half_edges(faces)
     degree = np.maximum(np.bincount(edges[:, 0], minlength=len(vertices)), 1)
@@ -89,7 +102,7 @@ def _relaxed(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
             break
         patch = np.zeros(len(vertices), dtype=bool)
         patch[faces[wrong]] = True
-        if round_ >= _RELAX_ROUNDS // 3:  # wider patches would shrink limbs
+        for _ in range(3 * round_ // _RELAX_ROUNDS):  # still wider patches would shrink limbs
             patch[edges[patch[edges[:, 0]], 1]] = True
         near = edges[patch[edges[:, 0]]]
         for _ in range(_SMOOTHINGS):
@@ -100,21 +113,54 @@ def _relaxed(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def _collapsed(vertices: np.ndarray, faces: np.ndarray, wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The shortest edge of each triangle in ``wrong`` that can collapse without the surface touching itself, gone."""
+    """The shortest edge of each triangle in ``wrong`` gone, if one can collapse without the surface touching itself."""
     vertices, faces = vertices.copy(), faces.copy()
     for face in wrong:
         corners = faces[face]
         if len(set(corners.tolist())) < 3:
             continue  # gone with its neighbour
         sides = [(corners[k], corners[(k + 1) % 3]) for k in range(3)]
-        for a, b in sorted(sides, key=lambda side: float(np.linalg.norm(vertices[side[0]] - vertices[side[1]]))):
-            around = [set(faces[(faces == end).any(1)].ravel().tolist()) for end in (a, b)]
-            # Link condition: both ends know no others in common than the tips of the two triangles between them.
-            if len(around[0] & around[1]) == 4 and min(map(len, around)) > 4:
+        sides.sort(key=lambda side: float(np.linalg.norm(vertices[side[0]] - vertices[side[1]])))
+        for a, b in sides:
+            if _can_collapse(faces, a, b):
                 vertices[a] = (vertices[a] + vertices[b]) / 2
                 faces[faces == b] = a
                 break
     return vertices, faces[~(faces == np.roll(faces, 1, axis=1)).any(1)]
+
+
+def _can_collapse(faces: np.ndarray, a: int, b: int) -> bool:
+    """The link condition: both ends know no others in common than the tips of the two triangles between them."""
+    around = [set(faces[(faces == end).any(1)].ravel().tolist()) for end in (a, b)]
+    return len(around[0] & around[1]) == 4 and min(map(len, around)) > 4
+
+
+def _refilled(vertices: np.ndarray, faces: np.ndarray, wrong: np.ndarray, rings: int) -> tuple[np.ndarray, np.ndarray]:
+    """The triangles around those in ``wrong`` cut out, and each hole closed by a fan about its middle."""
+    patch = np.zeros(len(vertices), dtype=bool)
+    patch[faces[wrong]] = True
+    for _ in range(rings):
+        patch[faces[patch[faces].any(1)]] = True
+    faces = faces[~patch[faces].any(1)]
+    edges = half_edges(faces)
+    ahead, back = edges[:, 0] * len(vertices) + edges[:, 1], edges[:, 1] * len(vertices) + edges[:, 0]
+    following: dict[int, list[int]] = {}
+    for start, end in edges[~np.isin(back, ahead)][:, ::-1].tolist():  # along the hole's own triangles
+        following.setdefault(start, []).append(end)
+    places, added = [vertices], [faces]
+    count = len(vertices)
+    while following:
+        loop = [next(iter(following))]
+        while loop[-1] in following:
+            ends = following[loop[-1]]
+            loop.append(ends.pop())
+            if not ends:
+                del following[loop[-2]]
+        ring = np.array(loop[:-1])
+        places.append(vertices[ring].mean(0, keepdims=True))
+        added.append(np.stack([ring, np.array(loop[1:]), np.full(len(ring), count)], axis=1))
+        count += 1
+    return np.concatenate(places), np.concatenate(added)
 
 
 def neighbours(faces: np.ndarray) -> np.ndarray:
@@ -128,7 +174,9 @@ def neighbours(faces: np.ndarray) -> np.ndarray:
 
 
 def folded(vertices: np.ndarray, faces: np.ndarray, neighbour: np.ndarray | None = None) -> np.ndarray:
-    """bool [F]: triangles that are flat, or that look away from where the three around them look on average.
+    """bool [F]: triangles that are flat, or that look away from where the surface around them looks.
+
+    That is the mean of the three triangles next to them, or of the smooth normals at their corners.
 
     Args:
         vertices: [V, 3].
@@ -137,13 +185,14 @@ def folded(vertices: np.ndarray, faces: np.ndarray, neighbour: np.ndarray | None
     """
     corners = vertices[faces].astype(np.float64)
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    twice_area = np.linalg.norm(normal, axis=1)
-    squares = ((corners - np.roll(corners, 1, axis=1)) ** 2).sum((1, 2))
-    flat = 2 * np.sqrt(3) * twice_area < _FLAT * squares
+    twice_area = np.sqrt(np.einsum("fi,fi->f", normal, normal))
+    sides = corners - corners[:, [1, 2, 0]]
+    flat = 2 * np.sqrt(3) * twice_area < _FLAT * np.einsum("fci,fci->f", sides, sides)
     normal /= np.maximum(twice_area, 1e-30)[:, None]
     around = normal[neighbours(faces) if neighbour is None else neighbour]
     agreement = np.einsum("fi,fni->fn", normal, around)
-    return flat | (agreement.sum(1) < 0) | (agreement < 0).all(1)
+    smooth = vertex_normals(vertices, faces)[faces].sum(1)
+    return flat | (agreement.sum(1) < 0) | (agreement < 0).all(1) | (np.einsum("fi,fi->f", normal, smooth) < 0)
 
 
 def _without_flat_pairs(faces: np.ndarray) -> np.ndarray:
@@ -178,9 +227,7 @@ def _crowded_edges(faces: np.ndarray) -> list[np.ndarray]:
     return [order[a : a + n] for a, n in zip(start[count > 2], count[count > 2])]
 
 
-def _split_crowded(
-    vertices: np.ndarray, faces: np.ndarray, crowded: list[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+def _split_crowded(vertices: np.ndarray, faces: np.ndarray, crowded: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Each pair of triangles that bounds the same solid wedge gets its own middle of the edge."""
     edges = half_edges(faces)
     faces, places, added = faces.copy(), list(vertices), []

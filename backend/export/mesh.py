@@ -67,7 +67,7 @@ def textured_mesh(
     step(0.0)
     fine = _fine_mesh(avatar)
     vertices, faces = make_manifold(fine.vertices, fine.faces)
-    vertices, faces = unfold(smoothed(vertices, faces), faces)
+    vertices, faces = unfold(smoothed(vertices, faces), faces, rounds=1)
     step(0.1)
     pictures = looks(avatar, lambda share: step(0.1 + 0.3 * share))
     vertices = fitted(vertices, faces, _weights(vertices, fine), pictures)

@@ -34,20 +34,25 @@ def simplified(vertices: np.ndarray, faces: np.ndarray, triangles: int) -> tuple
         raise ExportError(
             "The mesh needs the package fast-simplification: " + INSTALL_HINT.format("fast-simplification")
         ) from error
-    fine, fine_faces = unfold(*make_manifold(vertices, faces))
+    fine, fine_faces = unfold(*make_manifold(vertices, faces), rounds=1)
+    best, fewest = None, np.inf
     for aggressiveness in _AGGRESSIVENESS if len(fine_faces) > triangles else (None,):
         vertices, faces = fine, fine_faces
         if aggressiveness is not None:
             vertices, faces = fast_simplification.simplify(
                 fine, fine_faces.astype(np.int32), target_count=triangles, agg=aggressiveness
             )
-            vertices, faces = unfold(*make_manifold(vertices, faces))
-        exact = aggressiveness is None or abs(len(faces) - triangles) <= _TOLERANCE * triangles
-        if exact and is_closed(faces) and not folded(vertices, faces).any():
+        vertices, faces = unfold(*make_manifold(vertices, faces))
+        if not is_closed(faces):
+            continue
+        wrong = int(folded(vertices, faces).sum()) + max(0.0, len(faces) - (1 + _TOLERANCE) * triangles)
+        if wrong < fewest:
+            best, fewest = (vertices, faces), wrong
+        if aggressiveness is None or wrong == 0:
             break
-    if not is_closed(faces):
+    if best is None:
         raise ExportError("The avatar's surface cannot be closed: ask for another number of triangles.")
-    return vertices, faces
+    return best
 
 
 def carried_over(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray, values: np.ndarray) -> np.ndarray:

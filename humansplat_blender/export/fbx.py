@@ -26,6 +26,14 @@ def write_fbx(context: bpy.types.Context, glb: str | Path, path: str | Path) -> 
     Raises:
         ExportError: an add-on of Blender's that this needs is off, or the file cannot be written.
     """
+    try:
+        _write(context, glb, path)
+    except RuntimeError as error:  # of Blender's operators
+        reason = str(error).strip().splitlines()[-1].removeprefix("Error: ")
+        raise ExportError(f"Blender could not write the FBX ({reason}); use the GLB") from error
+
+
+def _write(context: bpy.types.Context, glb: str | Path, path: str | Path) -> None:
     if not hasattr(bpy.types, "IMPORT_SCENE_OT_gltf") or not hasattr(bpy.types, "EXPORT_SCENE_OT_fbx"):
         raise ExportError("FBX needs Blender's own add-ons for glTF and FBX; switch them on in the preferences")
     with _passing_scene(context), whole_file(path) as temporary:
@@ -72,7 +80,9 @@ def _show_clips(armature: bpy.types.Object) -> None:
 def _passing_scene(context: bpy.types.Context) -> Iterator[None]:
     """An empty scene in the window; it and everything that was made in it are gone afterwards."""
     before = {name: set(getattr(bpy.data, name)) for name in _BLOCKS}
-    window, scene = context.window, bpy.data.scenes.new("HumanSplat Export")
+    # A timer's context has no window of its own.
+    window = context.window or next(iter(context.window_manager.windows), None)
+    scene = bpy.data.scenes.new("HumanSplat Export")
     former = window.scene if window is not None else None
     try:
         if window is None:

@@ -261,3 +261,12 @@ def test_a_baked_sequence_becomes_usd(avatar: Avatar, tmp_path: Path, capfd: pyt
         assert main(["sequence", str(folder), "-o", str(tmp_path / "b.usdc")]) == 2
         assert match in capfd.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.usdc", "frames"]
+
+
+def test_what_the_add_on_imports_needs_numpy_alone() -> None:
+    code = (
+        "import sys; import backend.export.job, backend.export.clips, backend.export.targets\n"
+        "print(sorted({'torch', 'scipy', 'PIL', 'xatlas', 'cv2'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -460,3 +460,15 @@ def test_the_reader_of_the_documentation_skins_an_export(tmp_path: Path, avatar:
     clip = rig.pose_clip(pose, np.zeros((1, 3)), 30.0, "bend")
     wanted = pose_cloud(cloud, skinning_transforms(rig.skeleton, clip, 0))
     assert np.allclose(np.load(tmp_path / "posed.npy"), wanted.position, atol=1e-5)
+
+
+def test_spz_of_version_1_is_read(tmp_path: Path) -> None:
+    import gzip
+
+    # Half-precision places, otherwise as version 2 (nianticlabs/spz, load-spz.cc).
+    body = np.array([[0.5, -1.25, 2.0]], "<f2").tobytes() + bytes([255, 128, 166, 89, 96, 80, 64, 128, 128, 128])
+    (tmp_path / "a.spz").write_bytes(gzip.compress(struct.pack("<IIIBBBB", 0x5053474E, 1, 1, 0, 0, 0, 0) + body))
+    g = read_spz(tmp_path / "a.spz")
+    assert g.position.tolist() == [[0.5, -1.25, 2.0]]
+    assert np.allclose(np.log(g.scale), [[-4, -5, -6]]) and g.opacity[0] == 1
+    assert np.allclose(g.rotation, [[1, 0, 0, 0]], atol=0.02)

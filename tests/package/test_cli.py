@@ -210,3 +210,24 @@ def test_wrong_arguments(cli: ModuleType, argv: list[str], capsys: pytest.Captur
     assert cli.main(argv) == 2
     assert "usage: blender -b --command humansplat" in capsys.readouterr().err
     assert cli.main(["--help"]) == 0
+
+
+def test_export_writes_the_target_s_folder(
+    cli: ModuleType, package: Path, tmp_path: Path, fails: Callable[..., str]
+) -> None:
+    assert cli.main(["animate", str(package), "--motion", "walk", "-o", str(tmp_path / "walk.blend")]) == 0
+    assert cli.main(["export", str(tmp_path / "walk.blend"), "--to", "blender", "-o", str(tmp_path / "out")]) == 0
+    (folder,) = (tmp_path / "out").iterdir()
+    index = json.loads((folder / "export.json").read_text("utf-8"))
+    assert folder.name == "figure blender" and [clip["name"] for clip in index["clips"]] == ["Walk"]
+    assert {"figure.glb", "figure_splats.glb", "figure.ply", "skin.json"} <= {path.name for path in folder.iterdir()}
+    (folder / "export.json").unlink()
+    again = fails("export", tmp_path / "walk.blend", "--to", "blender", "-o", tmp_path / "out")
+    assert "not empty" in again
+    assert "no avatar" in fails("export", _empty(tmp_path), "--to", "web", "-o", tmp_path / "out")
+
+
+def _empty(folder: Path) -> Path:
+    bpy.ops.wm.read_homefile(use_empty=True)
+    bpy.ops.wm.save_as_mainfile(filepath=str(folder / "empty.blend"))
+    return folder / "empty.blend"

@@ -177,6 +177,20 @@ def test_a_folder_of_others_is_one_sentence(addon: SimpleNamespace, avatar: Any,
     assert addon.manager.failure.kind == "export_failed"
 
 
+def test_without_a_backend_blender_writes_what_needs_numpy_alone(
+    addon: SimpleNamespace, avatar: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    animate(avatar.armature, "walk")
+    monkeypatch.setattr(addon.runtime, "backend_spec", lambda: None)
+    folder = export(tmp_path / "out", "splats")
+    assert {path.suffix for path in folder.iterdir()} >= {".ply", ".glb", ".spz", ".splat", ".json"}
+    assert [clip["name"] for clip in document(next(folder.glob("*.glb")))["animations"]] == ["Walk"]
+    assert "was exported" in addon.manager.message
+    bpy.context.scene.humansplat_export.target = "unity"
+    assert bpy.ops.humansplat.export_avatar(directory=str(tmp_path / "no")) == {"CANCELLED"}
+    assert addon.manager.failure.kind == "backend_missing" and not (tmp_path / "no").exists()
+
+
 @pytest.fixture
 def exporters() -> Iterator[None]:
     """Blender's own add-ons for glTF and FBX."""

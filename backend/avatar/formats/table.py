@@ -39,7 +39,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             Format("ply", ".ply", "3DGS PLY with bones", True, True, False, 0.0, "clips and the bones' names"),
             Format(
                 "glb", ".glb", "glTF splats with skin and clips", True, True, True, 0.0,
-                "weights beyond 1/255",
+                "",
             ),
             Format(
                 "spz", ".spz", "SPZ 3", False, True, False, 2.0**-12,
