@@ -65,7 +65,7 @@ def make_manifold(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, 
 def unfold(vertices: np.ndarray, faces: np.ndarray, rounds: int = ROUNDS) -> tuple[np.ndarray, np.ndarray]:
     """A closed surface changed, only around triangles that are flat or turned over, until there are none.
 
-    The vertices of such triangles go to the middle of their neighbours; where that does not help, an edge collapses; and
+    The vertices of such triangles go to the middle of their neighbours. Where that does not help, an edge collapses;
     where that does not, a patch is cut out and the hole closed.
 
     Args:
@@ -91,7 +91,7 @@ def unfold(vertices: np.ndarray, faces: np.ndarray, rounds: int = ROUNDS) -> tup
 
 
 def _relaxed(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Vertices of folded triangles between their neighbours, in the end those up to two edges around them, too."""
+    """Vertices of folded triangles between their neighbours, later those up to two edges around them, too."""
     vertices = vertices.copy()
     edges = half_edges(faces)
     degree = np.maximum(np.bincount(edges[:, 0], minlength=len(vertices)), 1)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.spatial import cKDTree
 
@@ -29,7 +30,7 @@ from backend.export.mesh import textured_mesh
 from backend.export.simplify import carried_over, simplified
 from tests.synthetic import make_avatar
 
-TRIANGLES, TEXTURE = 8_000, 1024
+TRIANGLES, TEXTURE = 4_000, 768
 
 CUBE = np.array([(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=np.float64)
 CUBE_FACES = np.array(
@@ -41,7 +42,7 @@ CUBE_FACES = np.array(
 @pytest.fixture(scope="module")
 def avatar() -> Avatar:
     """Splats that lie flat on the surface and hide it, as those of reconstructed avatars do."""
-    made = make_avatar(40_000)
+    made = make_avatar(30_000)
     body, triangles = made.body, made.skin.vertex_ids
     frames, _ = triangle_frames(body.surface_vertices.astype(np.float64), triangles)
     count = len(triangles)
@@ -58,11 +59,14 @@ def avatar() -> Avatar:
 
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
-    """Voxels and pictures that are coarse enough for a test."""
+    """Coarse voxels and pictures, and no threads that wait for each other on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mesh_module, "VOXEL", 0.012)
+        patch.setattr(mesh_module, "VOXEL", 0.016)
         patch.setattr(looks_module, "SIZE", 256)
         yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
