@@ -272,11 +272,11 @@ def safe_name(name: str) -> str:
 def _write(work: _Work, folder: Path) -> dict[str, dict[str, Any]]:
     """Write all files but the index; what is to be said of each, by its path."""
     target, name, kept = work.target, work.name, {}
-    made: dict[str, bytes] = {}
-    if target.mesh:
-        made["mesh"] = mesh_glb(work.mesh, work.rig.skeleton, work.clips, work.provenance, work.options.lit)
-    if "glb" in target.mesh and target.extra != "godot":
-        (folder / f"{name}.glb").write_bytes(made["mesh"])
+    glb = b""
+    if "glb" in target.mesh:
+        glb = mesh_glb(work.mesh, work.rig.skeleton, work.clips, work.provenance, work.options.lit)
+    if glb and target.extra != "godot":
+        (folder / f"{name}.glb").write_bytes(glb)
         kept[f"{name}.glb"] = {"format": "mesh", "keeps": "mesh, texture, skeleton, clips"}
     if "vrm" in target.mesh:
         vrm = mesh_vrm(work.mesh, work.rig.skeleton, work.rig.preset, work.provenance)
@@ -286,7 +286,7 @@ def _write(work: _Work, folder: Path) -> dict[str, dict[str, Any]]:
     if target.extra == "web":
         _write_web(work, folder)
     elif target.extra == "godot":
-        _write_godot(work, folder, made["mesh"])
+        _write_godot(work, folder, glb)
     else:
         _write_splats(work, folder, formats, kept)
     return kept

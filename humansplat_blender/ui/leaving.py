@@ -10,8 +10,9 @@ import bpy
 import numpy as np
 
 from ...backend.avatar import save_avatar
+from ...backend.avatar.formats.merge import BUDGETS
 from ...backend.export.clips import save_clips
-from ...backend.export.job import TEXTURES, ExportOptions, expected_losses, export_avatar, safe_name
+from ...backend.export.job import TEXTURES, TRIANGLES, ExportOptions, expected_losses, export_avatar, safe_name
 from ...backend.export.targets import TARGETS
 from .. import scene
 from ..client import Failure
@@ -19,13 +20,13 @@ from ..export import action_motions, avatar_actions, scene_avatar, write_fbx
 from ..jobs import ExportJob
 from . import preferences, runtime
 from .layout import wrapped
+from .operators import pump
 
 FOLDER = "exports"
 """Inside the folder for results: where exports go that name no folder."""
 _FBX_TARGETS = frozenset({"unity", "unreal", "mixamo"})
-_BUDGETS = (("0", "All", "Every splat"), *((str(n), f"{n:,}", f"Merged into {n:,} splats") for n in
-            (100_000, 50_000, 25_000, 10_000)))  # fmt: skip
-_TRIANGLES = tuple((str(n), f"{n:,}", f"{n:,} triangles") for n in (60_000, 20_000, 8_000))
+_BUDGETS = (("0", "All", "Every splat"), *((str(n), f"{n:,}", f"Merged into {n:,} splats") for n in BUDGETS))
+_TRIANGLES = tuple((str(n), f"{n:,}", f"{n:,} triangles") for n in TRIANGLES)
 _TEXTURES = tuple((str(n), str(n), f"{n} x {n} pixels") for n in TEXTURES)
 
 
@@ -113,33 +114,27 @@ class HUMANSPLAT_OT_export_avatar(bpy.types.Operator):
         base = Path(bpy.path.abspath(self.directory)) if self.directory else _base_folder(context)
         name = safe_name(avatar.armature.name)
         options = export_options(context.scene.humansplat_export, name)
+        folder = base / f"{name} {options.target}"
+        target, spec = TARGETS[options.target], runtime.backend_spec()
+        if spec is None and (target.mesh or target.extra):
+            runtime.manager().fail(
+                Failure(
+                    "backend_missing",
+                    f"Exporting for {target.label} needs the backend, which is not installed.",
+                    "Install it, or choose an environment.",
+                )
+            )
+            return {"CANCELLED"}
         work = Path(tempfile.mkdtemp(prefix="humansplat-export-", dir=bpy.app.tempdir))
         try:
-            folder = base / f"{name} {TARGETS[options.target].name}"
-            job = prepare_export(context, avatar, options, folder, work)
-            spec = runtime.backend_spec()
-            if spec is None and (TARGETS[options.target].mesh or TARGETS[options.target].extra):
-                runtime.manager().fail(
-                    Failure(
-                        "backend_missing",
-                        f"Exporting for {TARGETS[options.target].label} needs the backend, which is not installed.",
-                        "Install it, or choose an environment.",
-                    )
-                )
-                return {"CANCELLED"}
             if spec is None:
                 return self._export_here(context, avatar, options, folder)
+            job = prepare_export(context, avatar, options, folder, work)
         except (ValueError, OSError) as error:
             self.report({"ERROR"}, _sentence(error))
             return {"CANCELLED"}
-        runtime.start_export(job, spec)
-        if bpy.app.background:
-            runtime.wait()
-            failure = runtime.manager().failure
-            if failure is not None:
-                self.report({"ERROR"}, f"{failure.message} {failure.fix}".strip())
-                return {"CANCELLED"}
-        return {"FINISHED"}
+        runtime.manager().start_export(job, spec)
+        return pump(self)
 
     def _export_here(
         self, context: bpy.types.Context, avatar: scene.ImportedAvatar, options: ExportOptions, folder: Path

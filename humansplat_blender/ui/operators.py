@@ -26,7 +26,7 @@ def _idle(cls: type[bpy.types.Operator]) -> bool:
     return True
 
 
-def _pump(operator: bpy.types.Operator) -> set[str]:
+def pump(operator: bpy.types.Operator) -> set[str]:
     """Let the job that was just started run; without a window, wait for it and report its failure."""
     runtime.ensure_pumped()
     if bpy.app.background:
@@ -297,7 +297,7 @@ class HUMANSPLAT_OT_install_backend(bpy.types.Operator):
             locations.install_log(),
         )
         runtime.manager().start_install(job)
-        return _pump(self)
+        return pump(self)
 
 
 class HUMANSPLAT_OT_remove_backend(bpy.types.Operator):
@@ -351,7 +351,7 @@ class HUMANSPLAT_OT_test_backend(bpy.types.Operator):
         spec = runtime.backend_spec()
         assert spec is not None
         runtime.manager().start_check(spec)
-        return _pump(self)
+        return pump(self)
 
 
 class HUMANSPLAT_OT_stop_backend(bpy.types.Operator):

@@ -16,7 +16,7 @@ import bpy.utils.previews
 
 from .. import environment, locations, scene
 from ..client import Failure
-from ..jobs import BackendSpec, ExportJob, JobManager, ReconstructJob
+from ..jobs import BackendSpec, JobManager, ReconstructJob
 from ..results import Result, ResultFolder
 from . import preferences
 
@@ -131,12 +131,6 @@ def start_reconstruct(job: ReconstructJob) -> None:
         return
     _job_file_count = _file_count
     manager().start_reconstruct(job, spec, results())
-    ensure_pumped()
-
-
-def start_export(job: ExportJob, spec: BackendSpec) -> None:
-    """Begin to write an avatar out; what goes wrong is found in the manager."""
-    manager().start_export(job, spec)
     ensure_pumped()
 
 
