@@ -9,8 +9,9 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from .errors import BackendError, Cancelled
 from .export.targets import TARGETS
@@ -18,7 +19,6 @@ from .options import BODIES, DEFAULT_PRESET, PRESETS, ReconstructOptions
 from .progress import Progress
 from .server import explain_unexpected, serve_stdio
 
-_T = TypeVar("_T")
 EXIT_INTERNAL = 1
 EXIT_EXPECTED = 2
 EXIT_CANCELLED = 130
@@ -196,13 +196,10 @@ def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
         body=arguments.body,
         shading=arguments.shading,
     )
-    line = _ProgressLine()
-    try:
+    with closing(_ProgressLine()) as line:
         result = Pipeline(device=arguments.device).reconstruct(
             arguments.photo, arguments.output, options, progress=line, cancelled=stopped
         )
-    finally:
-        line.close()
     for name, seconds in result.seconds.items():
         _say(f"{name:<12} {seconds:6.2f} s")
     for warning in result.warnings:
@@ -229,10 +226,10 @@ def _render(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _export(arguments: argparse.Namespace) -> dict[str, Any]:
     from .export.job import ExportOptions, expected_losses
-    from .export.run import run_export
+    from .export.run import backend_errors, run_export
 
-    options = _worded(
-        lambda: ExportOptions(
+    with backend_errors():
+        options = ExportOptions(
             target=arguments.to,
             name=arguments.name,
             skeleton=arguments.skeleton,
@@ -244,12 +241,10 @@ def _export(arguments: argparse.Namespace) -> dict[str, Any]:
             in_place=arguments.in_place,
             offline=arguments.offline,
         )
-    )
     for loss in expected_losses(options):
         _say(f"Note: {loss}")
     stopped = _stop_on_signals()
-    line = _ProgressLine()
-    try:
+    with closing(_ProgressLine()) as line:
         result = run_export(
             arguments.package,
             arguments.output,
@@ -260,8 +255,6 @@ def _export(arguments: argparse.Namespace) -> dict[str, Any]:
             report=lambda share, what: line(Progress(share, what, 0, 1, share, what)),
             cancelled=stopped,
         )
-    finally:
-        line.close()
     for note in result.notes:
         _say(f"Note: {note}")
     _say(f"Export: {result.folder} ({len(result.files)} files, {result.seconds:.1f} s)")
@@ -269,34 +262,19 @@ def _export(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _sequence(arguments: argparse.Namespace) -> dict[str, Any]:
+    from .export.run import backend_errors
     from .export.usd import sequence_to_usd
 
     stopped = _stop_on_signals()
-    line = _ProgressLine()
-    try:
-        count = _worded(
-            lambda: sequence_to_usd(
-                arguments.folder,
-                arguments.output,
-                lambda share, what: line(Progress(share, "frames", 0, 1, share, what)),
-                stopped,
-            )
+    with backend_errors(), closing(_ProgressLine()) as line:
+        count = sequence_to_usd(
+            arguments.folder,
+            arguments.output,
+            lambda share, what: line(Progress(share, "frames", 0, 1, share, what)),
+            stopped,
         )
-    finally:
-        line.close()
     _say(f"USD: {arguments.output} ({count} frames)")
     return {"usd": str(arguments.output), "frames": count}
-
-
-def _worded(make: Callable[[], _T]) -> _T:
-    """What ``make`` gives; an ExportError as an error of the backend."""
-    from .avatar.formats.types import ExportError
-    from .export.run import as_backend_error
-
-    try:
-        return make()
-    except ExportError as error:
-        raise as_backend_error(error) from error
 
 
 def _stop_on_signals() -> Callable[[], bool]:

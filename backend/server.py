@@ -129,14 +129,11 @@ ExportCall = Callable[[ExportParams, Callable[[float, str], None], CancelCheck],
 
 
 def _export(asked: ExportParams, report: Callable[[float, str], None], cancelled: CancelCheck) -> ExportResultLike:
-    from .avatar.formats.types import ExportError
     from .export.job import ExportOptions
-    from .export.run import as_backend_error, run_export
+    from .export.run import backend_errors, run_export
 
-    try:
+    with backend_errors():
         options = ExportOptions(**asked.options)
-    except ExportError as error:
-        raise as_backend_error(error) from error
     return run_export(
         asked.package, asked.output, options, clips=asked.clips, pose=asked.pose, report=report, cancelled=cancelled
     )

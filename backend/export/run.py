@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..avatar.formats.types import ExportError
@@ -39,15 +40,26 @@ def run_export(
     """
     avatar = read_avatar(package)
     asked = [choose_motion(avatar, name, whole_round=True) for name in motions]
-    try:
+    with backend_errors():
         asked += load_clips(clips) if clips is not None else ()
         posed = None if pose == "rest" else choose_pose(avatar, pose)
         return export_avatar(avatar, output, options, asked, posed, report, cancelled)
+
+
+@contextmanager
+def backend_errors() -> Iterator[None]:
+    """Raise what goes wrong inside as an error of the backend.
+
+    Raises:
+        BackendError: kind ``export_failed``, instead of an ExportError.
+    """
+    try:
+        yield
     except ExportError as error:
-        raise as_backend_error(error) from error
+        raise _as_backend_error(error) from error
 
 
-def as_backend_error(error: ExportError) -> BackendError:
+def _as_backend_error(error: ExportError) -> BackendError:
     """The same in two sentences: what is wrong, and after its last semicolon or colon what to do."""
     message, semicolon, fix = str(error).rpartition("; ")
     if not semicolon:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -125,12 +126,15 @@ class HUMANSPLAT_OT_export_avatar(bpy.types.Operator):
                 )
             )
             return {"CANCELLED"}
-        work = Path(tempfile.mkdtemp(prefix="humansplat-export-", dir=bpy.app.tempdir))
+        work: Path | None = None
         try:
             if spec is None:
                 return self._export_here(context, avatar, options, folder)
+            work = Path(tempfile.mkdtemp(prefix="humansplat-export-", dir=bpy.app.tempdir))
             job = prepare_export(context, avatar, options, folder, work)
         except (ValueError, OSError) as error:
+            if work is not None:
+                shutil.rmtree(work, ignore_errors=True)
             self.report({"ERROR"}, _sentence(error))
             return {"CANCELLED"}
         runtime.manager().start_export(job, spec)
