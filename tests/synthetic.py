@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from backend.avatar import Avatar, Body, Camera, Gaussians, Skin, bind_to_surface, reference_triangles, sh_from_rgb
-from backend.avatar.quaternion import normalize
+from backend.avatar.quaternion import normalize, to_matrix
 
 # name, parent, rest position in metres (T-pose, pelvis at the origin, x to the person's left, y up, z forward)
 SKELETON = (
@@ -126,6 +126,12 @@ def make_shipped_avatar(n_splats: int = 1000, body: str = "neutral", seed: int =
         rest_joints=joints,
         body_model={"name": f"anny-{body}", "licence": "CC0-1.0"},
     )
+
+
+def covariances(g: Gaussians) -> np.ndarray:
+    """Covariances [N, 3, 3] of splats, float64, square metres."""
+    axes = to_matrix(normalize(g.rotation.astype(np.float64))) * g.scale[:, None]
+    return axes @ axes.swapaxes(1, 2)
 
 
 def make_pose(seed: int = 0, strength: float = 0.4) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ..avatar.clothed_mesh import ClothedMesh, clothed_mesh
+from ..avatar.formats.cloud import sorted_weights
 from ..avatar.formats.types import ExportError, TexturedMesh
 from ..avatar.package import Avatar
 from ..avatar.quaternion import to_matrix
@@ -29,7 +30,6 @@ TEXTURES = (256, 8192)
 """Pixels a side that may be asked for."""
 VOXEL = 0.0065
 """Metres, about two splats: of larger ones fingers and thighs grow together, finer ones show the splats' noise."""
-INFLUENCES = 4
 _SOLID = 0.8  # of the coarse mesh's volume
 
 
@@ -73,7 +73,8 @@ def textured_mesh(
     vertices = fitted(vertices, faces, _weights(vertices, fine), pictures)
     step(0.45)
     vertices, faces = simplified(vertices, faces, triangles)
-    joints, shares = _influences(_weights(vertices, fine))
+    dense = _weights(vertices, fine)
+    joints, shares = sorted_weights(np.broadcast_to(np.arange(dense.shape[1]), dense.shape), dense)
     weights = np.zeros((len(vertices), len(avatar.parents)))
     np.add.at(weights, (np.arange(len(weights))[:, None], joints), shares)
     step(0.5)
@@ -122,12 +123,3 @@ def _fine_mesh(avatar: Avatar) -> ClothedMesh:
 def _volume(mesh: ClothedMesh) -> float:
     corners = mesh.vertices[mesh.faces].astype(np.float64)
     return float((np.cross(corners[:, 0], corners[:, 1]) * corners[:, 2]).sum() / 6)
-
-
-def _influences(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The joints uint8 [V, 4] that move each vertex most and their shares float32 [V, 4], the largest first."""
-    joints = np.argsort(-weights, axis=1, kind="stable")[:, :INFLUENCES]
-    shares = np.take_along_axis(weights, joints, 1)
-    shares = (shares / shares.sum(1, keepdims=True)).astype(np.float32)
-    joints = np.where(shares > 0, joints, 0)  # glTF wants joint 0 where the weight is 0
-    return joints.astype(np.uint8), shares

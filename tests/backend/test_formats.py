@@ -28,7 +28,7 @@ from backend.avatar.formats.types import ExportError, Provenance, SplatCloud
 from backend.avatar.motion import Motion
 from backend.avatar.motion_library import make_motion
 from backend.avatar.skinning import standing_translation
-from tests.synthetic import make_avatar
+from tests.synthetic import covariances, make_avatar
 
 WHO = Provenance("Zoë 人物", "HumanSplat", "CC0-1.0", "person.jpg")
 
@@ -41,11 +41,6 @@ def avatar() -> Avatar:
 @pytest.fixture(scope="module")
 def cloud(avatar: Avatar) -> SplatCloud:
     return clean(splat_cloud(avatar))[0]
-
-
-def covariances(g: Gaussians) -> np.ndarray:
-    axes = quaternion.to_matrix(quaternion.normalize(g.rotation.astype(np.float64))) * g.scale[:, None]
-    return axes @ axes.swapaxes(1, 2)
 
 
 def unlike(a: Gaussians, b: Gaussians) -> tuple[float, float, float, float]:

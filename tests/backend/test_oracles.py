@@ -25,7 +25,7 @@ from backend.export.sog import PROGRAM_VARIABLE, write_sog
 from backend.export.usd import load_usd, write_usd
 from tests import fake_backend
 from tests.oracles import node, node_modules, run_node, splat_transform
-from tests.synthetic import make_avatar
+from tests.synthetic import covariances, make_avatar
 
 WHO = Provenance("Zoë 人物", "HumanSplat", "CC0-1.0", "person.jpg")
 
@@ -38,11 +38,6 @@ def avatar() -> Avatar:
 @pytest.fixture(scope="module")
 def cloud(avatar: Avatar) -> SplatCloud:
     return clean(splat_cloud(avatar))[0]
-
-
-def covariances(g: Gaussians) -> np.ndarray:
-    axes = quaternion.to_matrix(quaternion.normalize(g.rotation.astype(np.float64))) * g.scale[:, None]
-    return axes @ axes.swapaxes(1, 2)
 
 
 def same(a: Gaussians, b: Gaussians, place: float, covariance: float, colour: float, keeps_order: bool) -> None:
