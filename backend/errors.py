@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class BackendError(Exception):
     """An expected failure, shown to the user as it is.
@@ -17,6 +19,16 @@ class BackendError(Exception):
         self.kind = kind
         self.message = message
         self.fix = fix
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How it goes from one process to another: as it is, whatever the arguments of its class."""
+        return _again, (type(self), self.args, dict(self.__dict__))
+
+
+def _again(kind: type[BackendError], arguments: tuple[Any, ...], state: dict[str, Any]) -> BackendError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 class Cancelled(BackendError):

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from .errors import BackendError
+
 PRESETS = ("surface", "lite")
 DEFAULT_PRESET = "lite"
 """Where its weights are missing, ``surface`` takes its place, with a sentence that says so."""
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 """Our own trained weights: one folder a preset, safetensors with a card beside them."""
 BODIES = ("neutral", "female", "male", "child")
+SEED_LIMIT = 2**63
+"""PyTorch's generators take seeds of 64 bits with a sign."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class ReconstructOptions:
 
     Attributes:
         preset: one of `PRESETS`.
-        seed: for presets that imagine; the surface preset is the same for every seed.
+        seed: for presets that imagine, from 0 to below `SEED_LIMIT`; the surface preset is the same for every seed.
         person: 1 is the largest person in the photo; None takes that one.
         device: "auto", "cpu", "cuda" or "mps".
         body: one of `BODIES`, or the path of a licensed SMPL or SMPL-X file.
@@ -33,6 +37,17 @@ class ReconstructOptions:
     device: str = "auto"
     body: str = "neutral"
     shading: float = 1.0
+
+    def check(self) -> None:
+        """Refuse what no computation could use, before one begins.
+
+        Raises:
+            BackendError: kind ``arguments``.
+        """
+        if not 0 <= self.seed < SEED_LIMIT:
+            raise BackendError(
+                "arguments", "The seed must be 0 or more, and less than 2 to the power of 63.", "Choose a smaller seed."
+            )
 
 
 def installed_presets() -> tuple[str, ...]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from .avatar import Avatar, AvatarFormatError, load_avatar, standing_translation
+from .avatar.archives import ArrayArchive
 from .avatar.motion import Motion, MotionError
 from .avatar.motion_files import read_motion
 from .avatar.motion_library import library, make_motion, make_round
 from .avatar.motion_tools import avatar_translation
+from .avatar.plain_files import brief
 from .errors import BackendError
+
+_POSE_BYTES = 24 * 3 * 8
+_FARTHEST = 1e4  # radians and metres
 
 
 def read_avatar(folder: Path) -> Avatar:
@@ -46,15 +50,23 @@ def choose_pose(avatar: Avatar, pose: str) -> tuple[np.ndarray, np.ndarray]:
     if pose == "rest":
         return np.zeros((24, 3)), np.zeros(3)
     try:
-        with np.load(pose, allow_pickle=False) as data:
-            chosen = np.asarray(data["pose"], float).reshape(24, 3)
-            translation = np.asarray(data["translation"], float).reshape(3) if "translation" in data else np.zeros(3)
+        with ArrayArchive(Path(pose), ("pose", "translation")) as data:
+            if any(header.nbytes > _POSE_BYTES for header in data.headers.values()):
+                raise ValueError("it holds more than one pose")
+            if "pose" not in data.headers:
+                raise ValueError("it has no array 'pose'")
+            chosen = data.read("pose").astype(float).reshape(24, 3)
+            translation = np.zeros(3)
+            if "translation" in data.headers:
+                translation = data.read("translation").astype(float).reshape(3)
         if not (np.isfinite(chosen).all() and np.isfinite(translation).all()):
             raise ValueError("it holds numbers that are not finite")
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if max(np.abs(chosen).max(), np.abs(translation).max()) > _FARTHEST:
+            raise ValueError("it holds angles or places beyond all measure; it needs radians and metres")
+    except (OSError, ValueError) as error:
         raise BackendError(
             "pose_unreadable",
-            f"The pose {pose} cannot be read: {error}.",
+            f"The pose {pose} cannot be read: {brief(getattr(error, 'strerror', None) or error)}.",
             "Give photo, rest, or an .npz file with an array 'pose' of shape [24, 3].",
         ) from error
     return chosen, translation

@@ -7,7 +7,8 @@
 
 What the numbers mean, how predictions are aligned and which people are measured is written in docs/evaluation.md.
 Results are kept person by person under --output: a stopped run goes on where it was, and ends at once when nothing has
-changed. Pictures (truth, ours, FLIP's error; one strip a person, one sheet a preset) lie there too.
+changed. Who cannot be read or is refused is named at the end, and the exit status is 1. Pictures (truth, ours, FLIP's
+error; one strip a person, one sheet a preset) lie there too.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from backend.errors import BackendError  # noqa: E402  (after the path)
+from backend.devices import choose_device  # noqa: E402  (after the path)
+from backend.errors import BackendError  # noqa: E402
 from backend.evaluation import report  # noqa: E402
 from backend.evaluation.candidates import CONTROLS, TRUE_VIEWS  # noqa: E402
 from backend.evaluation.metrics import Lpips, require_flip  # noqa: E402
 from backend.evaluation.runner import Row, Settings, code_digest, run  # noqa: E402
 from backend.evaluation.sources import FactorySource, FolderSource  # noqa: E402
-from backend.pipeline import PRESETS, choose_device  # noqa: E402
+from backend.pipeline import PRESETS  # noqa: E402
 from backend.training.samples import split_seeds  # noqa: E402
 
 BASELINE = "surface"
@@ -37,6 +39,8 @@ PEOPLE, QUICK_PEOPLE = 64, 8
 DOCUMENT = ROOT / "docs" / "evaluation.md"
 DOCUMENT_PICTURE = ROOT / "docs" / "images" / "evaluation.jpg"
 _SHEET_PEOPLE = 16
+REFUSED = 1
+"""Exit status where somebody could not be measured; the others were."""
 
 
 def parse() -> argparse.Namespace:
@@ -105,6 +109,17 @@ def measure(settings: Settings, presets: list[str], jobs: int) -> dict[str, list
             elapsed = time.perf_counter() - started
             say(f"{len(found):3} of {len(settings.source)}  {elapsed:5.0f} s  {settings.source.name(index)}  {scores}")
     return {preset: [found[index][preset] for index in sorted(found)] for preset in presets}
+
+
+def list_refused(rows: dict[str, list[Row]]) -> list[str]:
+    """One line for each person who could not be read or of whom there is no avatar, with the presets and the reason."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for preset, people in rows.items():
+        for row in people:
+            if row.error is not None:
+                reasons.setdefault((row.name, " ".join(row.error.split())), []).append(preset)
+    lines = [f"  {name} ({', '.join(presets)}): {reason}" for (name, reason), presets in reasons.items()]
+    return [f"Not measured: {len({name for name, _ in reasons})} people.", *lines] if lines else []
 
 
 def describe(settings: Settings, jobs: int, presets: list[str]) -> str:
@@ -189,7 +204,10 @@ def main() -> int:
     say(f"{seconds:.0f} s")
     if arguments.write_doc:
         write_document(settings, jobs, presets, rows, summaries)
-    return 0
+    refused = list_refused(rows)
+    for line in refused:
+        say(line)
+    return REFUSED if refused else 0
 
 
 if __name__ == "__main__":

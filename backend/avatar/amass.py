@@ -22,9 +22,11 @@ from typing import Any
 
 import numpy as np
 
+from .archives import check_directory
 from .bone_maps import JOINT_PARENTS
 from .clips import frame_slice
 from .motion import Motion, MotionError, standing_height
+from .plain_files import open_plain
 from .rotations import axis_angles, continuous, world_positions, world_rotations
 from .skinning import rotation_matrices
 
@@ -104,7 +106,10 @@ def read_amass(
     if up not in ("auto", *TURNS):
         raise MotionError(f"The upward axis must be y, z, -y or auto, not {up!r}.")
     try:
-        with zipfile.ZipFile(path) as archive:
+        file, size = open_plain(path)
+        with file:
+            check_directory(file, size)
+            archive = zipfile.ZipFile(file)
             members = {Path(info.filename).stem: info for info in archive.infolist() if info.filename.endswith(".npy")}
             poses, places, rate = _read(archive, members, path.name)
     except MotionError:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .package import JOINT_COUNT
+from .contents import JOINT_COUNT
 
 SOLE_SHARE = 0.029
 """Height of SMPL's foot joints (the balls of the feet) above the soles, as a part of the pelvis's height above them;

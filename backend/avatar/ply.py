@@ -13,6 +13,7 @@ import numpy as np
 
 from . import quaternion
 from .gaussians import Gaussians
+from .plain_files import brief, open_plain
 
 PROPERTIES = (
     *("x", "y", "z", "nx", "ny", "nz"),
@@ -27,7 +28,18 @@ OPACITY_MARGIN = 1e-3
 SMALLEST_SCALE = 1e-9
 """Metres; a flat splat's zero scale has no logarithm."""
 
+MOST_SPLATS = 50_000_000
+"""A header that says more is a damaged one."""
+
 _HEADER_LIMIT = 64 * 1024
+_ROWS = 1 << 16  # splats read at a time
+_USED = (
+    ("x", "y", "z"),
+    ("rot_0", "rot_1", "rot_2", "rot_3"),
+    ("scale_0", "scale_1", "scale_2"),
+    ("opacity",),
+    ("f_dc_0", "f_dc_1", "f_dc_2"),
+)
 _TYPES = {
     **{"char": "i1", "uchar": "u1", "short": "<i2", "ushort": "<u2", "int": "<i4", "uint": "<u4"},
     **{"float": "<f4", "double": "<f8", "int8": "i1", "uint8": "u1", "int16": "<i2", "uint16": "<u2"},
@@ -55,37 +67,60 @@ def write_ply(path: str | Path, gaussians: Gaussians) -> None:
         file.write(table.tobytes())
 
 
-def read_ply(path: str | Path) -> Gaussians:
+def read_ply(path: str | Path, limit: int = MOST_SPLATS) -> Gaussians:
     """Read splats; properties may come in any order, normals may be missing, higher harmonics are left out.
 
+    Args:
+        path: the file.
+        limit: how many splats it may have.
+
     Raises:
-        ValueError: the file is not a binary 3DGS PLY; the message says why.
-        OSError: the file cannot be read.
+        ValueError: the file is not a binary 3DGS PLY, or too large; the message says why.
+        OSError: the file cannot be read, or is no plain file.
     """
     path = Path(path)
-    with open(path, "rb") as file:
+    file, size = open_plain(path)
+    with file:
         count, dtype = _read_header(file, path.name)
-        body = file.read()
-    if len(body) != count * dtype.itemsize:
-        raise ValueError(
-            f"{path.name} is cut off or damaged: {len(body)} bytes of splats, expected {count * dtype.itemsize}."
+        found = size - file.tell()
+        if found != count * dtype.itemsize:
+            raise ValueError(
+                f"{path.name} is cut off or damaged: {found} bytes of splats, expected {count * dtype.itemsize}."
+            )
+        if count > limit:
+            raise ValueError(f"{path.name} has {count:,} splats; at most {limit:,} can be read.")
+        columns = _read_columns(file, count, dtype)
+    if columns is None:
+        raise ValueError(f"{path.name} is cut off.")
+    position, rotation, scale, opacity, sh_dc = columns
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite then is refused below
+        gaussians = Gaussians(
+            position=position,
+            rotation=quaternion.normalize(rotation),
+            scale=np.exp(scale, out=scale),
+            opacity=_sigmoid(opacity[:, 0]),
+            sh_dc=sh_dc,
         )
-    table = np.frombuffer(body, dtype=dtype, count=count)
-
-    def columns(*names: str) -> np.ndarray:
-        return np.stack([table[name] for name in names], axis=-1).astype(np.float32)
-
-    gaussians = Gaussians(
-        position=columns("x", "y", "z"),
-        rotation=quaternion.normalize(columns("rot_0", "rot_1", "rot_2", "rot_3")),
-        scale=np.exp(columns("scale_0", "scale_1", "scale_2")),
-        opacity=_sigmoid(table["opacity"].astype(np.float32)),
-        sh_dc=columns("f_dc_0", "f_dc_1", "f_dc_2"),
-    )
     for name in ("position", "rotation", "scale", "opacity", "sh_dc"):
         if not np.isfinite(getattr(gaussians, name)).all():
             raise ValueError(f"{path.name} holds numbers that are not finite ({name}).")
     return gaussians
+
+
+def _read_columns(file: BinaryIO, count: int, dtype: np.dtype) -> list[np.ndarray] | None:
+    """What is needed of ``count`` rows, float32 [N, C] each, never all rows at once; None where there are fewer."""
+    columns = [np.empty((count, len(names)), np.float32) for names in _USED]
+    for start in range(0, count, _ROWS):
+        rows = min(_ROWS, count - start)
+        data = file.read(rows * dtype.itemsize)
+        if len(data) != rows * dtype.itemsize:
+            return None
+        table = np.frombuffer(data, dtype)
+        with np.errstate(over="ignore"):  # doubles
+            for column, names in zip(columns, _USED):
+                for index, name in enumerate(names):
+                    column[start : start + rows, index] = table[name]
+    return columns
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
@@ -111,12 +146,12 @@ def _read_header(file: BinaryIO, name: str) -> tuple[int, np.dtype]:
                 pass
             case ["format", encoding, _]:
                 binary = encoding == "binary_little_endian"
-            case ["element", "vertex", number] if count is None and number.isdecimal():
+            case ["element", "vertex", number] if count is None and number.isdecimal() and len(number) < 20:
                 count = int(number)
             case ["property", kind, label] if kind in _TYPES and count is not None:
                 properties.append((label, _TYPES[kind]))
             case _:
-                raise ValueError(f"{name} is not a plain 3DGS PLY: the header says {' '.join(words)!r}.")
+                raise ValueError(f"{name} is not a plain 3DGS PLY: the header says {brief(' '.join(words), 80)!r}.")
     if not binary:
         raise ValueError(f"{name} is not a binary little-endian PLY.")
     if count is None:

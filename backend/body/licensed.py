@@ -7,21 +7,29 @@ optional ``smplx`` package knows.
 
 from __future__ import annotations
 
-import pickle
-from collections import OrderedDict
-from collections.abc import Mapping
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import scipy.sparse
 
+from ..avatar.archives import ArchiveError, ArrayArchive
+from ..avatar.bone_maps import JOINT_PARENTS
+from ..avatar.plain_files import brief, open_plain
 from ..errors import BackendError
+from . import pickles
 from .model import JOINT_COUNT, JOINT_INDEX, BodyModel, body_from_arrays
 
 _LICENCE = "Licensed to its user by the makers of the body model; may not be passed on."
 _FIX = "Choose the SMPL, SMPL-H or SMPL-X file (.npz or .pkl) as its makers hand it out."
 _KEYS = ("v_template", "f", "weights", "shapedirs", "posedirs", "J_regressor", "kintree_table")
+_LARGEST_FILE = 1 << 30
+"""Bytes; SMPL-X's largest file has half of it."""
+_LARGEST_NUMBER = 1e3  # metres, and what else a body has
+_SIZES = (0.1, 50.0)  # metres at its widest; SMPL's has 1.9
+_WEIGHTS_OFF = 0.05  # how far a vertex's weights may be from 1 together, and below 0 each
 _SKIN_POINTS = {
     "nose": "nose", "left_eye": "leye", "right_eye": "reye", "left_ear": "lear", "right_ear": "rear",
     "left_big_toe": "LBigToe", "right_big_toe": "RBigToe", "left_small_toe": "LSmallToe",
@@ -36,90 +44,7 @@ _VERTICES = {6890: "smplh", 10475: "smplx"}
 
 
 def _unreadable(path: Path, why: str) -> BackendError:
-    return BackendError("body_unreadable", f"The body file {path.name} cannot be used: {why}.", _FIX)
-
-
-class _Chumpy:
-    """Stands in for the objects of the ``chumpy`` package, of which only the array is wanted."""
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state if isinstance(state, dict) else {}
-
-    def array(self) -> np.ndarray:
-        """Value of a plain array (``x``) or of a selection from another one (``a``, ``idxs``, ``preferred_shape``)."""
-        state = getattr(self, "state", {})
-        if isinstance(state.get("x"), np.ndarray):
-            return state["x"]
-        source = _as_array(state["a"])
-        chosen = source.ravel()[np.asarray(state["idxs"], int)]
-        return chosen.reshape(state["preferred_shape"]) if "preferred_shape" in state else chosen
-
-
-def _as_array(value: Any) -> np.ndarray:
-    if isinstance(value, _Chumpy):
-        return value.array()
-    if scipy.sparse.issparse(value):
-        return value.toarray()
-    array = np.asarray(value)
-    if array.dtype == object:
-        raise ValueError("it holds objects where numbers belong")
-    return array
-
-
-def _allowed_classes() -> dict[tuple[str, str], Any]:
-    reconstruct = np.empty(0).__reduce__()[0]
-    scalar = np.float64(0).__reduce__()[0]
-    from_buffer = np.empty(0).__reduce_ex__(5)[0]
-    allowed: dict[tuple[str, str], Any] = {
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-        ("collections", "OrderedDict"): OrderedDict,
-    }
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        allowed[module, "_reconstruct"] = reconstruct
-        allowed[module, "scalar"] = scalar
-    for module in ("numpy.core.numeric", "numpy._core.numeric"):
-        allowed[module, "_frombuffer"] = from_buffer
-    for kind in ("csc", "csr", "coo"):
-        matrix = getattr(scipy.sparse, f"{kind}_matrix")
-        for module in (f"scipy.sparse.{kind}", f"scipy.sparse._{kind}", "scipy.sparse"):
-            allowed[module, f"{kind}_matrix"] = matrix
-    for module in ("builtins", "__builtin__"):
-        for plain in (object, dict, list, tuple, set, int, float, bool, complex):
-            allowed[module, plain.__name__] = plain
-    return allowed
-
-
-def _reconstructor(cls: type, base: type, state: Any) -> Any:
-    """``copyreg._reconstructor`` for our stand-in alone."""
-    if cls is not _Chumpy or base is not object:
-        raise pickle.UnpicklingError("an object that is neither a number nor an array")
-    return _Chumpy()
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """``_codecs.encode`` as Python 3 uses it for bytes in old pickles."""
-    if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError("an encoding that no array uses")
-    return text.encode("latin1")
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Unpickles arrays, sparse matrices, plain containers, and chumpy's arrays; runs nothing else."""
-
-    _ALLOWED = _allowed_classes()
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module.split(".")[0] == "chumpy":
-            return _Chumpy
-        if name == "_reconstructor" and module in ("copyreg", "copy_reg"):
-            return _reconstructor
-        if (module, name) == ("_codecs", "encode"):
-            return _encode
-        try:
-            return self._ALLOWED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"it wants to run {module}.{name}, which no array needs") from None
+    return BackendError("body_unreadable", f"The body file {brief(path.name)} cannot be used: {why}.", _FIX)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -129,18 +54,62 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         BackendError: kind ``body_missing`` or ``body_unreadable``.
     """
     try:
+        file, size = open_plain(path)
+        file.close()
+        if size > _LARGEST_FILE:
+            raise ValueError(f"it is larger than {_LARGEST_FILE >> 20:,} MB")
         if path.suffix.lower() == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                return {key: file[key] for key in _KEYS if key in file.files}
-        with path.open("rb") as stream:
-            content = _ArraysOnly(stream, encoding="latin1").load()
-        if not isinstance(content, Mapping):
-            raise ValueError("it holds no table of arrays")
-        return {key: _as_array(content[key]) for key in _KEYS if key in content}
+            return _read_archive(path)
+        return _read_pickle(path)
     except FileNotFoundError as error:
-        raise BackendError("body_missing", f"There is no body file {path}.", _FIX) from error
-    except Exception as error:  # a damaged pickle or archive may fail in any way at all
-        raise _unreadable(path, str(error).rstrip(".") or type(error).__name__) from error
+        raise BackendError("body_missing", f"There is no body file {brief(path)}.", _FIX) from error
+    except ArchiveError as error:
+        raise _unreadable(path, error.why) from error
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, brief(getattr(error, "strerror", None) or error)) from error
+
+
+def _read_archive(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz`` file.
+
+    Raises:
+        ArchiveError: it is damaged or holds something else.
+        ValueError: they are larger than a body's.
+    """
+    with ArrayArchive(path, _KEYS) as file:
+        if sum(header.nbytes for header in file.headers.values()) > _LARGEST_FILE:
+            raise ValueError("its arrays are larger than a body's")
+        return {key: file.read(key) for key in file.headers}
+
+
+def _read_pickle(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a ``.pkl`` file, which another process reads: what it may do to that one, it cannot do to this.
+
+    Raises:
+        ValueError: it is damaged, holds something else than arrays, or brings the other process down.
+        OSError: the other process cannot be started.
+    """
+    with tempfile.TemporaryDirectory(prefix="humansplat-body-") as folder:
+        output = Path(folder) / "arrays.npz"
+        command = [sys.executable, "-I", "-B", pickles.__file__, str(path.absolute()), str(output), *_KEYS]
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                timeout=2 * pickles.SECONDS,
+                # Threads that are not needed would each ask for memory that is held against the limit.
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+        except subprocess.TimeoutExpired:
+            raise ValueError(f"reading it took more than {2 * pickles.SECONDS} seconds") from None
+        if done.returncode == pickles.REFUSED:
+            raise ValueError(done.stdout.decode("utf-8", "replace"))
+        if done.returncode != 0:
+            raise ValueError(f"reading it brought the reader down (status {done.returncode})")
+        return _read_archive(output)
 
 
 def _reduce_joints(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -208,7 +177,7 @@ def load_licensed_body(path: Path) -> BodyModel:
     missing = [key for key in _KEYS if key not in arrays and key != "posedirs"]
     if missing:
         raise _unreadable(path, f"it has no {missing[0]}")
-    vertices, joints = arrays["v_template"].shape[0], arrays["J_regressor"].shape[0]
+    vertices, joints = (arrays[key].shape[0] if arrays[key].ndim else 0 for key in ("v_template", "J_regressor"))
     if vertices not in _VERTICES:
         raise _unreadable(path, f"it has {vertices} vertices, where SMPL has 6890 and SMPL-X 10475")
     if joints != JOINT_COUNT and joints not in _FIRST_FINGERS:
@@ -222,11 +191,26 @@ def load_licensed_body(path: Path) -> BodyModel:
     for key, shape in expected.items():
         if arrays[key].shape != shape:
             raise _unreadable(path, f"its {key} has the shape {arrays[key].shape} instead of {shape}")
-    if arrays["shapedirs"].shape[:2] != (vertices, 3) or arrays["shapedirs"].shape[2] < 10:
+    directions = arrays["shapedirs"].shape
+    if len(directions) != 3 or directions[:2] != (vertices, 3) or directions[2] < 10:
         raise _unreadable(path, f"its shapedirs has the shape {arrays['shapedirs'].shape}")
     if "posedirs" in arrays and arrays["posedirs"].shape != (vertices, 3, 9 * (joints - 1)):
         raise _unreadable(path, f"its posedirs has the shape {arrays['posedirs'].shape}")
-    if not all(np.isfinite(arrays[key].astype(float)).all() for key in arrays):
-        raise _unreadable(path, "it holds numbers that are not finite")
+    for key in arrays:
+        if not np.isfinite(arrays[key].astype(float)).all():
+            raise _unreadable(path, "it holds numbers that are not finite")
+        if key not in ("f", "kintree_table") and np.abs(arrays[key]).max(initial=0) > _LARGEST_NUMBER:
+            raise _unreadable(path, f"its {key} holds numbers that no body has")
+    faces = arrays["f"]
+    if faces.ndim != 2 or faces.shape[1] != 3 or not len(faces) or not 0 <= faces.min() <= faces.max() < vertices:
+        raise _unreadable(path, "its f names vertices that it does not have")
+    if not _SIZES[0] <= np.ptp(arrays["v_template"], axis=0).max() <= _SIZES[1]:
+        raise _unreadable(path, "it has not the size of a person")
+    weights = arrays["weights"]
+    if weights.min() < -_WEIGHTS_OFF or np.abs(weights.sum(1) - 1).max() > _WEIGHTS_OFF:
+        raise _unreadable(path, "its weights do not share each vertex among the joints")
     keypoints = _keypoints(path, arrays["J_regressor"], vertices)
-    return body_from_arrays(_reduce_joints(arrays) | keypoints, path.stem, _LICENCE)
+    reduced = _reduce_joints(arrays)
+    if tuple(int(parent) for parent in reduced["kintree_table"][0, 1:]) != JOINT_PARENTS[1:]:
+        raise _unreadable(path, "its joints do not hang together as SMPL's do")
+    return body_from_arrays(reduced | keypoints, path.stem.replace("\\", "_"), _LICENCE)

@@ -141,8 +141,15 @@ def load_body(body: str | Path = "neutral") -> BodyModel:
                 f"The body file {path.name} is missing from the installation.",
                 "Install HumanSplat again.",
             )
-        with np.load(path, allow_pickle=False) as arrays:
-            return body_from_arrays(dict(arrays), f"anny-{body}", "CC0-1.0")
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return body_from_arrays(dict(arrays), f"anny-{body}", "CC0-1.0")
+        except Exception as error:  # whatever a damaged archive makes numpy say
+            raise BackendError(
+                "body_unreadable",
+                f"The body file {path.name} of the installation is damaged.",
+                "Install HumanSplat again.",
+            ) from error
     from .licensed import load_licensed_body
 
     return load_licensed_body(Path(body))

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -126,12 +127,37 @@ def run(settings: Settings, presets: Sequence[str], jobs: int) -> Iterator[tuple
     threads = max(1, (os.cpu_count() or 1) // jobs)
     # FLIP and PyTorch read this when they are loaded: threads of two processes on one core wait for each other.
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    lost = []
+    for index, done in _in_processes(settings, presets, todo, jobs, threads):
+        if done is None:
+            lost.append(index)
+        else:
+            yield index, *done
+    # Somebody has brought a process down, and the others in work with it: each gets one of its own.
+    for index in lost:
+        for _, done in _in_processes(settings, presets, [index], 1, threads):
+            if done is None:
+                row = Row(
+                    settings.source.name(index), {}, "The process that measured this person was brought down.", None
+                )
+                done = dict.fromkeys(presets, row), 0.0
+            yield index, *done
+
+
+def _in_processes(
+    settings: Settings, presets: Sequence[str], people: Sequence[int], jobs: int, threads: int
+) -> Iterator[tuple[int, tuple[dict[str, Row], float] | None]]:
+    """What :func:`_person` says of each, as they are done; None of those whose process ended before."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
-        futures = {pool.submit(_person, settings, presets, index): index for index in todo}
+        futures = {pool.submit(_person, settings, presets, index): index for index in people}
         try:
             for future in as_completed(futures):
-                yield futures[future], *future.result()
+                try:
+                    done = future.result()
+                except BrokenProcessPool:
+                    done = None
+                yield futures[future], done
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -157,15 +183,27 @@ def _lpips() -> Lpips:
 def _person(settings: Settings, presets: Sequence[str], index: int) -> tuple[dict[str, Row], float]:
     """All presets of one person; the truth is made once."""
     started = time.perf_counter()
-    truth: Truth | None = None
+    truth: Truth | Row | None = None
     rows: dict[str, Row] = {}
     for preset in presets:
         row = _read(settings, preset, index)
         if row is None:
-            truth = truth or settings.source.truth(index, settings.size)
-            row = _measure(settings, preset, index, truth)
+            truth = truth or _truth(settings, index)
+            row = truth if isinstance(truth, Row) else _measure(settings, preset, index, truth)
         rows[preset] = row
     return rows, time.perf_counter() - started
+
+
+def _truth(settings: Settings, index: int) -> Truth | Row:
+    """What a person is held to; where it cannot be read, the row that says so, which is not kept: files get mended."""
+    try:
+        return settings.source.truth(index, settings.size)
+    except BackendError as error:
+        reason = str(error)
+    except Exception as error:  # whatever a damaged file makes its reader say
+        traceback.print_exc()
+        reason = f"{type(error).__name__}: {error}"
+    return Row(settings.source.name(index), {}, reason, None)
 
 
 def _measure(settings: Settings, preset: str, index: int, truth: Truth) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,12 +72,12 @@ def import_avatar(
     Raises:
         AvatarFormatError (a ValueError): the package is damaged or not one; the message is one sentence.
         OSError: a file cannot be read.
-    In either case, and on any other failure, nothing is left behind in the file.
+    In either case, and on any other failure, nothing is left behind in the file, and the selection is what it was.
     """
     folder = Path(folder)
     prepared = prepared or prepare_avatar(folder)
     name = unique_name(name or _display_name(folder))
-    with rollback():
+    with selection_kept(context), rollback():
         return _build(context, prepared, folder, name, camera, Vector(location))
 
 
@@ -97,6 +97,10 @@ def _build(
     splats.parent = armature
     collection.objects.link(splats)
     bind_splats(splats, body, prepared.unit)
+    for obj in (body, splats):
+        # Blender trusts its meshes: a face that is not right would bring it down later. Point clouds have no faces.
+        if isinstance(obj.data, bpy.types.Mesh):
+            obj.data.validate()
 
     for role, obj in (("armature", armature), ("body", body), ("splats", splats)):
         obj[ROLE] = role
@@ -159,8 +163,34 @@ def rollback() -> Iterator[None]:
     try:
         yield
     except BaseException:
+        _leave_mode()  # what is made in Edit Mode cannot be removed there
         bpy.data.batch_remove([block for blocks in _tables() for block in blocks if block.as_pointer() not in before])
         raise
+
+
+@contextmanager
+def selection_kept(context: bpy.types.Context) -> Iterator[None]:
+    """Put the mode, the active object and the selection back as they were, if what is done inside fails."""
+    layer = context.view_layer
+    active, mode = layer.objects.active, getattr(context.object, "mode", "OBJECT")
+    selected = [obj for obj in layer.objects if obj.select_get()]
+    try:
+        yield
+    except BaseException:
+        _leave_mode()
+        for obj in layer.objects:
+            obj.select_set(obj in selected)
+        layer.objects.active = active
+        if active is not None and mode != "OBJECT":
+            with suppress(RuntimeError):  # an object that the failure has hidden has no modes
+                bpy.ops.object.mode_set(mode=mode)
+        raise
+
+
+def _leave_mode() -> None:
+    if bpy.context.mode != "OBJECT" and bpy.context.object is not None:
+        with suppress(RuntimeError):
+            bpy.ops.object.mode_set(mode="OBJECT")
 
 
 def _tables() -> list[Callable]:

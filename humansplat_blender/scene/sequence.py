@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from ...backend.avatar.formats.axes import AXES, turn_splats
 from ...backend.avatar.formats.spz import write_spz
 from ...backend.avatar.gaussians import Gaussians
 from ...backend.avatar.ply import write_ply
+from ...backend.avatar.whole import whole_file
 from ..motion.action import animated_values_kept
 from .bake import read_splats, readable
 from .roles import ImportedAvatar
@@ -117,8 +117,9 @@ class BakeJob:
         self._made = _missing_folders(self.folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with _written_whole(self.folder / f".{self._stem}.probe", keep=False) as temporary:
-                temporary.write_bytes(b"")
+            probe = self.folder / f".{self._stem}.probe"
+            probe.write_bytes(b"")
+            probe.unlink()
         except OSError as error:
             self._leave_nothing()
             raise BakeError(f"The folder {self.folder} cannot be written: {error.strerror or error}.") from error
@@ -229,7 +230,7 @@ class BakeJob:
         if {**old, "bytes": 0} == {**entry, "bytes": 0} and _size(path) == old["bytes"]:
             self.skipped += 1
         else:
-            with _written_whole(path) as temporary:
+            with whole_file(path) as temporary:
                 WRITERS[self.options.format](temporary, turn_splats(gaussians, AXES[self.options.axes]))
             self.written += 1
         self._entries[frame] = entry | {"bytes": _size(path)}
@@ -271,7 +272,7 @@ class BakeJob:
             "complete": self.count == len(self.frames),
             "frames": [entries[frame] for frame in sorted(entries)],
         }
-        with _written_whole(self.folder / INDEX_NAME) as temporary:
+        with whole_file(self.folder / INDEX_NAME) as temporary:
             temporary.write_text(json.dumps(data, indent=1), "utf-8")
 
     def _leave_nothing(self) -> None:
@@ -304,19 +305,6 @@ def _visited(context: bpy.types.Context, frame: int) -> Iterator[None]:
             yield
         finally:
             scene.frame_set(present, subframe=subframe)
-
-
-@contextmanager
-def _written_whole(path: Path, keep: bool = True) -> Iterator[Path]:
-    """A file beside `path` to write to; it takes its place once it is whole, and is gone where that fails."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        yield temporary
-        if keep:
-            os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _missing_folders(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ import bpy
 from ...backend.avatar.formats.axes import AXES
 from ...backend.avatar.formats.read import SUFFIXES
 from .. import scene
+from ..scene.importer import selection_kept
 from ..scene.static_splats import AUTO
 from . import preferences, runtime
 from .avatar import to_object_mode
@@ -77,9 +78,10 @@ class HUMANSPLAT_OT_import_splats(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Import the file."""
         path = Path(bpy.path.abspath(self.filepath))
-        to_object_mode(context)
         try:
-            made = scene.import_splats(context, path, self.axes, context.scene.cursor.location)
+            with selection_kept(context):
+                to_object_mode(context)
+                made = scene.import_splats(context, path, self.axes, context.scene.cursor.location)
         except (OSError, ValueError) as error:
             self.report({"ERROR"}, f"{path.name} cannot be imported: {error}")
             return {"CANCELLED"}

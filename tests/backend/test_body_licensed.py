@@ -6,13 +6,16 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse
 import torch
 
+from backend.body import pickles
 from backend.body.fit import BodyFitter
 from backend.body.licensed import load_licensed_body
 from backend.body.model import JOINT_INDEX
@@ -137,15 +140,162 @@ def test_malicious_pickle_runs_nothing(tmp_path: Path) -> None:
     assert not target.exists()
 
 
+class _Called:
+    """Pickles as a call of ``function`` with ``arguments``."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self._call = function, arguments
+
+    def __reduce__(self) -> tuple:
+        return self._call
+
+
+def _sparse(kind: str, **parts: np.ndarray) -> Any:
+    matrix = getattr(scipy.sparse, f"{kind}_matrix")(np.eye(4))
+    for name, part in parts.items():
+        if name == "coords":
+            matrix.coords = part
+        else:
+            setattr(matrix, name, part)
+    return matrix
+
+
+_FOUR = np.arange(4, dtype=np.int32)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (_sparse("csc", indices=_FOUR + 1_000_000), "indices outside"),
+        (_sparse("csr", indices=_FOUR - 1), "indices outside"),
+        (_sparse("csc", indptr=np.arange(5, dtype=np.int32) * 1_000_000), "damaged"),
+        (_sparse("csc", indptr=np.array([0, 4, 1, 2, 4], np.int32)), "damaged"),
+        (_sparse("csr", data=np.ones(2)), "damaged"),
+        (_sparse("coo", coords=(_FOUR, _FOUR + 1000)), "indices outside"),
+        (_sparse("csc", _shape=(1_000_000, 1_000_000)), "without a size"),
+        (np.array([{}, "a"], dtype=object), "objects"),
+        (np.array(["a" * 100]), "objects"),
+        (np.zeros(2, [("a", "f4"), ("b", "O")]), "objects"),
+        (_Called(np.ndarray, (1_000_000,), "f8", b"12345678"), "no program"),
+        (_Called(np.ndarray, (1,), "O", b"12345678"), ""),
+        (_Called(np.dtype, "O"), "objects"),
+        (_Called(np.empty(0).__reduce_ex__(5)[0], b"12345678", np.dtype("f8"), (10**9,), "C"), "cut off"),
+        (_Called(eval, "1"), "eval"),
+        ([[[1.0]]], "objects"),
+        ([[0.0] * 1000] * 1_000_000, "more numbers"),
+        ([[0.0, 1.0], [0.0]], "several lengths"),
+        ("text", "objects"),
+    ],
+)
+def test_what_no_body_has_is_refused(tmp_path: Path, value: Any, reason: str) -> None:
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"J_regressor": value}, 2))
+    with pytest.raises(BackendError) as caught:
+        load_licensed_body(tmp_path / "a.pkl")
+    message = str(caught.value)
+    assert caught.value.kind == "body_unreadable" and reason in message
+    assert "\n" not in message and "allow_pickle" not in message and "unsafe" not in message
+
+
+def test_sparse_matrices_are_what_scipy_says(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    dense = rng.normal(size=(24, 500)) * (rng.random((24, 500)) < 0.02)
+    for kind in ("csc", "csr", "coo"):
+        for protocol in (0, 2, 5):
+            content = {
+                "a": getattr(scipy.sparse, f"{kind}_matrix")(dense),
+                "b": getattr(scipy.sparse, f"{kind}_array")(dense),
+            }
+            (tmp_path / "a.pkl").write_bytes(pickle.dumps(content, protocol))
+            found = pickles.read_arrays(tmp_path / "a.pkl", ["a", "b"])
+            np.testing.assert_array_equal(found["a"], dense)
+            np.testing.assert_array_equal(found["b"], dense)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_arrays_are_what_numpy_says(tmp_path: Path, protocol: int) -> None:
+    arrays = {
+        "big": np.arange(6, dtype=">f4").reshape(2, 3),
+        "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "strided": np.arange(12, dtype=np.uint16).reshape(3, 4)[:, ::2],
+        "nothing": np.zeros((0, 3)),
+        "number": np.float64(2.5),
+        "rows": [[1, 2], [3, 4]],
+    }
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(arrays, protocol))
+    found = pickles.read_arrays(tmp_path / "a.pkl", [key for key in arrays if key != "number"])
+    for key in found:
+        np.testing.assert_array_equal(found[key], arrays[key])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"(" * 3_000_000, ""),
+        (b"\x80\x04" + b"]" * 50 + b"]q\x00" + b"(" + b"h\x00" * 100 + b"e.", ""),
+        (b"\x80\x04\x8e" + (2**40).to_bytes(8, "little") + b"a", ""),  # a string of a tebibyte
+        (b"\x80\x04r" + (2**31).to_bytes(4, "little") + b".", ""),
+        (b"I" + b"9" * 5000 + b"\n.", ""),
+    ],
+)
+def test_files_that_ask_for_too_much(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "a.pkl").write_bytes(content)
+    with pytest.raises(BackendError) as caught:
+        load_licensed_body(tmp_path / "a.pkl")
+    assert caught.value.kind == "body_unreadable" and reason in str(caught.value)
+
+
+def test_a_reader_that_is_brought_down_takes_nobody_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({}))
+    reader = tmp_path / "reader.py"
+    monkeypatch.setattr(pickles, "__file__", str(reader))
+    for program, reason in (
+        ("import os; os.abort()", "brought the reader down"),
+        ("import time; time.sleep(60)", "more than"),
+    ):
+        reader.write_text(program)
+        monkeypatch.setattr(pickles, "SECONDS", 5 if "abort" in program else 0.2)
+        with pytest.raises(BackendError) as caught:
+            load_licensed_body(tmp_path / "a.pkl")
+        assert caught.value.kind == "body_unreadable" and reason in caught.value.message
+
+
+def test_what_is_no_file_or_too_large(tmp_path: Path) -> None:
+    with open(tmp_path / "hole.pkl", "wb") as file:
+        file.truncate(8 << 30)
+    (tmp_path / "folder.npz").mkdir()
+    names = ["hole.pkl", "folder.npz"]
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.pkl")
+        names.append("pipe.pkl")
+    for name in names:
+        with pytest.raises(BackendError) as caught:
+            load_licensed_body(tmp_path / name)
+        assert caught.value.kind == "body_unreadable"
+    for name in ("gone.npz", "gone.pkl"):
+        with pytest.raises(BackendError) as caught:
+            load_licensed_body(tmp_path / name)
+        assert caught.value.kind == "body_missing"
+
+
 @pytest.mark.parametrize(
     "change, reason",
     [
+        ({"f": np.array([[0, 1, 7000]], np.uint32)}, "its f"),
+        ({"f": np.zeros((0, 3), np.uint32)}, "its f"),
+        ({"kintree_table": np.zeros((2, 24), int)}, "hang together"),
+        ({"v_template": np.full((6890, 3), 1e9)}, "no body has"),
+        ({"J_regressor": np.float64(1)}, "joints"),
+        ({"shapedirs": np.zeros((6890, 3))}, "shapedirs"),
+        ({"weights": np.array([None] * 9)}, "objects"),
         ({"v_template": np.zeros((100, 3))}, "vertices"),
         ({"weights": None}, "weights"),
         ({"weights": np.zeros((6890, 23))}, "shape"),
         ({"shapedirs": np.zeros((6890, 3, 4))}, "shapedirs"),
         ({"v_template": np.full((6890, 3), np.nan)}, "finite"),
         ({"J_regressor": np.zeros((30, 6890))}, "joints"),
+        ({"v_template": np.zeros((6890, 3))}, "size of a person"),
+        ({"weights": np.zeros((6890, 24))}, "share each vertex"),
+        ({"weights": np.eye(24)[np.arange(6890) % 24] * 3 - 1 / 12}, "share each vertex"),
     ],
 )
 def test_wrong_files_say_why(tmp_path: Path, change: dict[str, np.ndarray | None], reason: str) -> None:

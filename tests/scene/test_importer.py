@@ -16,6 +16,7 @@ from humansplat.humansplat_blender.scene import attributes, convert, importer
 from mathutils import Vector
 
 from backend.avatar import load_avatar, standing_translation
+from tests.hostile_packages import hostile_packages
 from tests.synthetic import JOINT_NAMES
 
 
@@ -137,17 +138,67 @@ def test_broken_package_leaves_nothing(package: Path, tmp_path: Path) -> None:
     assert _census() == before
 
 
-@pytest.mark.parametrize("step", ["create_body", "paint_body", "create_splats", "bind_splats", "_note_origin"])
+@pytest.mark.parametrize(
+    "step", ["create_armature", "create_body", "paint_body", "create_splats", "bind_splats", "_note_origin"]
+)
 def test_failure_half_way_leaves_nothing(package: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     def fail(*_: object) -> None:
+        if step == "create_armature":  # in the middle of it
+            bpy.ops.object.armature_add(enter_editmode=True)
         raise RuntimeError("no")
 
     bpy.ops.mesh.primitive_cube_add()
+    cube = bpy.context.object
+    bpy.ops.object.empty_add()
+    bpy.context.view_layer.objects.active = cube
+    selected = set(bpy.context.selected_objects)
     monkeypatch.setattr(importer, step, fail)
     before = _census()
     with pytest.raises(RuntimeError, match="no"):
         scene.import_avatar(bpy.context, package)
     assert _census() == before
+    assert bpy.context.mode == "OBJECT" and bpy.context.object == cube
+    assert set(bpy.context.selected_objects) == selected
+
+
+@pytest.mark.parametrize("mode", ["EDIT", "SCULPT"])
+def test_failure_gives_the_mode_back(mode: str) -> None:
+    bpy.ops.mesh.primitive_cube_add()
+    cube = bpy.context.object
+    bpy.ops.object.mode_set(mode=mode)
+    with pytest.raises(ValueError), importer.selection_kept(bpy.context):
+        bpy.ops.object.mode_set(mode="OBJECT")
+        bpy.ops.object.select_all(action="DESELECT")
+        bpy.ops.object.camera_add()
+        raise ValueError
+    assert bpy.context.object == cube and cube.mode == mode
+
+
+def test_meshes_are_valid(package: Path) -> None:
+    imported = scene.import_avatar(bpy.context, package)
+    faces = len(imported.body.data.polygons)
+    for obj in (imported.body, imported.splats):
+        if isinstance(obj.data, bpy.types.Mesh):
+            assert obj.data.validate(verbose=True) is False  # nothing was to be corrected
+    assert len(imported.body.data.polygons) == faces > 1000
+
+
+def test_strangers_packages_open_or_leave_nothing(package: Path, tmp_path: Path) -> None:
+    cases = hostile_packages(package, tmp_path / "cases")
+    wanted = [case for case in cases if case.expected == "opens" or case.name.startswith(("faces", "json_p", "skin_1"))]
+    assert len(wanted) > 20
+    before = _census()
+    for case in wanted:
+        if case.expected == "refused":
+            with pytest.raises(AvatarFormatError):
+                scene.import_avatar(bpy.context, case.path)
+            assert _census() == before, case.name
+    for name in ("ply_no_turns", "faces_half_without_area", "faces_repeated"):
+        imported = scene.import_avatar(bpy.context, tmp_path / "cases" / name)
+        assert imported.body.data.validate() is False, name
+        bpy.context.view_layer.update()
+        corners = np.array([imported.splats.evaluated_get(bpy.context.evaluated_depsgraph_get()).bound_box])
+        assert np.isfinite(corners).all() and np.abs(corners).max() < 10, name
 
 
 def test_photo_camera_projects_as_the_photo_did(package: Path) -> None:

@@ -1,17 +1,14 @@
-"""Files and folders that are there whole or not at all."""
+"""Exports' files and folders: there whole or not at all, and what goes wrong with them in one sentence."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import os
-import shutil
-import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .. import whole
 from .types import ExportError
 
 
@@ -23,14 +20,10 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         ExportError: the file cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex[:8]}.part")
     with explained(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole.whole_file(path) as temporary:
             yield temporary
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -45,26 +38,11 @@ def whole_folder(folder: str | Path, marker: str) -> Iterator[Path]:
     """
     folder = Path(folder).absolute()
     with explained(folder):
+        whole.recover(folder)
         _refuse_foreign(folder, marker)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}.", suffix=".part", dir=folder.parent))
-        try:
-            # mkdtemp makes private folders; what is exported is as public as its surroundings.
-            content = staging / "content"
-            content.mkdir()
+        with whole.parents_of(folder), whole.whole_folder(folder) as content:
             yield content
             _refuse_foreign(folder, marker)
-            aside = staging / "old"
-            if folder.exists():
-                os.rename(folder, aside)
-            try:
-                os.rename(content, folder)
-            except BaseException:
-                if aside.exists():
-                    os.rename(aside, folder)
-                raise
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
 
 
 @contextmanager

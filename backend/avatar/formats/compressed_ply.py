@@ -11,6 +11,8 @@ import numpy as np
 
 from .. import quaternion
 from ..gaussians import Gaussians, rgb_from_sh, sh_from_rgb
+from ..plain_files import read_plain
+from ..ply import MOST_SPLATS
 from .order import morton_order
 
 CHUNK = 256
@@ -66,14 +68,14 @@ def read_compressed_ply(path: str | Path) -> Gaussians:
         OSError: it cannot be read.
     """
     path = Path(path)
-    data = path.read_bytes()
+    data = read_plain(path, MOST_SPLATS * 64)  # 16 bytes and, from other programs, harmonics
     end = data.find(b"end_header")
     counts: dict[str, int] = {}
     properties: dict[str, list[str]] = {}
     element = ""
     for line in data[: max(end, 0)].decode("ascii", "replace").splitlines():
         words = line.split()
-        if words[:1] == ["element"] and len(words) == 3 and words[2].isdecimal():
+        if words[:1] == ["element"] and len(words) == 3 and words[2].isdecimal() and len(words[2]) < 20:
             element = words[1]
             counts[element], properties[element] = int(words[2]), []
         elif words[:1] == ["property"] and element:

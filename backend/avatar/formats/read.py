@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from ..gaussians import Gaussians
-from ..ply import read_ply
+from ..plain_files import open_plain
+from ..ply import MOST_SPLATS, PROPERTIES, read_ply
 from .axes import Axes, find_axes
 from .compressed_ply import is_compressed_ply, read_compressed_ply
 from .splat_file import read_splat
 from .spz import read_spz
+
+_LARGEST = MOST_SPLATS * 4 * len(PROPERTIES)
 
 SUFFIXES = (".ply", ".spz", ".splat")
 
@@ -24,8 +27,11 @@ def read_splats(path: str | Path) -> Gaussians:
         OSError: it cannot be read.
     """
     path = Path(path)
-    with open(path, "rb") as file:
+    file, size = open_plain(path)
+    with file:
         head = file.read(4)
+    if size > _LARGEST:
+        raise ValueError(f"{path.name} is larger than any file of splats that can be read.")
     if head[:3] == b"ply":
         gaussians = read_compressed_ply(path) if is_compressed_ply(path) else read_ply(path)
     elif head[:2] == b"\x1f\x8b" or head == b"NGSP":
@@ -44,6 +50,7 @@ def read_splats(path: str | Path) -> Gaussians:
 
 def usual_axes(path: str | Path) -> Axes:
     """What a file's numbers usually mean: y up in SPZ files, y down in the others (as trained)."""
-    with open(path, "rb") as file:
+    file, _ = open_plain(Path(path))
+    with file:
         head = file.read(4)
     return find_axes("y-up" if head[:2] == b"\x1f\x8b" or head == b"NGSP" else "y-down")

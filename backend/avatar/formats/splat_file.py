@@ -8,6 +8,8 @@ import numpy as np
 
 from .. import quaternion
 from ..gaussians import Gaussians, rgb_from_sh, sh_from_rgb
+from ..plain_files import read_plain
+from ..ply import MOST_SPLATS
 
 _LAYOUT = np.dtype([("position", "<f4", 3), ("scale", "<f4", 3), ("colour", "u1", 4), ("rotation", "u1", 4)])
 
@@ -36,7 +38,7 @@ def read_splat(path: str | Path) -> Gaussians:
         ValueError: the file's length is no whole number of splats.
         OSError: it cannot be read.
     """
-    data = Path(path).read_bytes()
+    data = read_plain(Path(path), MOST_SPLATS * _LAYOUT.itemsize)
     if len(data) % _LAYOUT.itemsize:
         raise ValueError(f"{Path(path).name} is cut off or no .splat file.")
     table = np.frombuffer(data, _LAYOUT)

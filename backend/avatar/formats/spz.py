@@ -6,7 +6,6 @@ one block; harmonics of degree 0 alone.
 
 from __future__ import annotations
 
-import gzip
 import struct
 import zlib
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import numpy as np
 
 from .. import quaternion
 from ..gaussians import Gaussians
+from ..plain_files import brief, read_plain
 from .types import ExportError
 
 MAGIC = 0x5053474E  # "NGSP"
@@ -26,6 +26,8 @@ _LIMIT = (1 << 23) - 1
 _COLOUR_SCALE = 0.15
 _GZIP_LEVEL = 6
 _MAXIMUM = 50_000_000  # splats; a header that says more is a damaged one
+_EASY = 1_000_000  # splats that any file may say it has; of more, each takes a byte and longer
+_SIZES = (9, 1, 3, 3, 4)  # bytes a splat in each block, of version 3 and later
 
 
 def write_spz(path: str | Path, gaussians: Gaussians, version: int = 3) -> None:
@@ -63,22 +65,21 @@ def read_spz(path: str | Path) -> Gaussians:
         OSError: it cannot be read.
     """
     path = Path(path)
-    data = path.read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path.name} is damaged: {error}.") from error
-        head = 16
-    else:
-        head = 32
-    if len(data) < head or struct.unpack_from("<I", data)[0] != MAGIC:
+    data = read_plain(path, _MAXIMUM * sum(_SIZES))
+    packed, unpacker = data[:2] == b"\x1f\x8b", zlib.decompressobj(31)
+    head = data[:32] if not packed else _unpacked(path.name, unpacker, data, 16)
+    if len(head) < (16 if packed else 32) or struct.unpack_from("<I", head)[0] != MAGIC:
         raise ValueError(f"{path.name} is not an SPZ file.")
-    _, version, count, _degree, bits, _flags, streams = struct.unpack_from("<IIIBBBB", data)
-    if (head == 32) != (version == 4) or not 1 <= version <= 4 or count > _MAXIMUM or bits > 23:
+    _, version, count, _degree, bits, _flags, streams = struct.unpack_from("<IIIBBBB", head)
+    if packed == (version == 4) or not 1 <= version <= 4 or bits > 23:
         raise ValueError(f"{path.name} is an SPZ file of a version that cannot be read ({version}).")
-    sizes = (9 if version > 1 else 6, 1, 3, 3, 4 if version > 2 else 3)
-    body = _streams_4(path.name, data, streams) if version == 4 else data[head:]
+    if count > min(_MAXIMUM, _EASY + len(data)):
+        raise ValueError(f"{path.name} says it has {count:,} splats, more than fit into it.")
+    sizes = (_SIZES[0] if version > 1 else 6, *_SIZES[1:4], _SIZES[4] if version > 2 else 3)
+    if packed:
+        body = _unpacked(path.name, unpacker, unpacker.unconsumed_tail, count * sum(sizes))
+    else:
+        body = _streams_4(path.name, data, streams, [count * size for size in sizes])
     if len(body) < count * sum(sizes):
         raise ValueError(f"{path.name} is cut off: {len(body)} bytes of splats, expected {count * sum(sizes)}.")
     blocks, place = [], 0
@@ -114,8 +115,34 @@ def zstd_library() -> tuple[Callable[[bytes], bytes], Callable[[bytes, int], byt
             import zstandard
         except ImportError:
             return None
-        return zstandard.ZstdCompressor(level=12).compress, zstandard.ZstdDecompressor().decompress
-    return zstd.compress, lambda data, _size: zstd.decompress(data)
+
+        def unpack(data: bytes, size: int) -> bytes:
+            if zstandard.frame_content_size(data) not in (-1, size):
+                raise ValueError("it unpacks to another size than it says")
+            return zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
+
+        return zstandard.ZstdCompressor(level=12).compress, unpack
+    return zstd.compress, lambda data, size: zstd.ZstdDecompressor().decompress(data, size)
+
+
+def _unpacked(name: str, unpacker: zlib._Decompress, data: bytes, size: int) -> bytes:
+    """So many bytes of a gzip stream, or fewer where it ends; what is not used stays in the unpacker.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    parts, missing = [], size
+    try:
+        while missing and data:
+            part = unpacker.decompress(data, missing)
+            parts.append(part)
+            missing -= len(part)
+            data = unpacker.unconsumed_tail
+            if not part and unpacker.eof:
+                break
+    except zlib.error as error:
+        raise ValueError(f"{name} is damaged: {error}.") from error
+    return b"".join(parts)
 
 
 def _blocks(g: Gaussians, version: int) -> list[bytes]:
@@ -188,7 +215,8 @@ def _version_4(blocks: list[bytes], count: int) -> bytes:
     return b"".join([head, table, *packed])
 
 
-def _streams_4(name: str, data: bytes, streams: int) -> bytes:
+def _streams_4(name: str, data: bytes, streams: int, expected: list[int]) -> bytes:
+    """The first streams, each of which unpacks to as many bytes as ``expected``."""
     library = zstd_library()
     if library is None:
         raise ValueError(f"{name} is an SPZ file of version 4, which needs the package zstandard; save version 3.")
@@ -198,9 +226,12 @@ def _streams_4(name: str, data: bytes, streams: int) -> bytes:
     sizes = [struct.unpack_from("<QQ", data, place + 16 * i) for i in range(streams)]
     place += 16 * streams
     parts = []
-    for packed, raw in sizes[:5]:
-        if place + packed > len(data) or raw > _MAXIMUM * 9:
+    for (packed, raw), wanted in zip(sizes, expected):
+        if place + packed > len(data) or raw != wanted:
             raise ValueError(f"{name} is cut off.")
-        parts.append(library[1](data[place : place + packed], raw))
+        try:
+            parts.append(library[1](data[place : place + packed], raw))
+        except Exception as error:  # each library has errors of its own
+            raise ValueError(f"{name} is damaged: {brief(error)}.") from error
         place += packed
     return b"".join(parts)
