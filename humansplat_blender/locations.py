@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import bpy
 
+from . import environment
+
 #: Name of the extension's root package: the preferences are registered under it.
 ADDON_ID = __package__.rpartition(".")[0]
+#: Environment variable with the folder for the backend's environment.
+HOME_VARIABLE = "HUMANSPLAT_HOME"
 
 
 def extension_root() -> Path:
@@ -22,6 +27,15 @@ def user_folder() -> Path:
         return Path(bpy.utils.extension_path_user(ADDON_ID, create=True))
     except ValueError:  # run from a folder that is no extension repository
         return Path(bpy.utils.user_resource("DATAFILES", path="humansplat", create=True))
+
+
+def install_roots() -> tuple[Path, ...]:
+    """Folders that may hold the backend's environment; a new one is made in the first.
+
+    On Windows, whose paths are short, that is a folder of its own in the user's: below Blender's, some of the packages'
+    files could not be unpacked. ``HUMANSPLAT_HOME`` names another one.
+    """
+    return environment.install_roots(sys.platform, Path.home(), user_folder(), os.environ.get(HOME_VARIABLE, ""))
 
 
 def log_folder() -> Path:

@@ -26,11 +26,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from humansplat_blender.environment import (  # noqa: E402  (after the path: needs no bpy)
-    has_nvidia_gpu,
-    install_steps,
-    python_in,
-)
+from humansplat_blender.environment import python_in  # noqa: E402  (after the path: needs no bpy)
+from humansplat_blender.install.limits import lock_folder  # noqa: E402
+from humansplat_blender.install.machine import choose_build, find_cards, system_name, this_machine  # noqa: E402
+from humansplat_blender.install.steps import install_steps, pinned_torch  # noqa: E402
 
 ENVIRONMENTS = ROOT / ".venvs"
 SCRIPTS = ROOT / "scripts"
@@ -118,18 +117,25 @@ def backend_environment(tests: bool = False) -> Environment:
     What goes into it is what the add-on's *Install backend* installs.
     """
     folder = ENVIRONMENTS / "backend"
-    cuda = has_nvidia_gpu()
-    _venv, *steps = install_steps(Path(sys.executable), folder, ROOT, cuda)
-    requirements = ROOT / "backend" / "requirements.txt"
+    machine = this_machine()
+    system = system_name(machine)
+    build = choose_build(system, find_cards())
+    # Not the last step, which asks whether it works: the tests do.
+    _venv, packages, torch, networks, _doctor = install_steps(
+        Path(sys.executable), folder, ROOT, system, build.name, machine.python
+    )
+    # A developer's pip may be configured with an index of its own: this takes its build, an artist's does not.
+    any_torch = pip_install(python_in(folder), pinned_torch(ROOT))
+    locks = sorted(lock_folder(ROOT).glob(f"{system}-*.txt"))
+    kind = "for NVIDIA cards" if build.cuda else "for the processor"
     weights = ROOT / "backend" / "prepare" / "weights.py"
-    build = "for NVIDIA cards" if cuda else "for the processor"
     layers = [
         Layer(
             "backend",
-            f"PyTorch {build}, the backend's packages, the pose networks",
-            tuple(step.commands for step in steps),
-            (requirements, weights, weights.with_name("tflite_convert.py")),
-            key="cuda" if cuda else "cpu",
+            f"PyTorch {kind}, the backend's packages, the pose networks",
+            ((packages.command,), (torch.command, any_torch), (networks.command,)),
+            (*locks, weights, weights.with_name("tflite_convert.py")),
+            key=build.name,
         )
     ]
     if tests:

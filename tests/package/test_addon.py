@@ -11,7 +11,7 @@ from typing import Any
 
 import bpy
 import pytest
-from extension_under_test import MODULE
+from extension_under_test import MODULE, make_interpreter
 
 PANELS = ("HUMANSPLAT_PT_main", "HUMANSPLAT_PT_results", "HUMANSPLAT_PT_pose")
 
@@ -236,9 +236,7 @@ def test_interpreter_that_cannot_start(addon: SimpleNamespace, tmp_path: Path) -
 
 
 def test_interpreter_without_the_packages(addon: SimpleNamespace, tmp_path: Path) -> None:
-    liar = tmp_path / "liar"
-    liar.write_text("#!/bin/sh\necho 'No module named torch' >&2\nexit 3\n")
-    liar.chmod(0o755)
+    liar = make_interpreter(tmp_path / "liar", "print('No module named torch', file=sys.stderr); sys.exit(3)")
     os.environ["HUMANSPLAT_BACKEND_PYTHON"] = str(liar)
     addon.runtime.forget_environment()
     with pytest.raises(RuntimeError, match="exit code 3: No module named torch"):
