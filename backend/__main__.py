@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import math
 import os
+import shutil
 import signal
 import sys
 import traceback
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from .devices import check_name
 from .errors import BackendError, Cancelled
 from .export.targets import TARGETS
 from .options import BODIES, DEFAULT_PRESET, PRESETS, ReconstructOptions
 from .progress import Progress
-from .server import explain_unexpected, serve_stdio
+from .server import MAX_SEED, explain_unexpected, serve_stdio
 
 EXIT_INTERNAL = 1
 EXIT_EXPECTED = 2
@@ -25,16 +29,32 @@ EXIT_CANCELLED = 130
 VIEWS = {"front": 0.0, "left": 90.0, "back": 180.0, "right": 270.0}
 
 
+class WrongArguments(SystemExit):
+    """What was asked for makes no sense; the usage has been printed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(EXIT_EXPECTED)
+        self.message = message
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and a sentence, and end."""
+        self.print_usage(sys.stderr)
+        _say(f"{self.prog}: error: {message}")
+        raise WrongArguments(message)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The argument parser; imports nothing heavy."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m backend", description="One photo of a person in, one posable Gaussian-splat avatar out."
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
     make = commands.add_parser("reconstruct", help="turn a photo into an avatar package")
     make.add_argument("photo", type=Path, help="any picture file that shows a person")
-    make.add_argument("-o", "--output", type=Path, required=True, help="folder of the avatar package to write")
+    make.add_argument("-o", "--output", type=_path, required=True, help="folder of the avatar package to write")
     make.add_argument("--preset", choices=PRESETS, default=DEFAULT_PRESET)
     make.add_argument("--seed", type=_natural, default=0)
     make.add_argument("--person", type=_positive, help="which person, 1 = the largest (default)")
@@ -50,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     picture = commands.add_parser("render", help="render an avatar package to a PNG file")
     picture.add_argument("package", type=Path, help="folder of the avatar package")
-    picture.add_argument("-o", "--output", type=Path, required=True, help="PNG file to write")
+    picture.add_argument("-o", "--output", type=_path, required=True, help="PNG file to write")
     picture.add_argument(
         "--view", type=_view, default=0.0, metavar="VIEW", help="front (default), left, back, right or degrees"
     )
@@ -72,7 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     leave.add_argument("package", type=Path, help="folder of the avatar package")
     leave.add_argument("--to", choices=TARGETS, required=True, metavar="TARGET", help=", ".join(TARGETS))
-    leave.add_argument("-o", "--output", type=Path, required=True, help="folder; an earlier export there is replaced")
+    leave.add_argument("-o", "--output", type=_path, required=True, help="folder; an earlier export there is replaced")
     leave.add_argument("--name", default="", help="of the files (default: the folder's)")
     leave.add_argument(
         "--motion", action="append", default=[], metavar="MOTION",
@@ -99,10 +119,14 @@ def build_parser() -> argparse.ArgumentParser:
 
     play = commands.add_parser("sequence", help="write a baked sequence as one OpenUSD file with time samples")
     play.add_argument("folder", type=Path, help="with the PLY or SPZ files and sequence.json")
-    play.add_argument("-o", "--output", type=Path, required=True, help=".usdc, .usda or .usd file to write")
+    play.add_argument("-o", "--output", type=_path, required=True, help=".usdc, .usda or .usd file to write")
     play.set_defaults(run=_sequence)
 
-    commands.add_parser("doctor", help="what is installed, what is missing, what to do").set_defaults(run=_doctor)
+    look = commands.add_parser("doctor", help="what is installed, what is missing or damaged, what to do")
+    look.add_argument(
+        "--repair", action="store_true", help="mend it: install damaged packages, unpack damaged networks again"
+    )
+    look.set_defaults(run=_doctor)
     commands.add_parser("setup", help="fetch and unpack the pose networks").set_defaults(run=_setup)
     commands.add_parser("server", help="speak the add-on's protocol on standard input and output").set_defaults(
         run=_serve
@@ -113,24 +137,38 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _path(text: str) -> Path:
+    """A path to write to; nothing would be the folder that one is in."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must not be empty")
+    return Path(text)
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:  # thousands of digits, too
+        value = -1
+    if not least <= value < MAX_SEED:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no whole number from {least} on, or far too large")
+    return value
+
+
 def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return value
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError("must lie between 0 and 1")
-    return value
+    return _whole(text, 0)
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
+    return _whole(text, 1)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("must lie between 0 and 1")
     return value
 
 
@@ -139,9 +177,12 @@ def _view(text: str) -> float:
     if text in VIEWS:
         return VIEWS[text]
     try:
-        return float(text)
+        degrees = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither {', '.join(VIEWS)} nor a number of degrees") from None
+        degrees = math.nan
+    if not math.isfinite(degrees):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is neither {', '.join(VIEWS)} nor a number of degrees")
+    return degrees
 
 
 def _colour(text: str) -> tuple[float, float, float]:
@@ -160,34 +201,54 @@ def _say(text: str, end: str = "\n") -> None:
 
 
 class _ProgressLine:
-    """Progress on standard error: one line that is redrawn on a terminal, one line a stage elsewhere."""
+    """Progress on standard error: one line that is redrawn on a terminal, one line a stage elsewhere.
+
+    Redrawn by returning to the line's start and writing over it, which every console can: not all know ANSI's codes.
+    """
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
         self._stage = ""
+        self._shown = 0
 
     def __call__(self, progress: Progress) -> None:
         if self._terminal:
-            _say(f"\r\x1b[K{progress.overall:4.0%}  {progress.stage}: {progress.step}", end="")
+            self._draw(f"{progress.overall:4.0%}  {progress.stage}: {progress.step}")
         elif progress.stage != self._stage:
             _say(f"{progress.overall:4.0%}  {progress.stage}")
         self._stage = progress.stage
 
+    def _draw(self, text: str) -> None:
+        text = text[: shutil.get_terminal_size().columns - 1]
+        _say(f"\r{text.ljust(self._shown)}", end="")
+        self._shown = len(text)
+
     def close(self) -> None:
-        if self._terminal and self._stage:
-            _say("\r\x1b[K", end="")
+        if self._shown:
+            self._draw("")
+            _say("\r", end="")
 
 
 def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
     # Refuse what needs no network before spending seconds on loading PyTorch.
-    if not arguments.photo.is_file():
+    try:
+        found = arguments.photo.is_file()
+    except OSError as error:
+        raise BackendError(
+            "image_unreadable",
+            f"{arguments.photo} cannot be looked at ({error.strerror or error}).",
+            "Give the path of a picture file that you may read.",
+        ) from error
+    if not found:
         raise BackendError(
             "image_unreadable", f"There is no file {arguments.photo}.", "Give the path of a picture file."
         )
-    stopped = _stop_on_signals()
+    check_name(arguments.device)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # while loading, nothing needs to be tidied up
     _say("Loading PyTorch and the networks ...")
     from .pipeline import Pipeline
 
+    stopped = _stop_on_signals()
     options = ReconstructOptions(
         preset=arguments.preset,
         seed=arguments.seed,
@@ -204,6 +265,8 @@ def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
         _say(f"{name:<12} {seconds:6.2f} s")
     for warning in result.warnings:
         _say(f"Note: {warning}")
+    if stopped():
+        _say("Note: The avatar was already being written when you asked to stop; it is whole.")
     _say(f"Avatar package: {result.package}")
     return {"package": str(result.package), "seconds": dict(result.seconds), "warnings": list(result.warnings)}
 
@@ -218,7 +281,15 @@ def _render(arguments: argparse.Namespace) -> dict[str, Any]:
     pose = arguments.pose
     if arguments.motion is not None:
         pose = choose_frame(avatar, arguments.motion, arguments.frame or 0)
-    image = render_picture(avatar, arguments.view, pose, arguments.size, arguments.background)
+    stopped = _stop_on_signals()
+    with closing(_ProgressLine()) as line:
+
+        def tell(share: float) -> None:
+            if stopped():
+                raise Cancelled()
+            line(Progress(share, "render", 0, 1, share, f"{arguments.size} pixels a side"))
+
+        image = render_picture(avatar, arguments.view, pose, arguments.size, arguments.background, tell)
     write_png(image, arguments.output)
     _say(f"Picture: {arguments.output}")
     return {"picture": str(arguments.output), "size": arguments.size}
@@ -294,10 +365,18 @@ def _stop_on_signals() -> Callable[[], bool]:
 def _doctor(arguments: argparse.Namespace) -> dict[str, Any]:
     from . import doctor
 
-    checks = doctor.run_checks()
+    if not arguments.repair:
+        checks = doctor.run_checks()
+        if not arguments.json:
+            print(doctor.report(checks))
+        return doctor.as_json(checks)
+    from .repair import repair
+
+    outcome = repair(say=_say)
     if not arguments.json:
-        print(doctor.report(checks))
-    return doctor.as_json(checks)
+        print(doctor.report(outcome.checks))
+        print("\n".join(["", *(f"Repaired: {name}" for name in outcome.repaired), *outcome.left]).rstrip())
+    return doctor.as_json(outcome.checks) | {"repaired": outcome.repaired, "left": outcome.left}
 
 
 def _setup(_arguments: argparse.Namespace) -> dict[str, Any]:
@@ -317,7 +396,11 @@ def _serve(_arguments: argparse.Namespace) -> dict[str, Any]:
 def _fail(error: BackendError, as_json: bool) -> None:
     _say(f"Error: {error.message}\n{error.fix}".rstrip())
     if as_json:
-        print(json.dumps({"error": {"kind": error.kind, "message": error.message, "fix": error.fix}}))
+        _print_error(error)
+
+
+def _print_error(error: BackendError) -> None:
+    print(json.dumps({"error": {"kind": error.kind, "message": error.message, "fix": error.fix}}))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -327,7 +410,28 @@ def main(argv: list[str] | None = None) -> int:
         Exit status: 0 done; 1 an unexpected error, or ``doctor`` found something missing; 2 an expected error, said in
         one sentence with what to do; 130 cancelled.
     """
-    arguments = build_parser().parse_args(argv)
+    if sys.platform == "darwin":
+        # What Apple's graphics cannot compute, the processor does; PyTorch asks for this when it is loaded.
+        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    try:
+        status = _main(sys.argv[1:] if argv is None else argv)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EINVAL):  # what Windows calls it
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output left; say nothing more
+        return EXIT_INTERNAL
+
+
+def _main(argv: list[str]) -> int:
+    try:
+        arguments = build_parser().parse_args(argv)
+    except WrongArguments as error:
+        if "--json" in argv:
+            _print_error(BackendError("arguments", error.message, "See --help."))
+        raise
     try:
         outcome = arguments.run(arguments)
     except (Cancelled, KeyboardInterrupt):
@@ -337,8 +441,7 @@ def main(argv: list[str] | None = None) -> int:
         _fail(error, arguments.json)
         return EXIT_EXPECTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output left; say nothing more
-        return EXIT_INTERNAL
+        raise
     except Exception as error:
         if arguments.verbose:
             traceback.print_exc()

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from .errors import BackendError
+from .manifest import check_digest
 
 _SCALE = ":scale"
 """Ends the name of what whole numbers are multiplied with; no parameter's name holds a colon."""
@@ -57,7 +58,8 @@ def read_network(network: nn.Module, path: Path) -> nn.Module:
             "Choose the preset surface, or train them.",
         )
     try:
-        network.load_state_dict(unpacked(load_file(str(path))))
+        values = unpacked(load_file(str(path)))
+        network.load_state_dict(values)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise BackendError(
             "weights_damaged",
@@ -72,7 +74,23 @@ def read_network(network: nn.Module, path: Path) -> nn.Module:
                 "Install HumanSplat again, or choose the preset surface.",
             ) from error
         raise
+    check_finite(values, path)
     return network
+
+
+def check_finite(values: dict[str, torch.Tensor], path: Path) -> None:
+    """Refuse weights that are no numbers: what they compute is none either, and the photo would be blamed.
+
+    Raises:
+        BackendError: kind ``weights_damaged``.
+    """
+    # One sum for each tensor reads it once; whatever is not finite makes it so.
+    if not all(value.sum(dtype=torch.float32).isfinite() for value in values.values() if value.is_floating_point()):
+        raise BackendError(
+            "weights_damaged",
+            f"The weights {path.name} are damaged: not all of them are numbers.",
+            "Run `python -m backend doctor --repair`, or press Repair in the add-on's preferences.",
+        )
 
 
 def read_frozen(network: nn.Module, path: Path, device: torch.device | str) -> nn.Module:
@@ -82,12 +100,14 @@ def read_frozen(network: nn.Module, path: Path, device: torch.device | str) -> n
 
 
 def describe(folder: Path, *names: str) -> list[dict[str, str]]:
-    """What an avatar package says of the weights ``names`` in ``folder``."""
-    return [
-        {
-            "name": f"{folder.name}/{name}",
-            "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest(),
-            "licence": "GPL-3.0-or-later",
-        }
-        for name in names
-    ]
+    """What an avatar package says of the weights ``names`` in ``folder``.
+
+    Raises:
+        BackendError: kind ``weights_damaged``, where they are not the ones that shipped there.
+    """
+    found = []
+    for name in names:
+        digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        check_digest(folder / name, digest)
+        found.append({"name": f"{folder.name}/{name}", "sha256": digest, "licence": "GPL-3.0-or-later"})
+    return found

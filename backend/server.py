@@ -1,7 +1,9 @@
 """The backend as a child process: JSON-RPC 2.0 objects, one a line, on standard input and output.
 
-Requests: ``initialize``, ``reconstruct``, ``export``, ``cancel``, ``shutdown``. Notifications: ``progress``, ``log``.
-Arrays travel as files, never through the pipe. The process ends when its input closes, even in the middle of a job, so
+Requests: ``initialize``, ``reconstruct``, ``export``, ``cancel``, ``shutdown``. Notifications: ``progress``, ``log``,
+and, while a request is worked on, ``heartbeat`` once a second from a thread of its own: ``id`` of the request and
+``cpu``, the seconds that the process has computed. Arrays travel as files, never through the pipe. A request is a line
+of at most :data:`MAX_LINE` bytes. The process ends when its input closes, even in the middle of a job, so
 that a parent that crashed leaves no orphan. Only the standard library is imported here: PyTorch loads in the worker
 thread, while the reader already answers.
 """
@@ -12,15 +14,18 @@ import json
 import os
 import platform
 import queue
+import re
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from . import __version__
+from .devices import check_name
 from .errors import BackendError, Cancelled
 from .options import BODIES, DEFAULT_PRESET, PRESETS, ReconstructOptions, installed_presets
 from .progress import CancelCheck, Progress, ProgressCallback
@@ -53,12 +58,22 @@ ERROR_CODES = {
     "body_unreadable": -32025,
     "package_unreadable": -32026,
     "export_failed": -32027,
+    "device_failed": -32028,
+    "weights_damaged": -32029,
     "cancelled": CANCELLED,
 }
 OTHER_BACKEND_ERROR = -32099
 
 #: Seconds that a running job gets to stop by itself once the input has closed.
 EXIT_GRACE = 0.5
+#: Seconds between two heartbeats.
+HEARTBEAT = 1.0
+#: Bytes of a request at most; ours have hundreds.
+MAX_LINE = 1_000_000
+#: Requests that may wait for the worker. The add-on has one at a time.
+MAX_WAITING = 8
+#: Seeds are smaller than this: PyTorch's are signed numbers of 64 bits.
+MAX_SEED = 2**63
 
 
 class ReconstructResultLike(Protocol):
@@ -201,10 +216,13 @@ class Server:
         self._write_lock = threading.Lock()
         self._jobs: queue.Queue[_Job | None] = queue.Queue()
         self._current: _Job | None = None  # accepted and not answered yet
+        self._working: _Job | None = None  # what the worker does, initialization as well
         self._state_lock = threading.Lock()
         self._pipeline: PipelineLike | None = None
         self._pipeline_device = ""
         self._worker = threading.Thread(target=self._work, name="humansplat-worker", daemon=True)
+        self._ended = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="humansplat-heart", daemon=True)
 
     def serve(self) -> bool:
         """Answer requests until ``shutdown`` or the end of the input.
@@ -214,9 +232,11 @@ class Server:
             case the process must be ended without waiting for it.
         """
         self._worker.start()
-        for line in iter(self._reader.readline, b""):
+        self._heart.start()
+        for line in self._lines():
             if line.strip() and not self._handle_line(line):
                 break
+        self._ended.set()
         with self._state_lock:
             if self._current is not None:
                 self._current.stop.set()
@@ -226,14 +246,22 @@ class Server:
 
     # --- reader thread -----------------------------------------------------------------------------------------
 
+    def _lines(self) -> Iterator[bytes]:
+        """The requests' lines; one that is too long is answered here and never held as a whole."""
+        while line := self._reader.readline(MAX_LINE):
+            if len(line) == MAX_LINE and not line.endswith(b"\n"):
+                while (rest := self._reader.readline(MAX_LINE)) and not rest.endswith(b"\n"):
+                    pass
+                text = f"The line is longer than {MAX_LINE} bytes."
+                self._send_error(None, PARSE_ERROR, text, "parse_error", _UPDATE)
+                continue
+            yield line
+
     def _handle_line(self, line: bytes) -> bool:
         """Answer one line; False once the server should end."""
         request_id: int | str | None = None
         try:
-            try:
-                message = json.loads(line)
-            except ValueError as error:  # also covers text that is not UTF-8
-                raise _RequestError(PARSE_ERROR, "parse_error", f"The line is not JSON: {error}.") from error
+            message = _parsed(line)
             if isinstance(message, dict) and _is_id(message.get("id")):
                 request_id = message["id"]
             method, params = _checked_request(message)
@@ -253,11 +281,13 @@ class Server:
                 asked = _checked_export(params)
                 self._accept_job(request_id, lambda job: self._run_export(job, asked))
             else:
-                raise _RequestError(METHOD_NOT_FOUND, "method_not_found", f"There is no method {method!r}.")
+                raise _RequestError(METHOD_NOT_FOUND, "method_not_found", f"There is no method {method[:40]!r}.")
         except _RequestError as error:
-            self._send_error(request_id, error.code, str(error), error.kind, "Update the add-on and its backend.")
+            self._send_error(request_id, error.code, str(error), error.kind, _UPDATE)
         except BackendError as error:
             self._send_backend_error(request_id, error)
+        except Exception as error:  # no request may end the server
+            self._send_unexpected(request_id, error)
         return True
 
     def _cancel(self, params: dict[str, Any]) -> bool:
@@ -272,9 +302,11 @@ class Server:
         if params.get("protocol") != PROTOCOL_VERSION:
             raise BackendError(
                 "protocol_version",
-                f"This backend speaks protocol {PROTOCOL_VERSION}, the add-on {params.get('protocol')!r}.",
+                f"This backend speaks protocol {PROTOCOL_VERSION}, the add-on {repr(params.get('protocol'))[:40]}.",
                 "Install the backend again from the add-on's preferences.",
             )
+        if self._jobs.qsize() >= MAX_WAITING:
+            raise BackendError("busy", "Too many requests wait for an answer.", "Wait until they are answered.")
         self._jobs.put(_Job(request_id, self._initialize))
 
     def _accept_job(self, request_id: int | str, work: Callable[[_Job], Any]) -> None:
@@ -292,11 +324,13 @@ class Server:
 
     def _work(self) -> None:
         for job in iter(self._jobs.get, None):
+            self._working = job
             try:
                 outcome: Any = job.work(job)
                 error: BaseException | None = None
             except BaseException as raised:
                 error = raised
+            self._working = None
             with self._state_lock:  # free before the answer, so that the client may ask for the next job at once
                 if self._current is job:
                     self._current = None
@@ -307,6 +341,13 @@ class Server:
             else:
                 self._send_unexpected(job.request_id, error)
             del error
+
+    def _beat(self) -> None:
+        """Say once a second that the process lives and how much it computes, while it works on something."""
+        while not self._ended.wait(HEARTBEAT):
+            job = self._working
+            if job is not None:
+                self._notify("heartbeat", {"id": job.request_id, "cpu": round(time.process_time(), 3)})
 
     def _initialize(self, _job: _Job) -> dict[str, Any]:
         about = {"protocol": PROTOCOL_VERSION, "backend_version": __version__, "python": platform.python_version()}
@@ -361,7 +402,7 @@ class Server:
         details = "".join(traceback.format_exception(error.__cause__)) if error.__cause__ else ""
         self._send_error(request_id, code, error.message, error.kind, error.fix, details)
 
-    def _send_unexpected(self, request_id: int | str, error: BaseException) -> None:
+    def _send_unexpected(self, request_id: int | str | None, error: BaseException) -> None:
         details = "".join(traceback.format_exception(error))
         failure = explain_unexpected(error)
         self._send_error(request_id, ERROR_CODES[failure.kind], failure.message, failure.kind, failure.fix, details)
@@ -392,11 +433,50 @@ def explain_unexpected(error: BaseException) -> BackendError:
             "Close other programs or choose the CPU as device, then try again.",
         )
     text = str(error).strip().splitlines()
+    if type(error).__name__ == "AcceleratorError" or (text and _DEVICE_ERROR.match(text[0])):
+        return BackendError(
+            "device_failed",
+            f"The graphics card stopped computing ({text[0] if text else type(error).__name__}).",
+            "Try again; if it happens again, choose the processor as device or update the card's driver.",
+        )
     return BackendError(
         "internal",
         f"The backend stopped on an unexpected {type(error).__name__}" + (f": {text[0]}" if text else "."),
         "Try another photo; if it happens again, copy the details into a bug report.",
     )
+
+
+_UPDATE = "Update the add-on and its backend."
+_DEVICE_ERROR = re.compile(
+    r"(CUDA|cuDNN|CUBLAS|MPS|HIP)\b.*\b(error|failed)|(cuDNN|CUDNN|CUBLAS)_STATUS", re.IGNORECASE
+)
+
+
+def _parsed(line: bytes) -> Any:
+    """What a line holds, or :class:`_RequestError`: nested without end, numbers that are none, no UTF-8."""
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is no number")
+
+    try:
+        return json.loads(line, parse_constant=refuse)
+    except ValueError as error:
+        raise _RequestError(PARSE_ERROR, "parse_error", f"The line is not JSON: {error}.") from error
+    except RecursionError as error:
+        raise _RequestError(PARSE_ERROR, "parse_error", "The line is nested too deeply.") from error
+
+
+def _check_texts(params: dict[str, Any]) -> None:
+    """Refuse texts that can be no path, by :class:`_RequestError`."""
+    for name, value in params.items():
+        if isinstance(value, str):
+            try:
+                good = "\0" not in value and os.fsencode(value) is not None
+            except UnicodeEncodeError:
+                good = False
+            if not good:
+                text = f"{name[:40]!r} holds characters that no path and no name can have."
+                raise _RequestError(INVALID_PARAMS, "invalid_params", text)
 
 
 def _is_id(value: Any) -> bool:
@@ -429,9 +509,10 @@ def _checked_params(params: dict[str, Any]) -> ReconstructParams:
             raise _RequestError(INVALID_PARAMS, "invalid_params", f"{name!r} must be {what}.")
         return value
 
+    _check_texts(params)
     unknown = sorted(set(params) - {"image", "output", *ReconstructOptions.__dataclass_fields__})
     if unknown:
-        raise _RequestError(INVALID_PARAMS, "invalid_params", f"There is no parameter {unknown[0]!r}.")
+        raise _RequestError(INVALID_PARAMS, "invalid_params", f"There is no parameter {unknown[0][:40]!r}.")
     chosen = ReconstructOptions(
         preset=take("preset", (str,), DEFAULT_PRESET, "the name of a preset"),
         seed=take("seed", (int,), 0, "a whole number"),
@@ -453,12 +534,13 @@ def _checked_params(params: dict[str, Any]) -> ReconstructParams:
             chosen.body in BODIES or Path(chosen.body).is_file(),
             f"'body' must be one of {', '.join(BODIES)}, or the path of a body file.",
         ),
-        (chosen.seed >= 0, "'seed' must be 0 or more."),
+        (0 <= chosen.seed < MAX_SEED, "'seed' must be 0 or more, and less than 2 to the power of 63."),
         (0 <= chosen.shading <= 1, "'shading' must lie between 0 and 1."),
         (chosen.person is None or chosen.person >= 1, "'person' must be 1 or more, or null."),
     ):
         if not good:
             raise _RequestError(INVALID_PARAMS, "invalid_params", text)
+    check_name(chosen.device)
     return checked
 
 
@@ -470,15 +552,18 @@ _EXPORT_OPTIONS: dict[str, type] = {
 
 def _checked_export(params: dict[str, Any]) -> ExportParams:
     """The parameters of ``export``, or :class:`_RequestError` naming the first bad one."""
+    _check_texts(params)
     unknown = sorted(set(params) - {"package", "output", "clips", "pose", *_EXPORT_OPTIONS})
     if unknown:
-        raise _RequestError(INVALID_PARAMS, "invalid_params", f"There is no parameter {unknown[0]!r}.")
+        raise _RequestError(INVALID_PARAMS, "invalid_params", f"There is no parameter {unknown[0][:40]!r}.")
     for name in ("package", "output", "target"):
         if not (isinstance(params.get(name), str) and params[name]):
             raise _RequestError(INVALID_PARAMS, "invalid_params", f"{name!r} must be a text.")
     for name, kind in {**_EXPORT_OPTIONS, "clips": str, "pose": str}.items():
         if name in params and type(params[name]) is not kind:
             raise _RequestError(INVALID_PARAMS, "invalid_params", f"{name!r} must be of the kind {kind.__name__}.")
+    if "clips" in params and not Path(params["clips"]).is_file():
+        raise _RequestError(INVALID_PARAMS, "invalid_params", "'clips' must be the path of a file.")
     return ExportParams(
         Path(params["package"]),
         Path(params["output"]),

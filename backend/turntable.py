@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from .avatar import Avatar, pose_gaussians
+from .avatar.whole import whole_file
 from .errors import BackendError
 from .posing import choose_pose
 from .rendering import render_splats
@@ -51,6 +53,7 @@ def render_picture(
     pose: str | tuple[np.ndarray, np.ndarray],
     size: int,
     background: tuple[float, float, float] | None,
+    tell: Callable[[float], None] | None = None,
 ) -> np.ndarray:
     """One picture.
 
@@ -60,6 +63,7 @@ def render_picture(
         pose: what ``posing.choose_pose`` takes, or what it and ``posing.choose_frame`` return.
         size: pixels a side.
         background: sRGB in 0..1; None leaves it transparent.
+        tell: hears now and then which share is done; may raise to stop.
 
     Returns:
         uint8 [size, size, 4], alpha not premultiplied.
@@ -76,6 +80,7 @@ def render_picture(
         focal=focal,
         size=(size, size),
         world_to_camera=world_to_camera,
+        tell=tell,
     )
     rgb, alpha = rgba[..., :3], rgba[..., 3:]
     if background is None:
@@ -91,14 +96,17 @@ def write_png(image: np.ndarray, path: Path) -> None:
     Raises:
         BackendError: kind ``output_not_writable``.
     """
-    temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(temporary, "PNG")
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is not a plain file")  # a device would be replaced
+        with whole_file(path) as temporary:
+            Image.fromarray(image).save(temporary, "PNG")
+    except (OSError, ValueError) as error:
         raise BackendError(
-            "output_not_writable", f"{path} cannot be written: {error.strerror or error}.", "Choose another file."
+            "output_not_writable",
+            f"{path} cannot be written: {getattr(error, 'strerror', None) or error}.",
+            "Choose another file.",
         ) from error

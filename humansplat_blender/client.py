@@ -3,6 +3,9 @@
 Everything that can block (starting the process, pipes, the log file) happens on threads of its own; the owner calls
 :meth:`BackendProcess.poll` now and then from Blender's main thread and finds its requests answered. Standard library
 only, no bpy.
+
+What the process says is not trusted: a line that is too long, nested without end or full of numbers that are none, more
+lines than anybody can read, and silence end it, with a sentence.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import IO, Any
 
 PROTOCOL_VERSION = 1
@@ -28,6 +32,28 @@ CANCEL_GRACE = 0.6
 #: Seconds that a process gets to end after its input has closed.
 SHUTDOWN_GRACE = 1.5
 STDERR_LINES = 200
+#: Characters of its last lines that are kept for details, and of one line that a message shows.
+KEPT_CHARACTERS, SHOWN_CHARACTERS = 50_000, 300
+#: Bytes of a line at most, of all lines in a second, and lines in a second, from which on it is a flood. Ours send
+#: hundreds of bytes, some lines a second.
+MAX_LINE = 1_000_000
+FLOOD_BYTES = 50_000_000
+FLOOD_LINES = 10_000
+#: Lines that may wait to be polled, and how many one poll takes.
+MAX_WAITING = 100_000
+LINES_A_POLL = 5_000
+#: Bytes of the log file at most.
+MAX_LOG = 20_000_000
+#: Seconds of silence after which a process that works on something counts as hung: its heart beats once a second.
+SILENCE = 30.0
+#: Seconds without progress in which it has computed nothing, after which it counts as hung though its heart beats.
+STANDSTILL = 120.0
+#: Seconds that one poll adds to a silence at most: a computer that slept, or a Blender that was busy, heard nothing.
+POLL_GAP = 1.0
+#: Seconds that Windows gets to end a process and its children.
+KILL_TIMEOUT = 2.0
+#: Seconds of computing from which on a heartbeat counts as progress.
+_COMPUTED = 0.25
 
 _WINDOWS_FAULTS = {
     0xC0000005: "access violation",
@@ -88,8 +114,12 @@ def describe_exit(code: int) -> str:
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Blender's environment without what would lead another Python astray, plus ``extra``."""
-    drop = {"PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONEXECUTABLE", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__"}
-    environment = {key: value for key, value in os.environ.items() if key not in drop}
+    # PYTHONSAFEPATH would hide the backend from `-m`, PYTHONWARNINGS stop it, PYTHONHOME break it: not one is kept.
+    astray = ("PYTHON", "CONDA_", "_CONDA_")
+    named = {"VIRTUAL_ENV", "__PYVENV_LAUNCHER__"}
+    environment = {
+        key: value for key, value in os.environ.items() if not key.upper().startswith(astray) and key not in named
+    }
     environment["PYTHONUTF8"] = "1"
     environment.update(extra or {})
     return environment
@@ -108,9 +138,68 @@ def kill_tree(process: subprocess.Popen[Any]) -> None:
         return
     with contextlib.suppress(OSError):
         if sys.platform == "win32":
-            process.kill()
+            _kill_windows_tree(process)
         else:
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def _kill_windows_tree(process: subprocess.Popen[Any]) -> None:
+    """By the system's own tool: Windows knows no groups of processes, and only who asks before the parent is gone can
+    find the children."""
+    tool = os.path.join(os.environ.get("SystemRoot", r"C:\Windows"), "System32", "taskkill.exe")
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(
+            [tool, "/T", "/F", "/PID", str(process.pid)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=KILL_TIMEOUT,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+    if process.poll() is None:
+        process.kill()
+
+
+class _Confused(Exception):
+    """What the process says makes no sense; the text ends a sentence that begins with "The backend"."""
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """The message in a line; None where a library has printed something there.
+
+    Raises:
+        _Confused: nested without end, or with numbers that are none.
+    """
+
+    def refuse(name: str) -> None:
+        raise _Confused(f"sent a number that is none ({name})")
+
+    try:
+        message = json.loads(line, parse_constant=refuse)
+    except RecursionError:
+        raise _Confused("sent an answer that is nested too deeply") from None
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) else None
+
+
+def _checked_progress(params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a ``progress`` notification, shares in 0..1 and texts of a length that can be shown.
+
+    Raises:
+        _Confused: they are something else.
+    """
+    checked = dict(params)
+    for name in ("overall", "stage_fraction"):
+        value = params.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+            raise _Confused(f"sent progress whose {name!r} is no number")
+        checked[name] = float(min(max(value, 0), 1))
+    for name in ("stage", "step"):
+        if not isinstance(params.get(name), str):
+            raise _Confused(f"sent progress whose {name!r} is no text")
+        checked[name] = params[name][:200]
+    return checked
 
 
 class BackendProcess:
@@ -139,6 +228,11 @@ class BackendProcess:
         self._environment = dict(environment) if environment is not None else clean_environment()
         self._on_notification = on_notification
         self._incoming: queue.Queue[tuple[str, Any]] = queue.Queue()
+        self._confused: Failure | None = None  # set by the reading thread
+        self._polled_at: float | None = None
+        self._silence = 0.0
+        self._standstill = 0.0
+        self._computed = 0.0
         self._outgoing: queue.Queue[bytes | None] = queue.Queue()
         self._pending: dict[int, Request] = {}
         self._next_id = 1
@@ -147,6 +241,7 @@ class BackendProcess:
         self._kill_wanted = False
         self._started = False
         self._ended: Failure | None = None
+        self._thread = threading.Thread(target=self._run, name="humansplat-backend", daemon=True)
 
     @property
     def alive(self) -> bool:
@@ -161,7 +256,7 @@ class BackendProcess:
     @property
     def stderr_tail(self) -> str:
         """The last lines that the process wrote to standard error."""
-        return "\n".join(self._stderr)
+        return "\n".join(self._stderr)[-KEPT_CHARACTERS:]
 
     def request(self, method: str, params: dict[str, Any] | None = None) -> Request:
         """Ask; the answer arrives in the returned object during a later :meth:`poll`."""
@@ -182,21 +277,57 @@ class BackendProcess:
 
     def poll(self) -> None:
         """Take in what has arrived: answers, notifications, the end of the process. Never blocks."""
-        while True:
+        if self._confused is not None:
+            self._end(self._confused)
+        heard = False
+        for _ in range(LINES_A_POLL):
             try:
                 kind, value = self._incoming.get_nowait()
             except queue.Empty:
                 break
-            if kind == "message":
-                self._take(value)
-            else:
+            heard = True
+            if kind != "message":
                 self._end(value)
+            elif self._ended is None:
+                try:
+                    self._take(value)
+                except _Confused as error:
+                    self.kill()
+                    self._end(self._confusion(error))
         now = time.monotonic()
+        self._listen(now, heard)
         for request in list(self._pending.values()):
             if request.cancel_sent_at is not None and now - request.cancel_sent_at > CANCEL_GRACE:
                 self.kill()
                 self._end(Failure("backend_stopped", "The backend was stopped."))
                 break
+
+    def _listen(self, now: float, heard: bool) -> None:
+        """End a process that is silent, or that does nothing, while it should work."""
+        step = 0.0 if self._polled_at is None else min(now - self._polled_at, POLL_GAP)
+        self._polled_at = now
+        # A starting one may be held up by a cold disk or a virus scanner for longer than a heart can stand still.
+        works = [request for request in self._pending.values() if request.method != "initialize"]
+        if heard or not works:
+            self._silence = 0.0
+        if not works:
+            self._standstill = 0.0
+            return
+        self._silence += step
+        self._standstill += step
+        if self._silence > SILENCE:
+            self._give_up(f"The backend has been silent for {SILENCE:.0f} seconds and was stopped.")
+        elif self._standstill > STANDSTILL:
+            self._give_up(f"The backend has done nothing for {STANDSTILL / 60:.0f} minutes and was stopped.")
+
+    def _give_up(self, text: str) -> None:
+        self.kill()
+        fix = "Try again; if it happens again, choose the processor as device in the preferences, or open the log."
+        self._end(Failure("backend_hung", text, fix, self.stderr_tail))
+
+    def _confusion(self, error: _Confused) -> Failure:
+        fix = "Try again; if it happens again, install the backend again."
+        return Failure("backend_confused", f"The backend {error} and was stopped.", fix, self.stderr_tail)
 
     def kill(self) -> None:
         """End the process at once; its requests fail with the next :meth:`poll`."""
@@ -212,36 +343,53 @@ class BackendProcess:
         self._outgoing.put(None)
         self._end(Failure("backend_stopped", "The backend was stopped."))
 
+    def wait_until_gone(self, seconds: float) -> bool:
+        """After :meth:`close` or :meth:`kill`: wait until the process has let go of its files; False if it has not."""
+        if self._started:
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
+
     # --- main thread -------------------------------------------------------------------------------------------
 
     def _send(self, message: dict[str, Any]) -> None:
         if not self._started:
             self._started = True
-            threading.Thread(target=self._run, name="humansplat-backend", daemon=True).start()
+            self._thread.start()
         self._outgoing.put(json.dumps(message).encode() + b"\n")
 
     def _take(self, message: dict[str, Any]) -> None:
         if "method" in message:
-            if self._on_notification is not None:
-                self._on_notification(message["method"], message.get("params", {}))
+            self._take_notification(message["method"], message.get("params", {}))
             return
-        request = self._pending.pop(message.get("id"), None)
+        number, error, result = (message.get(name) for name in ("id", "error", "result"))
+        data = error.get("data") or {} if isinstance(error, dict) else {}
+        if not (
+            isinstance(error, (dict, NoneType)) and isinstance(result, (dict, NoneType)) and isinstance(data, dict)
+        ):
+            raise _Confused("sent an answer that makes no sense")
+        request = self._pending.pop(number, None) if isinstance(number, int) else None
         if request is None:
             return
-        error = message.get("error")
         if error is None:
-            request._finish(message.get("result"), None)
+            request._finish(result, None)
             return
-        data = error.get("data") or {}
-        request._finish(
-            None,
-            Failure(
-                data.get("kind", "internal"),
-                error.get("message", "The backend answered with an error."),
-                data.get("fix", ""),
-                data.get("details", ""),
-            ),
-        )
+        kind, fix, details = (str(data.get(name, "")) for name in ("kind", "fix", "details"))
+        text = str(error.get("message", "The backend answered with an error."))
+        request._finish(None, Failure(kind or "internal", text[:2000], fix[:2000], details[:100_000]))
+
+    def _take_notification(self, method: Any, params: Any) -> None:
+        if not (isinstance(method, str) and isinstance(params, dict)):
+            raise _Confused("sent a notification that makes no sense")
+        if method == "heartbeat":
+            computed = params.get("cpu")
+            if isinstance(computed, (int, float)) and abs(computed - self._computed) > _COMPUTED:
+                self._computed, self._standstill = computed, 0.0
+            return
+        if method == "progress":
+            params = _checked_progress(params)
+            self._standstill = 0.0
+        if self._on_notification is not None:
+            self._on_notification(method, params)
 
     def _end(self, failure: Failure) -> None:
         if self._ended is None:
@@ -285,16 +433,14 @@ class BackendProcess:
         errors = threading.Thread(target=self._read_stderr, args=(process, log), name="humansplat-log", daemon=True)
         writer.start()
         errors.start()
-        assert process.stdout is not None
-        for line in iter(process.stdout.readline, b""):
-            try:
-                message = json.loads(line)
-            except ValueError:
-                message = None
-            if isinstance(message, dict):
-                self._incoming.put(("message", message))
-            else:
-                self._stderr.append(line.decode(errors="replace").rstrip())
+        try:
+            self._read(process)
+        except _Confused as error:
+            self._confused = self._confusion(error)
+            kill_tree(process)
+        except Exception as error:  # nobody would read on, and the job would wait for ever
+            self._confused = self._confusion(_Confused(f"could not be read ({type(error).__name__}: {error})"))
+            kill_tree(process)
         code = process.wait()
         self._outgoing.put(None)
         errors.join(0.5)
@@ -302,11 +448,29 @@ class BackendProcess:
         text = f"The backend {describe_exit(code)}"
         failure = Failure(
             "backend_died",
-            f"{text}: {lines[-1]}" if code > 0 and lines else f"{text}.",
+            f"{text}: {lines[-1][:SHOWN_CHARACTERS]}" if code > 0 and lines else f"{text}.",
             "Try again; if it happens again, open the log or install the backend anew.",
             self.stderr_tail,
         )
         self._incoming.put(("end", failure))
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        """Pass on what the process writes, until it ends."""
+        assert process.stdout is not None
+        second, lines, size = time.monotonic(), 0, 0
+        while line := process.stdout.readline(MAX_LINE):
+            if time.monotonic() - second > 1.0:
+                second, lines, size = time.monotonic(), 0, 0
+            lines, size = lines + 1, size + len(line)
+            if lines > FLOOD_LINES or size > FLOOD_BYTES or self._incoming.qsize() > MAX_WAITING:
+                raise _Confused("sends more than can be read")
+            if len(line) == MAX_LINE and not line.endswith(b"\n"):
+                raise _Confused(f"sent a line of more than {MAX_LINE} bytes")
+            message = _parsed(line)
+            if message is not None:
+                self._incoming.put(("message", message))
+            else:
+                self._stderr.append(line[:4000].decode(errors="replace").rstrip())
 
     def _write(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
@@ -323,12 +487,17 @@ class BackendProcess:
 
     def _read_stderr(self, process: subprocess.Popen[bytes], log: IO[str] | None) -> None:
         assert process.stderr is not None
-        for raw in iter(process.stderr.readline, b""):
+        written = 0
+        while raw := process.stderr.readline(65_536):
             line = raw.decode(errors="replace").rstrip()
-            self._stderr.append(line)
-            if log is not None:
-                with contextlib.suppress(OSError):
-                    log.write(line + "\n")
-                    log.flush()
+            self._stderr.append(line[:4000])
+            if log is None or written > MAX_LOG:
+                continue
+            written += len(line) + 1
+            with contextlib.suppress(OSError):
+                log.write(line + "\n")
+                if written > MAX_LOG:
+                    log.write("The log ends here: it has become too long.\n")
+                log.flush()
         if log is not None:
             log.close()

@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from .client import PROTOCOL_VERSION, BackendProcess, Failure, Request, clean_environment
-from .environment import InstallJob, backend_command
+from .environment import backend_command
+from .install import InstallJob
+from .repair import RepairJob
 from .results import Result, ResultFolder
 
 #: Seconds that a starting backend gets; a cold disk and a virus scanner can take a minute over PyTorch.
 START_TIMEOUT = 180.0
+#: Seconds that Blender waits for the backend to let go of its files before they are removed or replaced.
+GONE_TIMEOUT = 4.0
 
 
 class State(Enum):
@@ -87,6 +91,11 @@ class ExportJob:
 Importer = Callable[[Result], str]
 
 
+def _confused(what: str) -> Failure:
+    fix = "Try again; if it happens again, install the backend again."
+    return Failure("backend_confused", f"The backend answered without saying {what}.", fix)
+
+
 class JobManager:
     """Runs one job at a time; every method is for Blender's main thread and returns at once.
 
@@ -125,8 +134,9 @@ class JobManager:
         self._work: Path | None = None
         self._ready: Result | None = None
         self._started_at = 0.0
-        self._install: InstallJob | None = None
+        self._install: InstallJob | RepairJob | None = None
         self._removal: threading.Thread | None = None
+        self._removal_failure: Failure | None = None
 
     @property
     def busy(self) -> bool:
@@ -180,18 +190,29 @@ class JobManager:
         self._begin(State.STARTING, "Starting the backend")
         self._connect(spec)
 
-    def start_install(self, job: InstallJob) -> None:
-        """Run an installation; a running backend is stopped first."""
+    def start_install(self, job: InstallJob | RepairJob) -> None:
+        """Run an installation or a repair; a running backend is stopped first."""
+        process = self._process
         self.stop_backend()
+        if isinstance(job, RepairJob) and process is not None:
+            job.first = lambda: process.wait_until_gone(GONE_TIMEOUT)  # Windows replaces no file that is open
         self._begin(State.INSTALLING, job.label)
         self._install = job
         job.start()
 
-    def start_removal(self, work: Callable[[], None]) -> None:
-        """Run ``work``, which deletes the environment, on a thread."""
+    def start_removal(self, work: Callable[[], Failure | None]) -> None:
+        """Run ``work``, which deletes the environment and says why it could not, on a thread."""
+        process = self._process
         self.stop_backend()
         self._begin(State.REMOVING, "Removing the backend")
-        self._removal = threading.Thread(target=work, name="humansplat-removal", daemon=True)
+
+        def run() -> None:
+            if process is not None:
+                process.wait_until_gone(GONE_TIMEOUT)  # Windows deletes no file that is open
+            self._removal_failure = work()
+
+        self._removal_failure = None
+        self._removal = threading.Thread(target=run, name="humansplat-removal", daemon=True)
         self._removal.start()
 
     def cancel(self) -> None:
@@ -242,10 +263,17 @@ class JobManager:
             self.revision += 1
 
     def close(self) -> None:
-        """Stop everything, for good."""
+        """Stop everything, for good; the extension's folder may be replaced or deleted afterwards.
+
+        Waits a few seconds at most until the backend, whose working folder that is, has ended.
+        """
+        process = self._process
+        self.stop_backend()
         if self._install is not None and not self._install.done:
             self._install.cancel()
-        self.stop_backend()
+            self._install.wait(GONE_TIMEOUT)
+        if process is not None:
+            process.wait_until_gone(GONE_TIMEOUT)
         self._drop_work()
         self._end(State.IDLE)
 
@@ -280,6 +308,9 @@ class JobManager:
             self._pump_install()
         elif self._removal is not None and not self._removal.is_alive():
             self._removal = None
+            if self._removal_failure is not None:
+                self._fail(self._removal_failure)
+                return
             self.message = "The backend was removed."
             self._end(State.DONE)
 
@@ -308,6 +339,7 @@ class JobManager:
         elif self._job is None:
             info = self.backend_info
             self.message = f"The backend works: PyTorch {info.get('torch')} on {info.get('device_name')}."
+            self.warnings = tuple(map(str, info.get("notes") or ()))
             self._end(State.DONE)
         else:
             assert self._process is not None and self._work is not None
@@ -342,24 +374,43 @@ class JobManager:
             self._finish_export(self._export, request.result)
             return
         assert self._results is not None and self._job is not None
-        self.warnings = tuple(request.result.get("warnings", ()))
-        self._ready = self._results.adopt(Path(request.result["package"]), self._job.photo, self.seconds)
+        assert self._work is not None
+        package = self._work / "avatar"
+        # Only what was asked for is ever moved: whatever else the answer names is somebody else's.
+        if request.result.get("package") != str(package) or not package.is_dir():
+            self._drop_work()
+            self._fail(_confused("where the avatar is"))
+            return
+        warnings = request.result.get("warnings")
+        self.warnings = tuple(map(str, warnings)) if isinstance(warnings, list) else ()
+        try:
+            self._ready = self._results.adopt(package, self._job.photo, self.seconds)
+        except OSError as error:
+            self._work = None  # the avatar stays in it: what took minutes is not thrown away
+            text = f"The avatar is made, but cannot be moved to the others: {error.strerror or error}."
+            self._fail(Failure("results_not_writable", text, f"It is whole: import it from {package}."))
+            return
         self._drop_work()
         self.overall = self.stage_fraction = 1.0
         self._set(State.IMPORTING, "Bringing the avatar into the scene")
 
     def _finish_export(self, job: ExportJob, result: dict[str, Any]) -> None:
-        notes = list(result.get("notes", ()))
+        folder, notes = result.get("folder"), result.get("notes")
+        if not isinstance(folder, str) or not Path(folder).is_dir():
+            self._drop_work()
+            self._fail(_confused("where the export is"))
+            return
+        notes = [str(note) for note in notes] if isinstance(notes, list) else []
         try:
             notes += job.finish(result)
         except (ValueError, OSError) as error:
             self._drop_work()
             text = f"{job.name} was exported, but not all of it: {error}"
-            self._fail(Failure("export_failed", text, f"The other files are in {result.get('folder')}."))
+            self._fail(Failure("export_failed", text, f"The other files are in {folder}."))
             return
         self._drop_work()
         self.warnings = tuple(notes)
-        self.message = f"{job.name} was exported to {result.get('folder')} in {self.seconds:.0f} s."
+        self.message = f"{job.name} was exported to {folder} in {self.seconds:.0f} s."
         self._end(State.DONE)
 
     def _pump_importing(self) -> None:
@@ -393,7 +444,8 @@ class JobManager:
             return
         self._install = None
         if job.failure is None:
-            self.message = "The backend is installed."
+            self.message = job.message if isinstance(job, RepairJob) else "The backend is installed."
+            self.warnings = tuple(job.notes)
             self._end(State.DONE)
         elif job.failure.kind == "cancelled":
             self._end(State.IDLE)

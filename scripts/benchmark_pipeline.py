@@ -224,7 +224,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.repeats < 1:
         parser.error("--repeats must be 1 or more")
-    from backend.pipeline import choose_device
+    from backend.devices import choose_device
 
     warnings: tuple[str, ...] = ()
     try:

@@ -23,7 +23,8 @@ from safetensors.torch import load_file
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from backend.networks import in_eight_bits, unpacked  # noqa: E402  (after the path)
+from backend import manifest  # noqa: E402  (after the path)
+from backend.networks import in_eight_bits, unpacked  # noqa: E402
 from backend.options import WEIGHTS_FOLDER  # noqa: E402
 from backend.training.loop import save_weights  # noqa: E402
 from backend.training.samples import split_seeds  # noqa: E402
@@ -210,6 +211,8 @@ def main() -> int:
         return 1
     text = "\n".join(part.rstrip("\n") + "\n" for part in card)
     (arguments.output / "README.md").write_text(text, "utf-8")
+    if arguments.output.resolve() == (WEIGHTS_FOLDER / "lite").resolve():
+        manifest.write()
     print(f"{arguments.output}: {total / 2**20:.1f} MiB")
     return 0
 

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """A backend without PyTorch: the real server around a pipeline that makes a small made-up avatar.
 
-Started like the real one (its arguments are ignored), it needs numpy alone. The photo's file name asks for trouble:
-``no_person``, ``unexpected``, ``hang`` (ignores cancel), ``crash`` (dies by a signal), ``chatty`` (prints and writes to
-descriptor 1), ``slow`` (ten seconds, cancels at once); any other photo succeeds after ``STEPS`` progress messages.
-``HUMANSPLAT_FAKE_SPLATS`` sets the number of splats.
+Started like the real one (arguments other than ``doctor`` are ignored), it needs numpy alone. The photo's file name
+asks for trouble: ``no_person``, ``unexpected``, ``hang`` (ignores cancel), ``crash`` (dies by a signal), ``chatty``
+(prints and writes to descriptor 1), ``slow`` (ten seconds, cancels at once); any other photo succeeds after ``STEPS``
+progress messages. ``HUMANSPLAT_FAKE_SPLATS`` sets the number of splats.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import struct
@@ -231,7 +232,17 @@ def describe() -> dict[str, Any]:
     return {"torch": "none", "device": "cpu", "device_name": "made-up device", "missing": []}
 
 
+def doctor() -> None:
+    """What ``doctor --repair --json`` prints; ``HUMANSPLAT_FAKE_DOCTOR`` takes its place."""
+    print("Looking at the installation ...", file=sys.stderr)
+    answer = {"ok": True, "checks": [], "repaired": ["network pose_landmark"], "left": []}
+    print(os.environ.get("HUMANSPLAT_FAKE_DOCTOR", json.dumps(answer)))
+
+
 if __name__ == "__main__":
+    if "doctor" in sys.orig_argv:
+        doctor()
+        sys.exit()
     # The real one needs PyTorch and more; everything else of an export needs numpy alone.
     stand_in = ModuleType("backend.export.mesh")
     stand_in.textured_mesh = textured_mesh

@@ -83,7 +83,7 @@ class ExportOptions:
         if not 500 <= self.triangles <= 500_000:
             raise ExportError("The mesh can have 500 to 500,000 triangles; 60,000, 20,000 and 8,000 are usual.")
         if self.texture not in TEXTURES:
-            raise ExportError(f"The texture can have {', '.join(map(str, TEXTURES))} pixels a side.")
+            raise ExportError(f"The texture cannot have so many pixels a side; choose {', '.join(map(str, TEXTURES))}.")
         if self.budget and self.budget < 100:
             raise ExportError("A person cannot be shown with fewer than 100 splats; choose a larger budget.")
 

@@ -60,7 +60,7 @@ def backend_errors() -> Iterator[None]:
 
 
 def _as_backend_error(error: ExportError) -> BackendError:
-    """The same in two sentences: what is wrong, and after its last semicolon or colon what to do."""
+    """The same in two sentences: what is wrong, and after its last semicolon what to do."""
     message, semicolon, fix = str(error).rpartition("; ")
     if not semicolon:
         return BackendError("export_failed", str(error), "")

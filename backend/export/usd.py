@@ -17,9 +17,13 @@ from ..avatar.formats.read import read_splats
 from ..avatar.formats.skeletons import skinning_transforms
 from ..avatar.formats.types import BoneClip, ExportError, Provenance, Skeleton, SplatCloud
 from ..avatar.gaussians import Gaussians
+from ..avatar.plain_files import brief, read_plain
 from ..errors import Cancelled
 
 SCHEMA = "ParticleField3DGaussianSplat"
+_MOST_BYTES = 64 << 20  # of a sequence's description; a frame takes some hundred
+_SUFFIXES = (".usdc", ".usda", ".usd")
+_LAST_FRAME = 1_048_574  # Blender's
 
 
 def load_usd() -> Any:
@@ -123,21 +127,28 @@ def sequence_to_usd(
         ExportError: the folder holds no sequence that can be used, ``usd-core`` is missing, the file cannot be written.
         Cancelled: ``cancelled`` said so.
     """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise ExportError(f"{brief(path.name, 80)} is no name of a USD file; let it end in .usdc, .usda or .usd")
     try:
-        about = json.loads((folder / "sequence.json").read_text("utf-8"))
+        about = json.loads(read_plain(folder / "sequence.json", _MOST_BYTES).decode("utf-8"))
         entries = sorted(about["frames"], key=lambda entry: entry["frame"])
         files = [(int(entry["frame"]), folder / Path(entry["file"]).name) for entry in entries]
         fps, name = float(about["fps"]), str(about["avatar"])
         upright = str(about["axes"]).startswith(("x to the person's left, y up", "x as Blender's x"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ExportError(
-            f"{folder} holds no baked sequence ({error}); bake one with PLY or SPZ files first"
-        ) from error
+        if not 0 < fps <= 1000:  # nor what is no number
+            raise ValueError("its frame rate is no number between 0 and 1000")
+        if any(abs(number) > _LAST_FRAME for number, _ in files):
+            raise ValueError("its frames have numbers that Blender does not have")
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        why = brief(getattr(error, "strerror", None) or error)
+        raise ExportError(f"{folder} holds no baked sequence ({why}); bake one with PLY or SPZ files first") from error
     if not files:
         raise ExportError(f"{folder} holds a sequence without frames; bake it again")
     if not upright:
         raise ExportError("The sequence was baked for other axes; bake it with y up")
     steps = {later - sooner for (sooner, _), (later, _) in pairwise(files)}
+    if 0 in steps:
+        raise ExportError("The sequence lists a frame twice; bake it again")
     if len(steps) > 1:
         raise ExportError("The sequence lacks frames between the first and the last; bake it again with Resume")
     step = steps.pop() if steps else 1

@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
+
+from ..errors import BackendError
 
 _NHWC_TO_NCHW_AXIS = {0: 0, 1: 2, 2: 3, 3: 1, -1: 1}
 
@@ -44,22 +46,39 @@ def _resize_asymmetric(x: torch.Tensor, size: list[int]) -> torch.Tensor:
     return rows[..., x0] * (1 - fx) + rows[..., (x0 + 1).clamp(max=width - 1)] * fx
 
 
+def _sound(weights: torch.Tensor) -> torch.Tensor:
+    """The same; raises ValueError where they are no numbers, or a matrix of zeros, which no training leaves."""
+    if not (weights.sum().isfinite() and (weights.dim() < 2 or weights.any())):
+        raise ValueError("the weights are damaged")
+    return weights
+
+
 class GraphNetwork(torch.nn.Module):
     """A feed-forward network read from an unpacked file.
 
     Args:
         path: safetensors file written by :func:`backend.prepare.tflite_convert.convert`.
+
+    Raises:
+        BackendError: kind ``weights_damaged``.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        with safe_open(path, "pt") as file:
-            description = json.loads(file.metadata()["graph"])
-            for key in file.keys():
-                self.register_buffer(f"w{key}", file.get_tensor(key))
-        self._inputs: list[int] = description["inputs"]
-        self._outputs: list[int] = description["outputs"]
-        self._operators: list[dict[str, Any]] = description["operators"]
+        try:
+            with safe_open(path, "pt") as file:
+                description = json.loads(file.metadata()["graph"])
+                for key in file.keys():
+                    self.register_buffer(f"w{key}", _sound(file.get_tensor(key)))
+            self._inputs: list[int] = description["inputs"]
+            self._outputs: list[int] = description["outputs"]
+            self._operators: list[dict[str, Any]] = description["operators"]
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            raise BackendError(
+                "weights_damaged",
+                f"The network {path.stem} is damaged.",
+                "Run `python -m backend doctor --repair`, or press Repair in the add-on's preferences.",
+            ) from error
 
     @torch.no_grad()
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:

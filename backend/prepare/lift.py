@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from ..body.landmarks import LANDMARK_INDICES
 from ..errors import BackendError
+from ..manifest import check_digest, file_digest
 
 WEIGHTS = Path(__file__).parent / "lifter.safetensors"
 _SHOULDERS, _HIPS = [11, 12], [23, 24]
@@ -108,6 +109,7 @@ class Lifter:
         if not weights.is_file():
             missing = f"The file {weights.name} is missing from the installation."
             raise BackendError("weights_missing", missing, "Install HumanSplat again.")
+        check_digest(weights, file_digest(weights))
         try:
             values = {name: value.float() for name, value in load_file(str(weights)).items()}
             self._network = LiftNetwork(values["middle.weight"].shape[0]).eval()

@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 
 from ..avatar.quaternion import from_matrix
-from ..rendering import CameraTensors, Contributions, GaussianTensors, contributions
+from ..rendering import CameraTensors, Contributions, GaussianTensors, contributions, exact_device
 from .splats import Splats
 
 _FIT_DAMPING = 0.15
@@ -65,8 +65,9 @@ def draw(
         alpha: the matte.
         focal: in the matte's pixels.
         size: pixels a side of the picture.
-        device: where to compute.
+        device: where to compute; where that knows no float64, the processor does.
     """
+    device = exact_device(device)
     factor = size / alpha.shape[0]
     matte = cv2.resize(alpha, (size, size), interpolation=cv2.INTER_AREA)
     matte = torch.as_tensor(matte, device=device).reshape(size**2, 1)

@@ -4,7 +4,7 @@ from .contributions import Contributions
 from .pictures import render_gaussians, render_splats
 from .rasterizer import contributions
 from .renderer import Backend, render
-from .types import CameraTensors, GaussianTensors, RenderOutput
+from .types import CameraTensors, GaussianTensors, RenderOutput, exact_device
 
 __all__ = [
     "Backend",
@@ -13,6 +13,7 @@ __all__ = [
     "GaussianTensors",
     "RenderOutput",
     "contributions",
+    "exact_device",
     "render",
     "render_gaussians",
     "render_splats",

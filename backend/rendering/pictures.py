@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -21,6 +23,7 @@ def render_gaussians(
     world_to_camera: np.ndarray | None = None,
     device: torch.device | str = "cpu",
     backend: Backend = "auto",
+    tell: Callable[[float], None] | None = None,
 ) -> np.ndarray:
     """A picture float32 [H, W, 4]: rgb premultiplied with alpha, and alpha.
 
@@ -30,7 +33,7 @@ def render_gaussians(
         size: (height, width).
         world_to_camera: [4, 4]; None where the splats are in camera space already (OpenCV axes).
         device: where to compute.
-        backend: as in ``render``.
+        backend, tell: as in ``render``.
     """
     height, width = size
 
@@ -45,7 +48,7 @@ def render_gaussians(
         height=height,
     )
     with torch.no_grad():
-        output = render(GaussianTensors(*map(tensor, arrays)), camera, backend=backend)
+        output = render(GaussianTensors(*map(tensor, arrays)), camera, backend=backend, tell=tell)
     return torch.cat([output.rgb, output.alpha[:, :, None]], dim=2).cpu().numpy()
 
 
@@ -55,6 +58,7 @@ def render_splats(
     size: tuple[int, int],
     world_to_camera: np.ndarray | None = None,
     device: torch.device | str = "cpu",
+    tell: Callable[[float], None] | None = None,
 ) -> np.ndarray:
     """:func:`render_gaussians` of splats that stand together in one object."""
     return render_gaussians(
@@ -67,4 +71,5 @@ def render_splats(
         size,
         world_to_camera,
         device,
+        tell=tell,
     )

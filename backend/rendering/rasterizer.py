@@ -9,6 +9,7 @@ opaque are dropped: of a person's splats that is the far half.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch.nn import functional
 
 from .contributions import Contributions
 from .projection import MAX_ALPHA, MIN_ALPHA, Ellipses, project
-from .types import CameraTensors, GaussianTensors, RenderOutput
+from .types import CameraTensors, GaussianTensors, RenderOutput, exact_device
 
 PAIRS_PER_BATCH = 1_000_000
 """About 150 bytes of working memory each. Fewer would end more pixels early, but cost more rounds of thread starts."""
@@ -29,8 +30,12 @@ _PAD = 1e-3
 """Pixels added to extents against rounding; the pairs let in by it are dropped by their alpha."""
 
 
-def render(gaussians: GaussianTensors, camera: CameraTensors) -> RenderOutput:
-    """Render on black. Differentiable with respect to all floating-point inputs."""
+def render(
+    gaussians: GaussianTensors, camera: CameraTensors, tell: Callable[[float], None] | None = None
+) -> RenderOutput:
+    """Render on black; ``tell`` hears which share is done. Differentiable with respect to all floating-point inputs."""
+    device = gaussians.position.device
+    gaussians, camera = gaussians.to(exact_device(device)), camera.to(exact_device(device))
     ellipses = project(gaussians, camera)
     index = ellipses.index
     features = torch.cat([gaussians.color[index], ellipses.depth[:, None]], dim=1)
@@ -43,9 +48,10 @@ def render(gaussians: GaussianTensors, camera: CameraTensors) -> RenderOutput:
         features,
         _visible(ellipses, gaussians.opacity[index].detach(), camera),
         (camera.height, camera.width),
+        tell,
     )
     depth = torch.where(alpha > 0, image[..., -1] / alpha.clamp(min=1e-10), 0)
-    return RenderOutput(image[..., :-1], alpha, depth)
+    return RenderOutput(image[..., :-1].to(device), alpha.to(device), depth.to(device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,11 +119,13 @@ class _Composite(torch.autograd.Function):
         features: torch.Tensor,
         visible: _Visible,
         size: tuple[int, int],
+        tell: Callable[[float], None] | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Composite batch after batch; keeps the pairs only where a gradient will be wanted."""
         height, width = size
         ellipses = (center, slope, inverse_x, inverse_y, opacity, features)
-        image, log_transmittance, batches = _composite_all(ellipses, visible, size, keep=any(ctx.needs_input_grad))
+        keep = any(ctx.needs_input_grad)
+        image, log_transmittance, batches = _composite_all(ellipses, visible, size, keep, tell)
         ctx.save_for_backward(slope, inverse_x, inverse_y, opacity, features)
         ctx.batches = batches
         alpha = -torch.expm1(log_transmittance).to(features.dtype)
@@ -149,13 +157,19 @@ class _Composite(torch.autograd.Function):
             grad_features,
             None,
             None,
+            None,
         )
 
 
 def _composite_all(
-    ellipses: tuple[torch.Tensor, ...], visible: _Visible, size: tuple[int, int], keep: bool
+    ellipses: tuple[torch.Tensor, ...],
+    visible: _Visible,
+    size: tuple[int, int],
+    keep: bool,
+    tell: Callable[[float], None] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, list[_Pairs]]:
-    """Image [H W, F], log of what comes through [H W], and, if asked to keep them, the pairs of each batch."""
+    """Image [H W, F], log of what comes through [H W], and, if asked to keep them, the pairs of each batch; ``tell``
+    hears which share of the splats is done and may raise to stop."""
     height, width = size
     features = ellipses[-1]
     image = features.new_zeros(height * width, features.shape[1])
@@ -163,6 +177,8 @@ def _composite_all(
     batches: list[_Pairs] = []
     index, box, reach = visible.index, visible.box, visible.reach
     while len(index):
+        if tell is not None:
+            tell(1 - len(index) / len(visible.index))
         area = (box[:, 2] - box[:, 0] + 1) * (box[:, 3] - box[:, 1] + 1)
         taken = max(1, int(torch.searchsorted(area.cumsum(0), PAIRS_PER_BATCH)))
         batch = _Visible(index[:taken], box[:taken], reach[:taken])
@@ -180,6 +196,8 @@ def _composite_all(
 @torch.no_grad()
 def contributions(gaussians: GaussianTensors, camera: CameraTensors) -> Contributions:
     """How much each splat contributes to each pixel: alpha times what comes through from in front of it."""
+    device = gaussians.position.device
+    gaussians, camera = gaussians.to(exact_device(device)), camera.to(exact_device(device))
     ellipses = project(gaussians, camera)
     opacity = gaussians.opacity[ellipses.index]
     shape = (ellipses.center, ellipses.slope, 1 / ellipses.var_x, 1 / ellipses.var_y)
@@ -188,9 +206,9 @@ def contributions(gaussians: GaussianTensors, camera: CameraTensors) -> Contribu
     _, _, batches = _composite_all(parts, _visible(ellipses, opacity, camera), size, keep=True)
     none = [torch.zeros(0, dtype=torch.long, device=opacity.device)]
     return Contributions(
-        splat=ellipses.index[torch.cat([pairs.splat for pairs in batches] or none)],
-        pixel=torch.cat([torch.repeat_interleave(pairs.pixels, pairs.counts) for pairs in batches] or none),
-        weight=torch.cat([pairs.weight for pairs in batches] or [opacity.new_zeros(0)]),
+        splat=ellipses.index[torch.cat([pairs.splat for pairs in batches] or none)].to(device),
+        pixel=torch.cat([torch.repeat_interleave(pairs.pixels, pairs.counts) for pairs in batches] or none).to(device),
+        weight=torch.cat([pairs.weight for pairs in batches] or [opacity.new_zeros(0)]).to(device),
         splat_count=len(gaussians.position),
         pixel_count=camera.height * camera.width,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -19,6 +19,7 @@ def render(
     camera: CameraTensors,
     background: torch.Tensor | Sequence[float] | None = None,
     backend: Backend = "auto",
+    tell: Callable[[float], None] | None = None,
 ) -> RenderOutput:
     """Render splats; differentiable with respect to every tensor given (gsplat: all but the intrinsics).
 
@@ -31,6 +32,8 @@ def render(
         background: [C] colour, or [H, W, C] picture, to composite on; None leaves the picture premultiplied.
         backend: "torch" (ours, any device), "gsplat" (CUDA), "reference" (slow, for tests), or "auto": gsplat where
             the splats are on CUDA and it is installed, else torch.
+        tell: hears now and then which share is done ("torch" alone, which takes minutes for thousands of pixels a
+            side); may raise to stop.
 
     Raises:
         ValueError: unknown backend, or gsplat for splats that are not on CUDA.
@@ -40,7 +43,7 @@ def render(
     if backend == "auto":
         backend = "gsplat" if on_cuda and len(gaussians) and gsplat_backend.is_available() else "torch"
     if backend == "torch":
-        output = _render_torch(gaussians, camera)
+        output = rasterizer.render(gaussians, camera, tell)
     elif backend == "reference":
         output = reference.render(gaussians, camera)
     elif backend == "gsplat":
@@ -53,12 +56,3 @@ def render(
         return output
     behind = torch.as_tensor(background, dtype=output.rgb.dtype, device=output.rgb.device)
     return dataclasses.replace(output, rgb=output.rgb + (1 - output.alpha)[:, :, None] * behind)
-
-
-def _render_torch(gaussians: GaussianTensors, camera: CameraTensors) -> RenderOutput:
-    device = gaussians.position.device
-    if device.type != "mps":
-        return rasterizer.render(gaussians, camera)
-    # Apple's GPUs have no float64, which the cumulative sums need.
-    output = rasterizer.render(gaussians.to("cpu"), camera.to("cpu"))
-    return RenderOutput(output.rgb.to(device), output.alpha.to(device), output.depth.to(device))

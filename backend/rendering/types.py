@@ -12,6 +12,16 @@ DILATION = 0.3
 """What 3DGS adds, square pixels."""
 
 
+def exact_device(device: torch.device | str) -> torch.device:
+    """Where sums in float64 are made for what computes on ``device``: there, or on the processor where it knows none.
+
+    Long running sums, and sums that must not depend on their order, need float64; Apple's graphics processors refuse
+    it, and share their memory with the processor anyway.
+    """
+    device = torch.device(device)
+    return torch.device("cpu") if device.type == "mps" else device
+
+
 @dataclass(frozen=True, eq=False)
 class GaussianTensors:
     """N splats on one device and of one floating-point type.

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import traceback
 from pathlib import Path
 
 import bpy
 
-from .. import environment, locations, scene
+from .. import install, locations, scene
 from ..client import Failure
-from ..environment import InstallJob
 from ..jobs import ReconstructJob, State
+from ..scene.importer import rollback, selection_kept
 from . import preferences, properties, runtime
 from .avatar import show_solid_colours, to_object_mode
 from .layout import OFFLINE_NOTE
@@ -214,12 +213,12 @@ class HUMANSPLAT_OT_import_avatar(bpy.types.Operator):
         old = scene.find_avatar(bpy.data.objects.get(self.replace)) if self.replace else None
         try:
             prepared = runtime.take_prepared(folder) or scene.prepare_avatar(folder)
-            to_object_mode(context)
-            imported = scene.import_avatar(
-                context, folder, prepared=prepared, location=context.scene.cursor.location if old is None else (0, 0, 0)
-            )
-            if old is not None:
-                imported = scene.replace_avatar(context, old, imported)
+            with selection_kept(context), rollback():
+                to_object_mode(context)
+                place = context.scene.cursor.location if old is None else (0, 0, 0)
+                imported = scene.import_avatar(context, folder, prepared=prepared, location=place)
+                if old is not None:
+                    imported = scene.replace_avatar(context, old, imported)
         except (OSError, ValueError) as error:
             self.report({"ERROR"}, f"{folder.name} cannot be imported: {error}")
             return {"CANCELLED"}
@@ -283,18 +282,20 @@ class HUMANSPLAT_OT_install_backend(bpy.types.Operator):
             "Downloads about 0.5 GB (3 GB with an NVIDIA card):",
             "    PyTorch and Python packages (BSD, MIT and similar licences)",
             "    the pose networks of MediaPipe (Apache 2.0 licence)",
-            "They take 1.5 GB on the disk (6 GB with an NVIDIA card), in the extension's folder.",
+            f"They take 1.5 GB on the disk (6 GB with an NVIDIA card), in {locations.install_roots()[0]}.",
             "You can cancel at any time.",
         ):
             column.label(text=line)
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
         """Start the installation; without a window, also wait for it."""
-        job = InstallJob(
+        roots = locations.install_roots()
+        job = install.InstallJob(
             locations.blender_python(),
-            preferences.install_root(),
+            roots[0],
             locations.extension_root(),
             locations.install_log(),
+            roots[1:],
         )
         runtime.manager().start_install(job)
         return pump(self)
@@ -322,8 +323,8 @@ class HUMANSPLAT_OT_remove_backend(bpy.types.Operator):
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
         """Delete it on a thread."""
-        root = preferences.install_root()
-        runtime.manager().start_removal(lambda: environment.remove(root))
+        roots = locations.install_roots()
+        runtime.manager().start_removal(lambda: install.remove(roots))
         runtime.ensure_pumped()
         if bpy.app.background:
             runtime.wait()
@@ -484,11 +485,17 @@ class HUMANSPLAT_OT_forget_result(bpy.types.Operator):
     def execute(self, _context: bpy.types.Context) -> set[str]:
         """Forget it, and delete it where asked to."""
         folder = Path(self.directory)
-        results = runtime.results()
-        listed = any(result.folder == folder for result in results.results)
-        results.forget(folder)
-        if self.delete and listed:
-            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            if not self.delete:
+                runtime.results().forget(folder)
+            elif not runtime.results().delete(folder):
+                self.report(
+                    {"WARNING"}, f"{folder.name} was not deleted: it is not in the list, or one of its files is open"
+                )
+                return {"CANCELLED"}
+        except OSError as error:
+            self.report({"ERROR"}, f"The list of avatars cannot be written: {error.strerror or error}")
+            return {"CANCELLED"}
         return {"FINISHED"}
 
 

@@ -80,6 +80,7 @@ class HumanSplatPreferences(bpy.types.AddonPreferences):
             row = box.row(align=True)
             row.operator("humansplat.install_backend", icon="IMPORT")
             row.operator("humansplat.test_backend", icon="PLAY")
+            row.operator("humansplat.repair_backend", icon="TOOL_SETTINGS")
             row.operator("humansplat.remove_backend", icon="TRASH")
             row = box.row(align=True)
             row.operator("humansplat.open_log", icon="TEXT")
@@ -108,14 +109,9 @@ def results_folder() -> Path:
     return Path(bpy.path.abspath(chosen)) if chosen else locations.default_results()
 
 
-def install_root() -> Path:
-    """Folder that holds the installed environment."""
-    return locations.user_folder()
-
-
 def backend_is_installed() -> bool:
     """True if Install backend has been run with success."""
-    return environment.is_installed(install_root())
+    return environment.installed_folder(locations.install_roots()) is not None
 
 
 CLASSES = (HumanSplatPreferences,)

@@ -14,7 +14,7 @@ from pathlib import Path
 import bpy
 import bpy.utils.previews
 
-from .. import environment, locations, scene
+from .. import environment, install, locations, scene
 from ..client import Failure
 from ..jobs import BackendSpec, JobManager, ReconstructJob
 from ..results import Result, ResultFolder
@@ -77,7 +77,7 @@ def current_environment() -> environment.Environment | None:
     global _environment
     looked_at, found = _environment
     if not looked_at or time.monotonic() - looked_at > _ENVIRONMENT_CACHE_SECONDS:
-        found = environment.find(preferences.get().backend_path, locations.user_folder(), locations.extension_root())
+        found = environment.find(preferences.get().backend_path, locations.install_roots(), locations.extension_root())
         _environment = (time.monotonic(), found)
     return found
 
@@ -277,6 +277,9 @@ def register() -> None:
     _previews = bpy.utils.previews.new()
     _results = None
     forget_environment()
+    # What was in use when a backend was removed or replaced can be deleted now.
+    cleaning = threading.Thread(target=install.clean_up, args=(locations.install_roots(),), daemon=True)
+    cleaning.start()
     bpy.app.handlers.load_post.append(_file_opened)
     if _arrival_handlers() is not None:
         _arrival_handlers().append(_data_arrived)

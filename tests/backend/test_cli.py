@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -25,7 +26,7 @@ from backend.avatar.motion_files import read_motion
 from backend.errors import BackendError
 from backend.options import ReconstructOptions
 from backend.posing import choose_frame
-from backend.progress import CancelCheck, ProgressCallback, Reporter
+from backend.progress import CancelCheck, Progress, ProgressCallback, Reporter
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -146,6 +147,82 @@ def test_signal_cancels_between_steps(
     assert "cancelled" in capsys.readouterr().err
 
 
+def test_asking_to_stop_while_the_package_is_written_is_answered_truthfully(
+    pipeline: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_stop_on_signals", lambda: lambda: True)
+    reporter = Reporter.step
+    monkeypatch.setattr(Reporter, "step", lambda self, *given: None)  # it is past the last step
+    assert cli.main(pipeline.arguments) == 0
+    monkeypatch.setattr(Reporter, "step", reporter)
+    assert "already being written when you asked to stop; it is whole" in capsys.readouterr().err
+
+
+def test_interrupting_the_loading_ends_at_once(tmp_path: Path) -> None:
+    """PyTorch takes seconds to load."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("import time\nfor _ in range(600): time.sleep(0.1)\n")
+    (tmp_path / "photo.png").write_bytes(b"")
+    for name in (signal.SIGINT, signal.SIGTERM):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "backend", "reconstruct", str(tmp_path / "photo.png"), "-o", str(tmp_path / "out")],
+            cwd=ROOT, env=os.environ | {"PYTHONPATH": str(tmp_path)}, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stderr is not None
+        assert "Loading" in process.stderr.readline()
+        time.sleep(1.0)
+        started = time.monotonic()
+        process.send_signal(name)
+        assert process.wait(10.0) == 130
+        assert time.monotonic() - started < 2.0
+        assert "cancelled" in process.stderr.read()
+        process.stderr.close()
+
+
+def test_a_photo_that_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def refuse(_path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert cli.main(["reconstruct", str(tmp_path / "a" / "b.jpg"), "-o", str(tmp_path / "out"), "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["kind"] == "image_unreadable" and "Permission denied" in error["message"]
+
+
+def test_a_reader_that_leaves_gets_no_traceback(tmp_path: Path) -> None:
+    """As ``... --json | true`` does."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "backend", "reconstruct", str(tmp_path / "gone.jpg"), "-o", "out", "--json"],
+        cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    os.close(writing)
+    assert done.returncode == 1
+    assert "gone.jpg" in done.stderr and "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+
+
+def test_progress_is_written_over_without_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old consoles show ANSI's codes as they are."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "30")
+    line = cli._ProgressLine()
+    line(Progress(0.25, "body", 0, 1, 0.0, "a step whose name is long, longer than the line"))
+    line(Progress(0.5, "save", 0, 1, 0.0, "short"))
+    line.close()
+    first, second, last, end = terminal.getvalue().split("\r")[1:]
+    assert "\x1b" not in terminal.getvalue() and "\n" not in terminal.getvalue()
+    assert len(first) == 29 and first.startswith(" 25%  body: a step")
+    assert second.startswith(" 50%  save: short") and len(second) == len(first)
+    assert last.strip() == "" and len(last) == len(second.rstrip()) and end == ""
+
+
 def test_missing_photo_is_said_without_loading_anything(tmp_path: Path) -> None:
     started = time.monotonic()
     done = run("reconstruct", str(tmp_path / "gone.jpg"), "-o", str(tmp_path / "out"), "--json")
@@ -161,10 +238,18 @@ def test_missing_photo_is_said_without_loading_anything(tmp_path: Path) -> None:
     [
         ["reconstruct", "a.jpg"],
         ["reconstruct", "a.jpg", "-o", "b", "--seed", "-1"],
+        ["reconstruct", "a.jpg", "-o", "b", "--seed", str(2**64)],
         ["reconstruct", "a.jpg", "-o", "b", "--person", "0"],
         ["reconstruct", "a.jpg", "-o", "b", "--shading", "nan"],
         ["reconstruct", "a.jpg", "-o", "b", "--preset", "gold"],
+        ["reconstruct", "a.jpg", "-o", ""],
+        ["render", "a", "-o", ""],
+        ["render", "a", "-o", " "],
+        ["export", "a", "--to", "web", "-o", ""],
         ["render", "a", "-o", "b", "--view", "upwards"],
+        ["render", "a", "-o", "b", "--view", "nan"],
+        ["render", "a", "-o", "b", "--view", "inf"],
+        ["render", "a", "-o", "b", "--size", "9" * 5000],
         ["render", "a", "-o", "b", "--background", "red"],
         ["render", "a", "-o", "b", "--pose", "rest", "--motion", "walk"],
         ["render", "a", "-o", "b", "--motion", "walk", "--frame", "-1"],
@@ -175,7 +260,13 @@ def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit) as exit_info:
         cli.main(arguments)
     assert exit_info.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert out == "" and "usage:" in err
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main([*arguments, "--json"])
+    assert exit_info.value.code == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["kind"] == "arguments" and error["message"] and len(error["message"]) < 1000
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +339,7 @@ def test_views_and_colours() -> None:
 
 
 def test_doctor_finds_this_installation_complete() -> None:
-    done = run("doctor", "--json")
+    done = run("doctor", "--json", OMP_NUM_THREADS="1")
     answer = json.loads(done.stdout)
     assert done.returncode == 0, done.stdout
     assert answer["ok"]
@@ -260,7 +351,7 @@ def test_doctor_finds_this_installation_complete() -> None:
 
 
 def test_doctor_says_what_is_missing(tmp_path: Path) -> None:
-    done = run("doctor", HUMANSPLAT_WEIGHTS=str(tmp_path))
+    done = run("doctor", HUMANSPLAT_WEIGHTS=str(tmp_path), OMP_NUM_THREADS="1")
     assert done.returncode == 1
     assert "MISSING" in done.stdout and "python -m backend setup" in done.stdout
 
@@ -273,7 +364,7 @@ def test_doctor_without_packages_still_reports(monkeypatch: pytest.MonkeyPatch, 
     assert done.returncode == 1
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert checks["torch"]["what_to_do"] == doctor.INSTALL_HINT
-    assert checks["body neutral.npz"]["ok"]
+    assert checks["body/data/neutral.npz"]["ok"]
 
 
 @pytest.mark.parametrize("minor", [10, 11, 12, 13])

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from backend.server import explain_unexpected
 
 FAKE_BACKEND = Path(__file__).resolve().parents[1] / "fake_backend.py"
 STEPS = 20
@@ -199,7 +203,28 @@ def request_line(method: Any, params: Any, **changes: Any) -> bytes:
         (request_line("reconstruct", {"image": "a.png", "output": "b", "person": 0}), -32602, 5),
         (request_line("reconstruct", {"image": "a.png", "output": "b", "preset": "gold"}), -32602, 5),
         (request_line("reconstruct", {"image": "a.png", "output": "b", "shading": 1.5}), -32602, 5),
+        (request_line("reconstruct", {"image": "a.png", "output": "b", "shading": float("nan")}), -32700, None),
+        (request_line("reconstruct", {"image": "a.png", "output": "b", "shading": float("inf")}), -32700, None),
+        (
+            request_line("reconstruct", {"image": "a.png", "output": "b", "shading": 7}).replace(b"7", b"1e999"),
+            -32602,
+            5,
+        ),
+        (request_line("reconstruct", {"image": "a.png", "output": "b", "seed": 2**63}), -32602, 5),
+        (request_line("reconstruct", {"image": "a.png", "output": "b", "device": "cpu:abc"}), -32023, 5),
+        (request_line("reconstruct", {"image": "a\0.png", "output": "b"}), -32602, 5),
+        (request_line("reconstruct", {"image": "a.png", "output": "b\ud800"}), -32602, 5),
+        (request_line("reconstruct", {"image": "a.png", "output": "b", "body": "/\0"}), -32602, 5),
+        (request_line("export", {"package": "\ud800", "output": "b", "target": "web"}), -32602, 5),
+        (request_line("export", {"package": "a", "output": "b", "target": "web", "clips": "/dev/null"}), -32602, 5),
+        (b"[" * 200_000, -32700, None),
+        (b'{"a":' * 100_000, -32700, None),
+        (b'{"id": ' + b"9" * 5000 + b"}", -32700, None),
+        (b'{"id": 5, "jsonrpc": "2.0", "method": "cancel", "params": ' + b"[" * 300 + b"]" * 300 + b"}", -32602, 5),
+        (b"x" * 3_500_000, -32700, None),
+        (b"[" * 1_000_000, -32700, None),
     ],
+    ids=lambda value: repr(value)[:40],
 )
 def test_bad_requests_get_json_rpc_errors(child: Child, line: bytes, code: int, answer_id: int | None) -> None:
     child.send_line(line)
@@ -214,3 +239,87 @@ def test_requests_without_id_get_no_answer(child: Child) -> None:
     child.send(None, "dance")
     child.send(1, "initialize", protocol=1)
     assert child.read()["id"] == 1
+
+
+def test_an_endless_line_is_not_kept_in_memory(child: Child) -> None:
+    before = _memory(child)
+    for _ in range(64):
+        assert child.process.stdin is not None
+        child.process.stdin.write(b" " * 1_000_000)
+    child.send_line(b"")
+    assert "longer than" in child.read()["error"]["message"]
+    assert _memory(child) - before < 20e6
+    child.send(6, "initialize", protocol=1)
+    assert "result" in child.answer(6)
+
+
+def _memory(child: Child) -> int:
+    """Bytes that the process holds; 0 where the system does not say."""
+    status = Path(f"/proc/{child.process.pid}/status")
+    if not status.is_file():
+        return 0
+    return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+
+
+def test_a_flood_of_requests_is_answered(child: Child, tmp_path: Path) -> None:
+    """Each gets an answer, most of them that the backend is busy, and the job among them is done."""
+    reconstruct(child, "job", tmp_path)
+    count = 3000
+    writer = threading.Thread(
+        target=lambda: [child.send(k, ("initialize", "cancel")[k % 2], protocol=1) for k in range(count)]
+    )
+    writer.start()
+    answers = {}
+    while len(answers) < count + 1:
+        message = child.read()
+        if "method" not in message:
+            answers[message["id"]] = message
+    writer.join()
+    assert "result" in answers["job"]
+    assert all("result" in answers[k] for k in range(1, count, 2))
+    busy = [k for k in range(0, count, 2) if answers[k].get("error", {}).get("data", {}).get("kind") == "busy"]
+    assert busy and all("result" in answers[k] for k in range(0, count, 2) if k not in busy)
+
+
+def test_the_heart_beats_while_there_is_work(child: Child, tmp_path: Path) -> None:
+    """Even while the job says nothing; not while there is none."""
+    reconstruct(child, "job", tmp_path, "hang.png")
+    beats: list[dict[str, Any]] = []
+    arrived: list[float] = []
+    while len(beats) < 3:
+        message = child.read()
+        if message.get("method") == "heartbeat":
+            beats.append(message["params"])
+            arrived.append(time.monotonic())
+    assert all(beat["id"] == "job" and 0 <= beat["cpu"] < 60 for beat in beats)
+    assert all(0.5 < later - earlier < 3.0 for earlier, later in pairwise(arrived))
+
+
+def test_the_heart_is_silent_without_work(child: Child) -> None:
+    child.send(1, "initialize", protocol=1)
+    child.answer(1)
+    time.sleep(2.2)
+    child.send(2, "shutdown")
+    child.answer(2)
+    assert not [message for message in child.seen if message.get("method") == "heartbeat"]
+
+
+class FakeAcceleratorError(RuntimeError):
+    """As PyTorch's."""
+
+
+FakeAcceleratorError.__name__ = "AcceleratorError"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [FakeAcceleratorError("CUDA error: unspecified launch failure"), RuntimeError("CUDA error: invalid device ordinal"),
+     RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), RuntimeError("MPS backend operation failed")],
+)  # fmt: skip
+def test_a_card_that_stops_is_not_the_photos_fault(error: Exception) -> None:
+    failure = explain_unexpected(error)
+    assert failure.kind == "device_failed" and "photo" not in failure.fix and "processor" in failure.fix
+
+
+def test_other_errors_are_not_the_cards_fault() -> None:
+    assert explain_unexpected(ValueError("no CUDA here")).kind == "internal"

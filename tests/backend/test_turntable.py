@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from PIL import Image
 from backend import __main__ as cli
 from backend.avatar import Avatar, save_avatar
 from backend.avatar.gaussians import SH_C0
-from backend.errors import BackendError
+from backend.errors import BackendError, Cancelled
 from backend.posing import choose_pose
-from backend.turntable import FIELD_OF_VIEW, orbit_camera, render_picture
+from backend.rendering import rasterizer
+from backend.turntable import FIELD_OF_VIEW, orbit_camera, render_picture, write_png
 
 
 def project(points: np.ndarray, world_to_camera: np.ndarray, focal: float, size: int) -> np.ndarray:
@@ -101,9 +103,11 @@ def test_pose_from_a_file(tmp_path: Path, two_coloured: Avatar) -> None:
     np.savez(tmp_path / "short.npz", pose=pose[:5])
     np.savez(tmp_path / "nan.npz", pose=pose * np.nan)
     np.savez(tmp_path / "other.npz", poses=pose)
+    np.savez(tmp_path / "turns.npz", pose=pose * 1e300)
+    np.savez(tmp_path / "far.npz", pose=pose, translation=[1e30, 0, 0])
     np.savez(tmp_path / "pickle.npz", pose=np.array([{"a": 1}], dtype=object))
     (tmp_path / "text.npz").write_text("no archive")
-    for name in ("short", "nan", "other", "pickle", "text", "gone"):
+    for name in ("short", "nan", "other", "turns", "far", "pickle", "text", "gone"):
         with pytest.raises(BackendError) as error:
             choose_pose(two_coloured, str(tmp_path / f"{name}.npz"))
         assert error.value.kind == "pose_unreadable"
@@ -121,3 +125,50 @@ def test_command_writes_the_picture(tmp_path: Path, two_coloured: Avatar, capsys
     (tmp_path / "file").write_text("")
     assert cli.main(["render", str(tmp_path / "avatar"), "-o", str(tmp_path / "file" / "a.png"), "--size", "8"]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_large_picture_tells_of_its_progress_and_can_be_stopped(
+    two_coloured: Avatar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = render_picture(two_coloured, 0.0, "rest", 96, None)
+    monkeypatch.setattr(rasterizer, "PAIRS_PER_BATCH", 20_000)
+    shares: list[float] = []
+    told = render_picture(two_coloured, 0.0, "rest", 96, None, shares.append)
+    assert np.abs(told.astype(int) - plain).max() <= 1
+    assert len(shares) > 2 and shares == sorted(shares) and shares[0] == 0.0 and shares[-1] < 1.0
+
+    def stop(share: float) -> None:
+        if share > 0.3:
+            raise Cancelled()
+
+    with pytest.raises(Cancelled):
+        render_picture(two_coloured, 0.0, "rest", 96, None, stop)
+
+
+def test_a_picture_is_written_beside_its_place_under_no_name_that_can_be_known(tmp_path: Path) -> None:
+    """Who may write to the folder must not be able to lay a link there that leads elsewhere."""
+    image = np.zeros((4, 4, 4), np.uint8)
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    try:
+        (tmp_path / ".a.png.part").symlink_to(victim)
+    except OSError:
+        pytest.skip("this system makes no links")
+    write_png(image, tmp_path / "a.png")
+    assert victim.read_text() == "mine" and (tmp_path / ".a.png.part").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.png.part", "a.png", "victim"]
+    (tmp_path / "folder").mkdir()
+    for bad in (tmp_path / "folder", tmp_path / "victim" / "a.png", tmp_path / ("x" * 300 + ".png")):
+        with pytest.raises(BackendError) as error:
+            write_png(image, bad)
+        assert error.value.kind == "output_not_writable"
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_pipe_or_device_is_not_replaced_by_a_picture(tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no pipes here")
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(BackendError, match="not a plain file"):
+        write_png(np.zeros((4, 4, 4), np.uint8), tmp_path / "a.png")
+    assert (tmp_path / "a.png").is_fifo() and len(list(tmp_path.iterdir())) == 1
