@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -21,14 +23,19 @@ from scipy.spatial.transform import Rotation
 
 from . import __version__
 from .avatar import Avatar, Body, Camera, KnownTriangles, pose_gaussians, save_avatar, sh_from_rgb
+from .avatar.package import refuse_foreign
+from .avatar.plain_files import brief
 from .avatar.skinning import PRESERVE_VOLUME
 from .avatar.threads import workers
+from .avatar.whole import recover, tried_out
 from .bind import Bound, bind, template_triangles
 from .body.fit import BodyFit, BodyFitter
 from .body.model import JOINT_NAMES, BodyModel, load_body
+from .devices import choose
 from .errors import BackendError
 from .options import PRESETS, WEIGHTS_FOLDER, ReconstructOptions
 from .prepare import BlazePose, PreparedPhoto, load_photo, prepare
+from .prepare.doubt import disagreement, refuse_misfit
 from .progress import CancelCheck, ProgressCallback, Reporter
 from .reconstruct import Reconstruction, SurfaceReconstructor
 from .reconstruct.depth import DepthEstimator
@@ -39,10 +46,13 @@ from .reconstruct.maps import MAP_SIZE
 from .reconstruct.shading import PhotoLight
 from .reconstruct.types import SideDepths
 from .rendering import render_splats
+from .rendering.mesh import rasterize_mesh
 from .synthesize import CONFIGS as SYNTHESIZERS
 from .synthesize import Synthesizer
 
 _Network = TypeVar("_Network", DepthEstimator, LightEstimator, Synthesizer)
+_OUTLINE_SIZE = 256
+"""Pixels a side at which the fitted body is held against the outline."""
 PREVIEW_SIZE = 512
 _MIN_FREE_BYTES = 64 * 1024 * 1024
 _STAGES = {"prepare": 1.0, "body": 1.5, "reconstruct": 4.0, "bind": 0.3, "save": 2.0}
@@ -67,20 +77,6 @@ class ReconstructResult:
     package: Path
     seconds: dict[str, float]
     warnings: tuple[str, ...]
-
-
-def choose_device(name: str = "auto") -> torch.device:
-    """The device to compute on.
-
-    Raises:
-        BackendError: kind ``device_missing`` when the asked-for device is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(name.split(":")[0], False):
-        raise BackendError("device_missing", f"The device {name} is not available here.", "Choose auto or cpu.")
-    return torch.device(name)
 
 
 @dataclass(frozen=True)
@@ -124,10 +120,14 @@ class Pipeline:
 
     Args:
         device: "auto", "cpu", "cuda" or "mps".
+
+    Raises:
+        BackendError: kinds ``device_missing``, ``device_failed``.
     """
 
     def __init__(self, device: str = "auto") -> None:
-        self.device = choose_device(device)
+        chosen = choose(device)
+        self.device, self._device_notes = chosen.device, (chosen.note,) * bool(chosen.note)
         self._networks: BlazePose | None = None
         self._bodies: dict[str, tuple[BodyModel, BodyFitter, SurfaceReconstructor]] = {}
         self._triangles: dict[str, KnownTriangles] = {}
@@ -270,6 +270,8 @@ class Pipeline:
             )
         if not 0 <= options.shading <= 1:
             raise BackendError("shading_unknown", f"There is no shading {options.shading}.", "Choose 0 to 1.")
+        options.check()
+        check_output(output)
         chosen = self._chosen(options, views)
         networks = chosen.networks
         stages = _STAGES if networks is None else _LATENT_STAGES if views is None else _GIVEN_STAGES
@@ -289,7 +291,6 @@ class Pipeline:
                 torch.cuda.synchronize(self.device)  # or the next stage would be charged for what the card still does
             seconds[stage] = round(time.perf_counter() - started, 3)
 
-        check_output(output)
         with timed("prepare", "Reading the photo"):
             photo_file = load_photo(image)
             key = (photo_file.sha256, options.person, options.body, chosen.depth is not None, chosen.light is not None)
@@ -307,6 +308,7 @@ class Pipeline:
         body, fitter, preset = self._bodies[options.body]
         with timed("body", "Fitting the body"):
             fit = fitter.fit(photo, report.check) if last is None else last.fit
+            refuse_misfit(photo.agreement, fit.landmark_error / fit.person_size)
         depths, light = (None, None) if last is None else (last.depths, last.light)
         if chosen.depth is not None:
             with timed("depth", "Estimating depth"):
@@ -369,7 +371,8 @@ class Pipeline:
                 found = self._bound(options.body, reconstruction)
             avatar = assemble_avatar(body, fit, photo, reconstruction, used, found)
             generator = avatar.generator | {"weights": list(chosen.described)}
-            avatar = replace(avatar, generator=generator, warnings=(*photo.warnings, *chosen.warnings))
+            warnings = (*self._device_notes, *photo.warnings, *chosen.warnings)
+            avatar = replace(avatar, generator=generator, warnings=warnings)
         with timed("save", "Writing the package"):
             avatar = replace(avatar, seconds=dict(seconds))
             # Rendered while the larger files are written.
@@ -397,6 +400,18 @@ class Pipeline:
         ours = rgba[..., :3] + (1 - rgba[..., 3:])
         theirs = np.asarray(Image.fromarray(photo.rgb).resize((size, size), Image.Resampling.LANCZOS)) / 255
         return (np.hstack([theirs, ours]).clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def _misfit(body: BodyModel, fit: BodyFit, photo: PreparedPhoto) -> tuple[str, ...]:
+    """What is to be said of a body that lies far from the photo's outline."""
+    with torch.no_grad():
+        vertices, _ = body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas))
+    size = _OUTLINE_SIZE
+    focal = fit.focal * size / photo.rgb.shape[0]
+    hits = rasterize_mesh(vertices.numpy() + fit.translation, body.faces.numpy(), focal, (size, size))
+    matte = cv2.resize(photo.alpha, (size, size), interpolation=cv2.INTER_AREA)
+    said = disagreement(matte, hits.face >= 0, photo.inside_at(size))
+    return () if said is None else (said,)
 
 
 @torch.no_grad()
@@ -428,37 +443,40 @@ def _imagined(
 
 
 def check_output(output: Path) -> None:
-    """Refuse early what cannot be written to.
+    """Refuse early what cannot be written to; what a killed run has left there is put right. Leaves no folder.
 
     Raises:
         BackendError: kinds ``output_not_writable``, ``disk_full``.
     """
-    parent = output.absolute().parent
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        probe = parent / f".{output.name}.write-test"
-        probe.mkdir()
-        probe.rmdir()
-    except OSError as error:
+        str(output).encode("utf-8")
+        folder = output.resolve()
+        recover(folder)
+        refuse_foreign(folder)
+        if os.path.ismount(folder):
+            raise OSError(errno.EBUSY, "it is a whole disk, which cannot be replaced as one; name a folder on it")
+        with tried_out(folder) as parent:
+            free = shutil.disk_usage(parent).free
+    except (OSError, ValueError, RuntimeError) as error:  # links in a circle are a RuntimeError of older Pythons
         raise _output_error(output, error) from error
-    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / "avatar.json").is_file())):
+    if free < _MIN_FREE_BYTES:
         raise BackendError(
-            "output_not_writable",
-            f"{output} already exists and is not an avatar package.",
-            "Choose an empty folder or a new name.",
-        )
-    if shutil.disk_usage(parent).free < _MIN_FREE_BYTES:
-        raise BackendError(
-            "disk_full", f"The disk that holds {parent} is full.", "Free 64 MB or choose another folder."
+            "disk_full", f"The disk that holds {folder.parent} is full.", "Free 64 MB or choose another folder."
         )
 
 
-def _output_error(output: Path, error: OSError) -> BackendError:
-    if error.errno == errno.ENOSPC:
+def _output_error(output: Path, error: Exception) -> BackendError:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
         return BackendError("disk_full", f"The disk that holds {output} is full.", "Free some space and try again.")
+    if isinstance(error, FileExistsError) and error.errno is None:  # a whole sentence of refuse_foreign
+        return BackendError("output_not_writable", str(error), "Choose an empty folder or a new name.")
+    reason = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, UnicodeError):
+        reason = "its name is no text that other programs could read"
+    shown = str(output).encode("utf-8", "replace").decode("utf-8")
     return BackendError(
         "output_not_writable",
-        f"The folder {output} cannot be written to ({error.strerror or error}).",
+        f"The folder {shown} cannot be written to ({brief(reason)}).",
         "Choose another output folder.",
     )
 
@@ -471,8 +489,6 @@ def write_package(avatar: Avatar, output: Path, input_png: bytes, preview_png: b
     """
     try:
         save_avatar(avatar, output, input_image=input_png, preview=preview_png)
-    except FileExistsError as error:
-        raise BackendError("output_not_writable", str(error), "Choose an empty folder or a new name.") from error
     except OSError as error:
         raise _output_error(output, error) from error
 

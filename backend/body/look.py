@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from scipy import ndimage
@@ -77,6 +78,11 @@ class Term:
         return (weighted @ rows).numpy(), (weighted @ torch.from_numpy(self.residual.reshape(-1))).numpy()
 
 
+def _to_known(inside: np.ndarray) -> np.ndarray:
+    """Pixels [S, S] from each pixel to the nearest where the picture is known."""
+    return cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 3) if inside.any() else np.zeros(inside.shape)
+
+
 class Look:
     """One picture, read.
 
@@ -111,16 +117,22 @@ class Look:
     ) -> None:
         self.side, self.focal = len(alpha), focal
         self._turn, self._shift = matrix[:3, :3], matrix[:3, 3]
-        self._read_landmarks(landmarks, visibility, hands)
+        self._read_landmarks(landmarks, visibility, hands, inside)
         self._read_outline(alpha, inside)
 
     def _read_landmarks(
-        self, landmarks: np.ndarray, visibility: np.ndarray, hands: tuple[np.ndarray | None, np.ndarray | None]
+        self,
+        landmarks: np.ndarray,
+        visibility: np.ndarray,
+        hands: tuple[np.ndarray | None, np.ndarray | None],
+        inside: np.ndarray,
     ) -> None:
         points = landmarks[LANDMARK_INDICES]
         trust = np.array([w for _, _, w in POSE_LANDMARKS]) * np.maximum(visibility[LANDMARK_INDICES], 0.05)
         # What the frame cuts was guessed by the network, the worse the farther out: there the relaxed pose is better.
-        beyond = np.maximum(-points, points - self.side).max(1)
+        # So was what something hides, which lies beyond what is known as well.
+        column, row = np.clip(points, 0, self.side - 1).astype(int).T
+        beyond = np.maximum(np.maximum(-points, points - self.side).max(1), _to_known(inside)[row, column])
         in_frame = beyond < 0.008 * self.side
         self.cut = beyond > _BEYOND * self.side
         fading = np.exp(-0.5 * (np.maximum(beyond, 0) / (_BEYOND * self.side)) ** 2)

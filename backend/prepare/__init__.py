@@ -10,8 +10,11 @@ import numpy as np
 
 from ..errors import BackendError
 from .blazepose import BlazePose, HandLandmarks, PoseLandmarks
-from .detect import find_people, look_again
+from .cutout import is_cut_out, without_rim
+from .detect import AGREED, Agreement, facing, find_people, look_again, stands_beside_another
+from .doubt import Seen, doubts, refuse_non_person
 from .image import Photo, load_photo
+from .legs import find_unseen_legs
 from .matte import extend_colours, own_colours, refine_matte
 
 __all__ = ["BlazePose", "PreparedPhoto", "extend_colours", "load_photo", "own_colours", "prepare"]
@@ -31,18 +34,19 @@ class PreparedPhoto:
     Attributes:
         rgb: uint8 [S, S, 3]; black outside the picture.
         alpha: float32 [S, S], the matte in 0..1.
-        inside: bool [S, S], where the crop lies inside the picture.
+        inside: bool [S, S], where the crop lies inside the picture and nothing hides the person's legs.
         landmarks: float [33, 2], BlazePose landmarks in pixels of the crop (may lie outside).
         visibility: float [33] in 0..1.
         world_landmarks: float [33, 3], metres about the hips' centre, OpenCV axes; see :mod:`.lift`.
         left_hand, right_hand: float [21, 2] pixels of the crop, None where the hand was not seen.
         focal: pixels of the crop; the principal point is the crop's centre.
-        matte_given: the matte came with the file and was not touched.
+        matte_given: the matte came with the file; at most a rim was taken off it.
         person_count: how many people the photo shows.
         warnings: sentences for the user.
         name, sha256: of the file.
         crop: left, top and side of the crop in pixels of the photo as read; a photo's pixel p lies at
             (p - corner) S / side of the crop.
+        agreement: of several looks at the person.
     """
 
     rgb: np.ndarray
@@ -60,19 +64,24 @@ class PreparedPhoto:
     name: str
     sha256: str
     crop: tuple[float, float, float] = (0.0, 0.0, float(CROP_SIZE))
+    agreement: Agreement = AGREED
 
     def inside_at(self, size: int) -> np.ndarray:
         """``inside`` at ``size`` pixels a side: bool [size, size], where a pixel lies wholly in it."""
         return cv2.resize(self.inside.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA) > 0.99
 
 
+def _nobody() -> BackendError:
+    return BackendError(
+        "no_person",
+        "No person was found in the picture.",
+        "Choose a photo that shows one person from head to feet, well lit and not too small.",
+    )
+
+
 def _choose(people: list[PoseLandmarks], person: int | None) -> PoseLandmarks:
     if not people:
-        raise BackendError(
-            "no_person",
-            "No person was found in the picture.",
-            "Choose a photo that shows one person from head to feet, well lit and not too small.",
-        )
+        raise _nobody()
     if person is None:
         return people[0]
     if not 1 <= person <= len(people):
@@ -98,11 +107,20 @@ def _hands(networks: BlazePose, rgb: np.ndarray, pose: PoseLandmarks) -> dict[st
     return hands
 
 
-def _warnings(people: int, person: int | None, pose: PoseLandmarks, shape: tuple[int, int]) -> list[str]:
-    height, width = shape
+def _out(pose: PoseLandmarks, shape: tuple[int, int]) -> np.ndarray:
+    """bool [33], joints beyond the frame: they were not photographed."""
     x, y = pose.image.T
-    # Body joints beyond the frame, or right at it, were not photographed.
-    out = (y > height * 1.0) | (y < 0) | (x < 0) | (x > width)
+    return (y > shape[0]) | (y < 0) | (x < 0) | (x > shape[1])
+
+
+def _cut(pose: PoseLandmarks, shape: tuple[int, int]) -> tuple[bool, bool]:
+    """Whether the frame cuts an ankle, and the head."""
+    out = _out(pose, shape)
+    return bool(out[[27, 28]].any()), bool(out[:11].mean() > 0.5)
+
+
+def _warnings(people: int, person: int | None, pose: PoseLandmarks, shape: tuple[int, int]) -> list[str]:
+    out = _out(pose, shape)
     messages = []
     if people > 1 and person is None:
         messages.append(
@@ -134,7 +152,13 @@ def prepare(
     check()
     pose = _choose(people, person)
     height, width = photo.rgb.shape[:2]
-    mask = pose.mask if photo.alpha is None else photo.alpha * (cv2.blur(pose.mask, (9, 9)) > 0.02)
+    known = np.ones((height, width), np.float32)
+    cut_out = None
+    if photo.alpha is not None and is_cut_out(photo.alpha, pose.mask):
+        cut_out = without_rim(photo.rgb, photo.alpha)
+    elif photo.alpha is not None:
+        known = (photo.alpha > 0.5).astype(np.float32)  # a frame: what it leaves out was not photographed
+    mask = pose.mask * known if cut_out is None else cut_out * (cv2.blur(pose.mask, (9, 9)) > 0.02)
     ys, xs = np.nonzero(mask > 0.4)
     if len(ys) < 100 or np.ptp(ys) < MIN_PERSON_PIXELS:
         raise BackendError(
@@ -149,9 +173,9 @@ def prepare(
     side = float((high - low).max()) * (1 + 2 * MARGIN)
     scale = CROP_SIZE / side
     origin = (low + high) / 2 - side / 2
-    rgb, soft, inside = (_square(layer, origin, scale) for layer in (photo.rgb, mask, np.ones((height, width), "f4")))
+    rgb, soft, inside = (_square(layer, origin, scale) for layer in (photo.rgb, mask, known))
     inside = inside > 0.5
-    alpha = soft if photo.alpha is not None else refine_matte(rgb, soft, inside, networks.exact)
+    alpha = soft if cut_out is not None else refine_matte(rgb, soft, inside, networks.exact)
     alpha = alpha * inside
     check()
     # The region holds the whole body, also what the frame cuts: the camera's distance follows the body, not the crop.
@@ -159,21 +183,31 @@ def prepare(
     near = pose.region[:2] - origin
     region = (float(near[0] * scale), float(near[1] * scale), pose.region[2] * scale, pose.region[3])
     cropped = replace(pose, image=(pose.image - origin) * scale, region=region)
-    cropped = look_again(networks, rgb, alpha, cropped, check)
+    cropped, agreement = look_again(networks, rgb, alpha, cropped, check)
+    refuse_non_person(agreement)
+    if not (alpha > 0.5).any():
+        raise _nobody()
     pose = replace(pose, image=cropped.image / scale + origin, visibility=cropped.visibility)
     check()
     hands = _hands(networks, photo.rgb, pose)
+    legs = find_unseen_legs(rgb, alpha, inside, cropped.image, cropped.visibility)
+    cut = _cut(pose, (height, width))
+    seen = Seen(
+        rgb, alpha, inside, cropped.image, cropped.visibility, facing(cropped), agreement, legs, scale,
+        stands_beside_another(networks, rgb, alpha), *cut,
+    )  # fmt: skip
     return PreparedPhoto(
         rgb=rgb,
         alpha=alpha.astype(np.float32),
-        inside=inside,
+        inside=inside & ~legs.unknown,
         landmarks=cropped.image,
         visibility=pose.visibility,
         world_landmarks=cropped.world,
         focal=0.5 * extent * scale / float(np.tan(np.radians(FIELD_OF_VIEW) / 2)),
-        matte_given=photo.alpha is not None,
+        matte_given=cut_out is not None,
         person_count=len(people),
-        warnings=tuple(_warnings(len(people), person, pose, (height, width))),
+        warnings=(*_warnings(len(people), person, pose, (height, width)), *doubts(seen)),
+        agreement=agreement,
         name=photo.name,
         sha256=photo.sha256,
         crop=(float(origin[0]), float(origin[1]), side),

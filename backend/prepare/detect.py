@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from .blazepose import MIRRORED, BlazePose, Detection, PoseLandmarks
+from .blazepose import LEFT_HIP, LEFT_SHOULDER, MIRRORED, RIGHT_HIP, RIGHT_SHOULDER, BlazePose, Detection, PoseLandmarks
 
 _PERSON_SCORE = 0.5
 _SMALL = 0.6
@@ -16,6 +16,13 @@ _SMALL = 0.6
 
 _FADED = 0.7
 """How far what surrounds the person is faded for the second looks."""
+_PAINTED_OVER, _PAINT_SIDE = 0.007, 256
+"""Picture sides around the matte, and pixels a side at which the person is painted over."""
+_FACINGS_APART = 0.25
+"""Trunk lengths; looks at a person whose side is clear differ by a tenth of a trunk at most."""
+_HEELS, _TOES = [29, 30], [31, 32]
+_FEET_SEEN = 0.5
+"""Visibility from which feet tell the side."""
 _AROUND = 0.015
 """Picture sides around the matte that are not faded: mattes miss fingers and hems."""
 
@@ -84,16 +91,37 @@ def find_people(networks: BlazePose, rgb: np.ndarray) -> list[PoseLandmarks]:
     return sorted(people, key=lambda person: -person.region[2])
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """How far several looks at one person say the same.
+
+    Attributes:
+        spread: mean distance of the looks' visible landmarks from the agreed ones, in sizes of the person, whatever a
+            look took for left and right.
+        score: the least that a look gave for this being a person, 0..1.
+        facing_unclear: some looks saw the person from the front and others from behind, or edge on.
+    """
+
+    spread: float
+    score: float
+    facing_unclear: bool
+
+
+AGREED = Agreement(0.0, 1.0, False)
+"""Nothing to doubt."""
+
+
 def look_again(
     networks: BlazePose,
     rgb: np.ndarray,
     alpha: np.ndarray,
     pose: PoseLandmarks,
     check: Callable[[], None] = lambda: None,
-) -> PoseLandmarks:
+) -> tuple[PoseLandmarks, Agreement]:
     """The landmarks on which several looks agree: the first one, one in the mirror, and both before a faded background.
 
-    One look may take a shelf behind the person for a hand. The median of four does not.
+    One look may take a shelf behind the person for a hand. The median of four does not. Where the looks disagree on
+    the side that the person shows (a blurred or hidden face), the median would be of neither: the feet decide.
 
     Args:
         networks: see there.
@@ -103,7 +131,8 @@ def look_again(
         check: called between the looks; may raise to stop.
 
     Returns:
-        ``pose`` with medians of places and means of visibilities; ``world`` as the lifter says.
+        ``pose`` with medians of places and means of visibilities, ``world`` as the lifter says; and how far the looks
+        agreed.
     """
     reach = max(1, round(_AROUND * len(rgb)))
     near = cv2.GaussianBlur(cv2.dilate(alpha.astype(np.float32), np.ones((reach, reach))), (0, 0), 0.4 * reach)
@@ -114,13 +143,76 @@ def look_again(
     looks.append(networks.landmarks(faded, pose.detection(), passes=1))
     check()
     looks.append(_mirrored_look(networks, faded, pose))
-    world = [networks.lifter.lift(look.image, look.visibility, look.world) for look in looks]
-    return replace(
+    visibility = np.mean([look.visibility for look in looks], 0)
+    kept_looks, unclear = _agreed_facing(looks)
+    places = np.median([look.image for look in kept_looks], 0)
+    world = [networks.lifter.lift(look.image, look.visibility, look.world) for look in kept_looks]
+    agreed = replace(
         pose,
-        image=np.median([look.image for look in looks], 0),
-        visibility=np.mean([look.visibility for look in looks], 0),
+        image=places,
+        visibility=visibility,
         world=np.median(world, 0),
     )
+    spread = _spread([look.image for look in looks], places, visibility)
+    return agreed, Agreement(spread, min(look.score for look in looks), unclear)
+
+
+def _spread(looks: list[np.ndarray], places: np.ndarray, visibility: np.ndarray) -> float:
+    """Mean distance of the looks' landmarks from ``places``, in sizes of the person; left and right may be taken for
+    each other, which is another matter."""
+    weight = visibility / max(float(visibility.sum()), 1e-6)
+    away = [
+        min(float(np.linalg.norm(image - places, axis=1) @ weight) for image in (look, look[MIRRORED]))
+        for look in looks
+    ]
+    return float(np.mean(away)) / max(float(np.ptp(places, 0).max()), 1e-6)
+
+
+def facing(look: PoseLandmarks) -> float:
+    """How wide shoulders and hips are across the trunk, in trunk lengths: positive from the front, negative from
+    behind, about 0 in profile."""
+    shoulders, hips = look.image[[LEFT_SHOULDER, RIGHT_SHOULDER]], look.image[[LEFT_HIP, RIGHT_HIP]]
+    up = shoulders.mean(0) - hips.mean(0)
+    across = (shoulders[0] - shoulders[1] + hips[0] - hips[1]) / 2
+    return float((across[1] * up[0] - across[0] * up[1]) / max(float(up @ up), 1e-6))
+
+
+def _agreed_facing(looks: list[PoseLandmarks]) -> tuple[list[PoseLandmarks], bool]:
+    """The looks that agree on the side that the person shows, and whether there were others."""
+    sides = np.array([facing(look) for look in looks])
+    if np.ptp(sides) < _FACINGS_APART:
+        return looks, False
+    # Toes nearer than heels: the front. Faces are blurred and hidden, feet seldom.
+    ahead = [look.world[_HEELS, 2].mean() - look.world[_TOES, 2].mean() for look in looks]
+    feet = np.mean([look.visibility[_TOES].mean() for look in looks])
+    side = np.sign(np.mean(ahead)) if feet > _FEET_SEEN else np.sign(sides.sum())
+    ours = sides * side
+    # Looks that waver see the person edge on, between the two.
+    chosen = ours > 0.5 * ours.max()
+    return [look for look, agrees in zip(looks, chosen) if agrees] if ours.max() > 0 else looks, True
+
+
+def stands_beside_another(networks: BlazePose, rgb: np.ndarray, alpha: np.ndarray) -> bool:
+    """Whether somebody else is found once the person is painted over: the network sees one of two people who touch.
+
+    Args:
+        networks: see there.
+        rgb: uint8 [S, S, 3] crop about the person.
+        alpha: [S, S] matte.
+    """
+    reach = 2 * round(_PAINTED_OVER * len(rgb)) + 1
+    person = cv2.dilate((alpha > 0.3).astype(np.uint8), np.ones((reach, reach), np.uint8))
+    small = (_PAINT_SIDE, _PAINT_SIDE)
+    hole = cv2.resize(person, small, interpolation=cv2.INTER_NEAREST)
+    painted = cv2.inpaint(cv2.resize(rgb, small, interpolation=cv2.INTER_AREA), hole, 3, cv2.INPAINT_TELEA)
+    without = np.where(person[..., None] > 0, cv2.resize(painted, rgb.shape[1::-1]), rgb)
+    for detection in networks.detect(without):
+        found = networks.landmarks(without, detection)
+        body = found.mask > 0.5
+        # What is mostly where the person was is a ghost of the painting.
+        if found.score > _PERSON_SCORE and body.any() and person[body].mean() < 0.6:
+            return True
+    return False
 
 
 def _mirrored_look(networks: BlazePose, rgb: np.ndarray, pose: PoseLandmarks) -> PoseLandmarks:

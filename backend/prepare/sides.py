@@ -44,6 +44,6 @@ def look_from_sides(
         radius = _AROUND * np.hypot(columns + 0.5 - hip[0], rows + 0.5 - hip[1]).max()
         circle = hip + radius * trunk / max(float(np.linalg.norm(trunk)), 1e-6)
         first = networks.landmarks(picture, Detection(1.0, hip, circle), passes=1)
-        found = look_again(networks, picture, matte, first)
+        found, _ = look_again(networks, picture, matte, first)
         views.append(View(matte, found.image, found.visibility, focal * size, matrix))
     return views

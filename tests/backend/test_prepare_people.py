@@ -205,7 +205,10 @@ def test_several_looks_overrule_one_that_errs(networks: BlazePose) -> None:
     height, body = np.ptp(np.nonzero(mannequin.mask)[0]), list(BODY_LANDMARKS)
     astray = first.image.copy()
     astray[15] += [0.2 * height, -0.15 * height]  # the left wrist, say on a shelf behind
-    again = look_again(networks, mannequin.rgb, mannequin.mask.astype(np.float32), replace(first, image=astray))
+    again, agreement = look_again(
+        networks, mannequin.rgb, mannequin.mask.astype(np.float32), replace(first, image=astray)
+    )
+    assert agreement.spread < 0.03 and agreement.score > 0.8 and not agreement.facing_unclear
     error = np.linalg.norm(again.image[body] - truth, axis=1) / height
     assert error.mean() < 0.025 and error[4] < 0.05
     # What the mirror shows is turned back: depth stays, left is left.
