@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from .devices import check_name
 from .errors import BackendError, Cancelled
 from .export.targets import TARGETS
-from .options import BODIES, DEFAULT_PRESET, PRESETS, ReconstructOptions
+from .options import BODIES, DEFAULT_PRESET, PRESETS, ReconstructOptions, shown
 from .progress import Progress
 from .server import MAX_SEED, explain_unexpected, serve_stdio
 
@@ -236,12 +236,12 @@ def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
     except OSError as error:
         raise BackendError(
             "image_unreadable",
-            f"{arguments.photo} cannot be looked at ({error.strerror or error}).",
+            f"{shown(arguments.photo)} cannot be looked at ({error.strerror or error}).",
             "Give the path of a picture file that you may read.",
         ) from error
     if not found:
         raise BackendError(
-            "image_unreadable", f"There is no file {arguments.photo}.", "Give the path of a picture file."
+            "image_unreadable", f"There is no file {shown(arguments.photo)}.", "Give the path of a picture file."
         )
     check_name(arguments.device)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # while loading, nothing needs to be tidied up
@@ -413,16 +413,26 @@ def main(argv: list[str] | None = None) -> int:
     if sys.platform == "darwin":
         # What Apple's graphics cannot compute, the processor does; PyTorch asks for this when it is loaded.
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    _open_streams()
     try:
         status = _main(sys.argv[1:] if argv is None else argv)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
         return status
     except OSError as error:
         if error.errno not in (errno.EPIPE, errno.EINVAL):  # what Windows calls it
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output left; say nothing more
         return EXIT_INTERNAL
+
+
+def _open_streams() -> None:
+    """Let what whoever started this has closed lead nowhere; a file would be given its number, and what is printed."""
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(handle)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8", errors="backslashreplace"))
 
 
 def _main(argv: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,3 +54,14 @@ class ReconstructOptions:
 def installed_presets() -> tuple[str, ...]:
     """The presets that need no weights or whose weights are here."""
     return tuple(p for p in PRESETS if p == "surface" or (WEIGHTS_FOLDER / p / "reconstruction.safetensors").is_file())
+
+
+def shown(text: object, limit: int = 400) -> str:
+    """What the user gave, as a sentence can name it: on one line, without what screens obey or no file can hold.
+
+    Args:
+        text: a path, a name, a number.
+        limit: characters; a longer text lacks its middle.
+    """
+    line = "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in str(text))
+    return line if len(line) <= limit else f"{line[: limit // 2]}…{line[-(limit // 2) :]}"

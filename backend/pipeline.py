@@ -27,15 +27,15 @@ from .avatar.package import refuse_foreign
 from .avatar.plain_files import brief
 from .avatar.skinning import PRESERVE_VOLUME
 from .avatar.threads import workers
-from .avatar.whole import recover, tried_out
+from .avatar.whole import recover, tried_out, wait_for
 from .bind import Bound, bind, template_triangles
 from .body.fit import BodyFit, BodyFitter
 from .body.model import JOINT_NAMES, BodyModel, load_body
 from .devices import choose
 from .errors import BackendError
-from .options import PRESETS, WEIGHTS_FOLDER, ReconstructOptions
+from .options import PRESETS, WEIGHTS_FOLDER, ReconstructOptions, shown
 from .prepare import BlazePose, PreparedPhoto, load_photo, prepare
-from .prepare.doubt import disagreement, refuse_misfit
+from .prepare.doubt import disagreement, hangs_before_legs, refuse_misfit
 from .progress import CancelCheck, ProgressCallback, Reporter
 from .reconstruct import Reconstruction, SurfaceReconstructor
 from .reconstruct.depth import DepthEstimator
@@ -51,6 +51,8 @@ from .synthesize import CONFIGS as SYNTHESIZERS
 from .synthesize import Synthesizer
 
 _Network = TypeVar("_Network", DepthEstimator, LightEstimator, Synthesizer)
+_LEGS = np.array([[1, 4, 7], [2, 5, 8]])
+"""SMPL joints: hips, knees and ankles."""
 _OUTLINE_SIZE = 256
 """Pixels a side at which the fitted body is held against the outline."""
 PREVIEW_SIZE = 512
@@ -266,7 +268,9 @@ class Pipeline:
         options = options or ReconstructOptions()
         if options.preset not in PRESETS:
             raise BackendError(
-                "preset_unknown", f"There is no preset {options.preset}.", f"Choose one of: {', '.join(PRESETS)}."
+                "preset_unknown",
+                f"There is no preset {shown(options.preset, 40)}.",
+                f"Choose one of: {', '.join(PRESETS)}.",
             )
         if not 0 <= options.shading <= 1:
             raise BackendError("shading_unknown", f"There is no shading {options.shading}.", "Choose 0 to 1.")
@@ -403,15 +407,20 @@ class Pipeline:
 
 
 def _misfit(body: BodyModel, fit: BodyFit, photo: PreparedPhoto) -> tuple[str, ...]:
-    """What is to be said of a body that lies far from the photo's outline."""
+    """What is to be said of a body that lies far from the photo's outline, and of what hangs before it."""
     with torch.no_grad():
-        vertices, _ = body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas))
+        vertices, joints = (x.numpy() for x in body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas)))
     size = _OUTLINE_SIZE
     focal = fit.focal * size / photo.rgb.shape[0]
-    hits = rasterize_mesh(vertices.numpy() + fit.translation, body.faces.numpy(), focal, (size, size))
+    hits = rasterize_mesh(vertices + fit.translation, body.faces.numpy(), focal, (size, size))
     matte = cv2.resize(photo.alpha, (size, size), interpolation=cv2.INTER_AREA)
-    said = disagreement(matte, hits.face >= 0, photo.inside_at(size))
-    return () if said is None else (said,)
+    legs = joints[_LEGS] + fit.translation
+    pixels = legs[..., :2] / legs[..., 2:] * focal + size / 2
+    said = (
+        disagreement(matte, hits.face >= 0, photo.inside_at(size)),
+        hangs_before_legs(matte, hits.face >= 0, pixels),
+    )
+    return tuple(filter(None, said))
 
 
 @torch.no_grad()
@@ -451,7 +460,8 @@ def check_output(output: Path) -> None:
     try:
         str(output).encode("utf-8")
         folder = output.resolve()
-        recover(folder)
+        if recover(folder) and not wait_for(folder):
+            raise TimeoutError(errno.ETIMEDOUT, "another program is writing there and does not end")
         refuse_foreign(folder)
         if os.path.ismount(folder):
             raise OSError(errno.EBUSY, "it is a whole disk, which cannot be replaced as one; name a folder on it")
@@ -461,22 +471,23 @@ def check_output(output: Path) -> None:
         raise _output_error(output, error) from error
     if free < _MIN_FREE_BYTES:
         raise BackendError(
-            "disk_full", f"The disk that holds {folder.parent} is full.", "Free 64 MB or choose another folder."
+            "disk_full", f"The disk that holds {shown(folder.parent)} is full.", "Free 64 MB or choose another folder."
         )
 
 
 def _output_error(output: Path, error: Exception) -> BackendError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        return BackendError("disk_full", f"The disk that holds {output} is full.", "Free some space and try again.")
+        return BackendError(
+            "disk_full", f"The disk that holds {shown(output)} is full.", "Free some space and try again."
+        )
     if isinstance(error, FileExistsError) and error.errno is None:  # a whole sentence of refuse_foreign
-        return BackendError("output_not_writable", str(error), "Choose an empty folder or a new name.")
+        return BackendError("output_not_writable", shown(error), "Choose an empty folder or a new name.")
     reason = getattr(error, "strerror", None) or str(error)
     if isinstance(error, UnicodeError):
         reason = "its name is no text that other programs could read"
-    shown = str(output).encode("utf-8", "replace").decode("utf-8")
     return BackendError(
         "output_not_writable",
-        f"The folder {shown} cannot be written to ({brief(reason)}).",
+        f"The folder {shown(output)} cannot be written to ({brief(reason)}).",
         "Choose another output folder.",
     )
 

@@ -160,6 +160,14 @@ def _kill_windows_tree(process: subprocess.Popen[Any]) -> None:
         process.kill()
 
 
+def readable(value: object, most: int) -> str:
+    """As a text that Blender can show: of so many characters at most, and none of them half a one.
+
+    File names that are no UTF-8 become halves in Python, which Blender's labels and clipboard refuse.
+    """
+    return str(value)[:most].encode("utf-8", "replace").decode()
+
+
 class _Confused(Exception):
     """What the process says makes no sense; the text ends a sentence that begins with "The backend"."""
 
@@ -198,7 +206,7 @@ def _checked_progress(params: dict[str, Any]) -> dict[str, Any]:
     for name in ("stage", "step"):
         if not isinstance(params.get(name), str):
             raise _Confused(f"sent progress whose {name!r} is no text")
-        checked[name] = params[name][:200]
+        checked[name] = readable(params[name], 200)
     return checked
 
 
@@ -373,17 +381,20 @@ class BackendProcess:
         if error is None:
             request._finish(result, None)
             return
-        kind, fix, details = (str(data.get(name, "")) for name in ("kind", "fix", "details"))
-        text = str(error.get("message", "The backend answered with an error."))
-        request._finish(None, Failure(kind or "internal", text[:2000], fix[:2000], details[:100_000]))
+        most = {"kind": 200, "fix": 2000, "details": 100_000}
+        kind, fix, details = (readable(data.get(name, ""), length) for name, length in most.items())
+        text = readable(error.get("message") or "The backend answered with an error.", 2000)
+        request._finish(None, Failure(kind or "internal", text, fix, details))
 
     def _take_notification(self, method: Any, params: Any) -> None:
         if not (isinstance(method, str) and isinstance(params, dict)):
             raise _Confused("sent a notification that makes no sense")
         if method == "heartbeat":
             computed = params.get("cpu")
-            if isinstance(computed, (int, float)) and abs(computed - self._computed) > _COMPUTED:
-                self._computed, self._standstill = computed, 0.0
+            if isinstance(computed, (int, float)):
+                computed = float(min(max(computed, 0), 1e12))  # a whole number may be larger than any other
+                if abs(computed - self._computed) > _COMPUTED:
+                    self._computed, self._standstill = computed, 0.0
             return
         if method == "progress":
             params = _checked_progress(params)

@@ -46,10 +46,10 @@ def resolve_python(path: str) -> Path | None:
     text = _unquoted(path)
     if not text:
         return None
-    chosen = Path(text).expanduser()
+    chosen = _at_home(text)
     if _is_program(chosen):
         return chosen
-    return python_in(chosen) if python_in(chosen).is_file() else None
+    return python_in(chosen) if _is_file(python_in(chosen)) else None
 
 
 def _unquoted(path: str) -> str:
@@ -58,12 +58,27 @@ def _unquoted(path: str) -> str:
 
 def _is_program(path: Path) -> bool:
     # The Python of Microsoft's store is a link of a kind that can be run and not be looked at.
-    return path.is_file() or (os.name == "nt" and path.suffix.lower() == ".exe" and os.path.lexists(path))
+    return _is_file(path) or (os.name == "nt" and path.suffix.lower() == ".exe" and os.path.lexists(path))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # longer than the system allows, or with a NUL
+        return False
+
+
+def _at_home(text: str) -> Path:
+    """The path with ``~`` filled in, or as it stands where there is no such home."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
 
 
 def is_whole(folder: Path) -> bool:
     """True if an installation has been finished there, and the Python that it was made from is still there."""
-    return (folder / MARKER_NAME).is_file() and python_in(folder).is_file() and _base_is_there(folder)
+    return _is_file(folder / MARKER_NAME) and _is_file(python_in(folder)) and _base_is_there(folder)
 
 
 def _base_is_there(folder: Path) -> bool:
@@ -100,7 +115,7 @@ def install_roots(system: str, home: Path, user_folder: Path, chosen: str = "") 
     """
     own = _unquoted(chosen)
     usual = (home / HOME_NAME, user_folder) if system == "win32" else (user_folder,)
-    return (Path(own).expanduser().absolute(), *usual) if own else usual
+    return (_at_home(own).absolute(), *usual) if own else usual
 
 
 def legacy_leftovers(root: Path) -> list[Path]:

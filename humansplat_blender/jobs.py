@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from .client import PROTOCOL_VERSION, BackendProcess, Failure, Request, clean_environment
+from .client import PROTOCOL_VERSION, BackendProcess, Failure, Request, clean_environment, readable
 from .environment import backend_command
 from .install import InstallJob
 from .repair import RepairJob
@@ -22,6 +22,8 @@ from .results import Result, ResultFolder
 START_TIMEOUT = 180.0
 #: Seconds that Blender waits for the backend to let go of its files before they are removed or replaced.
 GONE_TIMEOUT = 4.0
+#: Notes of one answer that are shown, and characters of each; a panel is no place for more.
+MOST_NOTES, NOTE_CHARACTERS = 20, 500
 
 
 class State(Enum):
@@ -338,8 +340,9 @@ class JobManager:
             self._set(State.RUNNING, "Exporting")
         elif self._job is None:
             info = self.backend_info
-            self.message = f"The backend works: PyTorch {info.get('torch')} on {info.get('device_name')}."
-            self.warnings = tuple(map(str, info.get("notes") or ()))
+            torch, device = (readable(info.get(name), 80) for name in ("torch", "device_name"))
+            self.message = f"The backend works: PyTorch {torch} on {device}."
+            self.warnings = tuple(_notes(info.get("notes")))
             self._end(State.DONE)
         else:
             assert self._process is not None and self._work is not None
@@ -362,7 +365,7 @@ class JobManager:
         if not request.done:
             return
         self._running = None
-        if self.state is State.CANCELLING or (request.failure and request.failure.kind == "cancelled"):
+        if self.state is State.CANCELLING:
             self._drop_work()  # also where the job was done before the wish to cancel reached it
             self._end(State.IDLE)
             return
@@ -381,8 +384,7 @@ class JobManager:
             self._drop_work()
             self._fail(_confused("where the avatar is"))
             return
-        warnings = request.result.get("warnings")
-        self.warnings = tuple(map(str, warnings)) if isinstance(warnings, list) else ()
+        self.warnings = tuple(_notes(request.result.get("warnings")))
         try:
             self._ready = self._results.adopt(package, self._job.photo, self.seconds)
         except OSError as error:
@@ -395,12 +397,14 @@ class JobManager:
         self._set(State.IMPORTING, "Bringing the avatar into the scene")
 
     def _finish_export(self, job: ExportJob, result: dict[str, Any]) -> None:
-        folder, notes = result.get("folder"), result.get("notes")
-        if not isinstance(folder, str) or not Path(folder).is_dir():
+        folder, asked = result.get("folder"), Path(job.parameters["output"])
+        # Files are added to it: it must be the one that was asked for.
+        right = isinstance(folder, str) and (Path(folder) == asked or not asked.is_absolute())
+        if not right or not Path(folder).is_dir():
             self._drop_work()
             self._fail(_confused("where the export is"))
             return
-        notes = [str(note) for note in notes] if isinstance(notes, list) else []
+        notes = _notes(result.get("notes"))
         try:
             notes += job.finish(result)
         except (ValueError, OSError) as error:
@@ -410,7 +414,7 @@ class JobManager:
             return
         self._drop_work()
         self.warnings = tuple(notes)
-        self.message = f"{job.name} was exported to {folder} in {self.seconds:.0f} s."
+        self.message = readable(f"{job.name} was exported to {folder} in {self.seconds:.0f} s.", 2000)
         self._end(State.DONE)
 
     def _pump_importing(self) -> None:
@@ -500,7 +504,8 @@ class JobManager:
             self.revision += 1
 
     def _fail(self, failure: Failure) -> None:
-        self.failure = failure
+        message, fix = (readable(text, 2000) for text in (failure.message, failure.fix))
+        self.failure = Failure(failure.kind, message, fix, readable(failure.details, 100_000))
         self._end(State.FAILED)
 
     def _end(self, state: State) -> None:
@@ -513,10 +518,23 @@ class JobManager:
             self._work = None
 
 
+def _notes(value: object) -> list[str]:
+    """Sentences of an answer, as many as can be shown; none where it is no list."""
+    if not isinstance(value, list):
+        return []
+    notes = [readable(note, NOTE_CHARACTERS) for note in value[:MOST_NOTES]]
+    return [*notes, f"There are {len(value) - MOST_NOTES} more."] if len(value) > MOST_NOTES else notes
+
+
 def _missing_parts(info: dict[str, Any]) -> Failure | None:
+    """What the backend says it lacks, or that it does not say so as it should; None if it lacks nothing."""
     missing = info.get("missing") or []
     if not missing:
         return None
-    names = ", ".join(part["name"] for part in missing)
-    fixes = " ".join(dict.fromkeys(part["what_to_do"] for part in missing))
-    return Failure("weights_missing", f"The backend lacks: {names}.", fixes)
+    if not (isinstance(missing, list) and all(isinstance(part, dict) for part in missing)):
+        return _confused("which of its parts are there")
+    names, fixes = ([part.get(word) for part in missing] for word in ("name", "what_to_do"))
+    if not all(isinstance(text, str) for text in (*names, *fixes)):
+        return _confused("which of its parts are there")
+    named = readable(", ".join(names), 300)
+    return Failure("weights_missing", f"The backend lacks: {named}.", readable(" ".join(dict.fromkeys(fixes)), 2000))

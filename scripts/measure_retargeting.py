@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How exactly BVH files are carried over to an avatar: bone map, worst direction of a limb, largest step of a joint.
 
-    .venvs/backend/bin/python scripts/measure_retargeting.py AVATAR_PACKAGE FILE.bvh...
+.venvs/backend/bin/python scripts/measure_retargeting.py AVATAR_PACKAGE FILE.bvh...
 """
 
 from __future__ import annotations

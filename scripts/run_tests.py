@@ -1,35 +1,53 @@
 """Every test of the project, each part in the environment it belongs to; ``scripts/test``.
 
-Standard library only. Parts run one after another, a failing one does not stop the rest. The last line printed is
-``N passed, N failed, N skipped`` over all parts; the exit status is 0 only if something passed and nothing failed.
+Standard library only. The backend's tests share the processors among processes of one part (pytest-xdist); the parts
+of each Blender, which can be loaded once in a process, run side by side. A failing part does not stop the rest, and
+one that does not end is stopped and names the tests that ran. The last line printed is ``N passed, N failed,
+N skipped`` over all parts; the exit status is 0 only if something passed and nothing failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import unfinished
 from environments import ROOT, SetupError, TestEnvironments, ensure_tests
 
-#: A part that hangs is stopped; the whole is meant to take under 25 minutes on two cores, twice that beside other work.
-PART_SECONDS = 50 * 60
+#: Processes at once. A model's threads on a processor that another process uses cost more than they give.
+PROCESSES = max(1, min(os.cpu_count() or 1, 8))
+#: Seconds after which a part is stopped; beside other work parts take several times as long as alone.
+SECONDS = {"lint": 300, "backend": 50 * 60}
+OTHER_SECONDS = 20 * 60
 
 
 @dataclass(frozen=True)
 class Part:
-    """One process: a name, its command, and the file that receives its results (None: the exit status says it all)."""
+    """One process: a name, its command, and the file that receives its results (None: the exit status says it all).
+
+    ``shares`` says that it uses all processors by itself.
+    """
 
     name: str
     command: tuple[str, ...]
     results: Path | None
+    shares: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """After which it is stopped."""
+        return SECONDS.get(self.name, OTHER_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -58,12 +76,15 @@ def list_parts(environments: TestEnvironments, results: Path, extra: Sequence[st
     python = str(environments.backend.python)
     parts = [Part("lint", (python, "-m", "ruff", "check", "."), None)]
 
-    def add(name: str, interpreter: str, folder: str) -> None:
+    def add(name: str, interpreter: str, folder: str, *more: str, shares: bool = False) -> None:
         file = results / f"{name}.xml"
-        command = (interpreter, "-m", "pytest", folder, "-q", "-p", "no:cacheprovider", f"--junitxml={file}", *extra)
-        parts.append(Part(name, command, file))
+        plugins = ("-p", "no:cacheprovider", "-p", "unfinished")
+        command = (interpreter, "-m", "pytest", folder, "-q", *plugins, f"--junitxml={file}", *more, *extra)
+        parts.append(Part(name, command, file, shares))
 
-    add("backend", python, "tests/backend")
+    # Tests of a file stay together: they share what is slow to make.
+    together = ("-n", str(PROCESSES), "--dist", "loadfile") if PROCESSES > 1 else ()
+    add("backend", python, "tests/backend", *together, shares=True)
     for version, environment in environments.blender.items():
         # Blender cannot be loaded twice in one process, and the extension's tests want a profile of their own.
         for folder in ("scene", "motion", "package"):
@@ -92,16 +113,93 @@ def read_results(file: Path, status: int) -> Outcome:
     return Outcome(passed, max(failed, 0 if status in (0, 5) else 1), skipped)
 
 
-def run_part(part: Part) -> Outcome:
-    """Run one part, its output passing through."""
-    try:
-        status = subprocess.run(part.command, cwd=ROOT, timeout=PART_SECONDS).returncode
-    except subprocess.TimeoutExpired:
-        print(f"{part.name} did not end within {PART_SECONDS} s and was stopped", flush=True)
-        return Outcome(failed=1)
+_running: set[subprocess.Popen[bytes]] = set()
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End a part with every process that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def run_part(part: Part, notes: Path, output: Path | None = None) -> Outcome:
+    """Run one part.
+
+    Args:
+        part: which.
+        notes: an empty folder for the names of the tests that run.
+        output: file that receives what it prints; by default that passes through.
+    """
+    notes.mkdir(parents=True, exist_ok=True)
+    paths = [str(ROOT / "scripts"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    threads = str(max(1, (os.cpu_count() or 1) // PROCESSES))
+    variables = os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": threads,
+        unfinished.FOLDER_VARIABLE: str(notes),
+    }
+    with open(output, "wb") if output is not None else open(os.dup(1), "wb") as stream:
+        process = subprocess.Popen(
+            part.command, cwd=ROOT, env=variables, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        _running.add(process)
+        try:
+            status = process.wait(part.seconds)
+        except subprocess.TimeoutExpired:
+            _stop(process)
+            stopped = ", ".join(unfinished.read(notes)) or "none of its tests ran"
+            stream.write(f"\n{part.name} did not end within {part.seconds} s and was stopped in: {stopped}\n".encode())
+            return Outcome(failed=1)
+        finally:
+            _running.discard(process)
     if part.results is None:
         return Outcome(passed=int(status == 0), failed=int(status != 0))
     return read_results(part.results, status)
+
+
+def run_parts(parts: Sequence[Part], folder: Path, done: Callable[[Part, Outcome, float], None]) -> None:
+    """Run the parts that share the processors one after another, the others side by side.
+
+    Args:
+        parts: in the order in which they begin.
+        folder: for notes and output.
+        done: told of each part that has ended.
+    """
+
+    def run(part: Part, output: Path | None) -> None:
+        started = time.perf_counter()
+        outcome = run_part(part, folder / "running" / part.name, output)
+        if output is not None:
+            print(f"\n=== {part.name}\n{output.read_text('utf-8', errors='replace')}", end="", flush=True)
+        done(part, outcome, time.perf_counter() - started)
+
+    beside = [part for part in parts if part.name != "lint" and not part.shares]
+    with _all_stopped_on_error():
+        for part in parts:
+            if part not in beside:
+                print(f"\n=== {part.name}", flush=True)
+                run(part, None)
+    with ThreadPoolExecutor(PROCESSES) as pool, _all_stopped_on_error():
+        waiting = [pool.submit(run, part, folder / f"{part.name}.txt") for part in beside]
+        try:
+            for finished in waiting:
+                finished.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+@contextlib.contextmanager
+def _all_stopped_on_error() -> Iterator[None]:
+    """What is raised ends the parts as well: Ctrl-C does not reach them, which are in groups of their own."""
+    try:
+        yield
+    except BaseException:
+        for process in list(_running):
+            _stop(process)
+        raise
 
 
 def main() -> int:
@@ -117,20 +215,14 @@ def main() -> int:
     except SetupError as error:
         print(f"Error: {error}\n0 passed, 1 failed, 0 skipped", flush=True)
         return 1
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     rows: list[tuple[str, Outcome, float]] = []
     with tempfile.TemporaryDirectory(prefix="humansplat-tests-") as folder:
         parts = list_parts(environments, Path(folder), extra)
         unknown = set(arguments.only or ()) - {part.name for part in parts}
         if unknown:
             parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(p.name for p in parts)}")
-        for part in parts:
-            if arguments.only and part.name not in arguments.only:
-                continue
-            print(f"\n=== {part.name}", flush=True)
-            part_started = time.perf_counter()
-            outcome = run_part(part)
-            rows.append((part.name, outcome, time.perf_counter() - part_started))
+        chosen = [part for part in parts if not arguments.only or part.name in arguments.only]
+        run_parts(chosen, Path(folder), lambda part, outcome, seconds: rows.append((part.name, outcome, seconds)))
     total = sum((outcome for _, outcome, _ in rows), Outcome())
     print("\n=== summary")
     for name, outcome, seconds in rows:

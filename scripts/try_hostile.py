@@ -3,6 +3,9 @@
 
     scripts/try_hostile [--only AREA ...] [--every N] [--write-doc]
 
+What came of the cases of an area is kept in out/hostile/AREA.json; --write-doc puts the table of all areas that were
+run whole into docs/reliability.md.
+
 An input counts as well treated if it was made, made with a warning, or refused as it should be: with a sentence, with
 nothing lost or left behind, and with at most 2 GiB of memory more than a normal input. A crash, an exception, an
 exit status other than 0 and 2, or no end within the time counts as badly treated.
@@ -20,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +45,7 @@ AREAS = {
     "lists": "the list of results",
 }
 DOCUMENT = ROOT / "docs" / "reliability.md"
+KEPT = ROOT / "out" / "hostile"
 _BEGIN, _END = "<!-- begin: scripts/try_hostile --write-doc -->", "<!-- end -->"
 
 
@@ -186,13 +190,21 @@ def main() -> int:
         work(arguments.work, arguments.folder, arguments.every, arguments.skip)
         return 0
     started, results = time.perf_counter(), []
+    KEPT.mkdir(parents=True, exist_ok=True)
     for area in arguments.only or AREAS:
         some = try_area(area, arguments.every)
         results += some
+        if arguments.every == 1:
+            (KEPT / f"{area}.json").write_text(json.dumps([asdict(result) for result in some], indent=1), "utf-8")
         print(f"{area}: {sum(not r.wrong for r in some)} of {len(some)} well", flush=True)
     text = table(results)
     print(f"\n{text}\n\n{time.perf_counter() - started:.0f} s")
     if arguments.write_doc:
+        kept = [KEPT / f"{area}.json" for area in AREAS]
+        missing = [file.stem for file in kept if not file.is_file()]
+        if missing:
+            raise SystemExit(f"Not all areas were run whole yet: {', '.join(missing)}.")
+        text = table([Result(**row) for file in kept for row in json.loads(file.read_text("utf-8"))])
         old = DOCUMENT.read_text("utf-8")
         before, rest = old.split(_BEGIN)
         DOCUMENT.write_text(f"{before}{_BEGIN}\n{text}\n{_END}{rest.split(_END, 1)[1]}", "utf-8")

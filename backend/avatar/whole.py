@@ -27,6 +27,7 @@ _PATIENCE = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds: virus scanners hold fresh fil
 _STALE = 3600.0  # seconds; for leftovers on disks without locks, where cannot be told whether anybody works on them
 _LOOKS, _BETWEEN_LOOKS = 40, 0.05  # and seconds: longer than a rename is tried
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # some network drives
+_LONGEST = len("/gaussians.ply")  # what a folder's path must leave room for
 _UNLOCKED = 10.0  # seconds, many times what passes before a new folder has its lock
 
 
@@ -127,7 +128,9 @@ def tried_out(folder: Path) -> Iterator[Path]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = folder.with_name(f"{_prefix(folder)}{uuid.uuid4().hex[:8]}{_NEW}")
-        for probe in (beside, folder):
+        # As long a path as any that will be, here or there: a folder that is left in ours would make it a stranger's.
+        more = max(len(os.fsencode(folder.name)) - len(os.fsencode(beside.name)), len(_CONTENT) + 1) + _LONGEST
+        for probe in (beside, beside / ("x" * more), folder):
             if not os.path.lexists(probe):
                 probe.mkdir()
                 made.insert(0, probe)
@@ -164,12 +167,17 @@ def recover(folder: Path) -> bool:
     return between
 
 
-def wait_for(folder: Path) -> None:
-    """Where ``folder`` is missing, its replacement broken off or under way, see that it is there again."""
+def wait_for(folder: Path) -> bool:
+    """Where ``folder`` is missing, its replacement broken off or under way, see that it is there again.
+
+    Returns:
+        Whether it is, or nobody is about to put it there.
+    """
     for _ in range(_LOOKS):
         if folder.exists() or not recover(folder):
-            return
+            return True
         time.sleep(_BETWEEN_LOOKS)
+    return folder.exists()
 
 
 def sync_tree(folder: Path) -> None:
@@ -191,11 +199,32 @@ def _prefix(folder: Path) -> str:
 
 
 def _swap(new: Path, folder: Path, aside: Path, keeps: Callable[[str], bool]) -> None:
-    """Put ``new`` in the place of ``folder``, which goes ``aside`` and then away; on failure it comes back."""
-    if not folder.exists():
-        rename(new, folder)
-        _sync_folder(folder.parent)
-        return
+    """Put ``new`` in the place of ``folder``, which goes ``aside`` and then away; on failure it comes back.
+
+    Others may do so at the same time: one after the other, and what is kept goes from hand to hand.
+    """
+    for _ in range(_LOOKS):
+        if not wait_for(folder):
+            raise TimeoutError(errno.ETIMEDOUT, "another program is writing there and does not end", str(folder))
+        there = folder.exists()
+        try:
+            if there:
+                _replace(new, folder, aside, keeps)
+            else:
+                rename(new, folder)
+            break
+        except OSError as error:
+            # Somebody has just taken the old one away, or has put theirs where nothing was.
+            overtaken = isinstance(error, FileNotFoundError) if there else folder.exists()
+            if not overtaken or aside.exists() or not new.exists():
+                raise
+    else:
+        raise TimeoutError(errno.ETIMEDOUT, "other programs are writing there all the time", str(folder))
+    _sync_folder(folder.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _replace(new: Path, folder: Path, aside: Path, keeps: Callable[[str], bool]) -> None:
     kept = [name for name in _names(folder) if keeps(name)]
     note = new.with_name(_KEPT)
     note.write_text(json.dumps(kept), "utf-8")
@@ -208,8 +237,6 @@ def _swap(new: Path, folder: Path, aside: Path, keeps: Callable[[str], bool]) ->
     except BaseException:
         _put_back(aside, folder)
         raise
-    _sync_folder(folder.parent)
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _put_back(old: Path, folder: Path) -> None:

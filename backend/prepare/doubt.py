@@ -37,6 +37,10 @@ _PIECES = 0.9
 _AT_THE_EDGE = 0.12
 """Person's heights of matte along the picture's left or right edge."""
 _DISAGREEMENT = 0.6
+_GAP = 3
+"""Pixels of 256 between the body's legs from which on one sees between them."""
+_SPANNED, _FREE_ABOVE = 0.12, 0.04
+"""Shares of the legs' length over which something spans them, and over which nothing does above that."""
 _NOBODY = "Choose a photo that shows one person from head to feet, well lit and not too small."
 
 
@@ -163,6 +167,40 @@ def disagreement(alpha: np.ndarray, silhouette: np.ndarray, inside: np.ndarray) 
     return (
         "The fitted body and the person's outline are far apart (wide clothes, a large thing, or a pose that was not "
         "understood); look at the avatar from all sides."
+    )
+
+
+def hangs_before_legs(alpha: np.ndarray, silhouette: np.ndarray, legs: np.ndarray) -> str | None:
+    """A sentence where something that begins below the hips spans both legs: a bag; a skirt begins at the hips.
+
+    Args:
+        alpha: [S, S] matte.
+        silhouette: bool [S, S], of the fitted body.
+        legs: [2, 3, 2] pixels (x, y) of the left and the right hip, knee and ankle.
+    """
+    person = alpha > 0.5
+    tops, ends = legs[:, 0, 1], legs[:, 2, 1]
+    if (np.diff(legs[..., 1], axis=1) < 3).any():
+        return None  # not upright
+    free, spanned = [], []
+    for row in range(max(int(tops.max()), 0), min(int(ends.min()), len(alpha))):
+        a, b = sorted(np.interp(row, leg[:, 1], leg[:, 0]) for leg in legs)
+        between = slice(max(int(a), 0), max(int(b) + 1, 0))
+        gap = ~silhouette[row, between]
+        if gap.sum() >= _GAP:
+            covered = float(person[row, between][gap].mean())
+            (spanned if covered > 0.8 else free).append(row)
+    length = float(ends.min() - tops.max())
+    # The longest stretch of rows: trousers span a few at the crotch.
+    runs = np.split(np.array(spanned, int), np.nonzero(np.diff(spanned) > 1)[0] + 1)
+    longest = max(runs, key=len)
+    if len(longest) < max(_SPANNED * length, 1):
+        return None
+    if sum(row < longest[0] for row in free) < _FREE_ABOVE * length:
+        return None
+    return (
+        "Something hangs before both legs (a bag?); it is taken for a part of them and will move with them. Choose a "
+        "photo without it, or erase it with the splat brushes."
     )
 
 

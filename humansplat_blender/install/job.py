@@ -10,19 +10,21 @@ from __future__ import annotations
 import collections
 import contextlib
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
 from ..client import Failure, describe_exit, kill_tree, spawn_options
-from ..environment import LEGACY_NAME, MARKER_NAME, SLOTS, is_whole, legacy_leftovers
-from . import files, limits, machine
+from ..environment import LEGACY_NAME, MARKER_NAME, SLOTS, installed_folder, is_whole, legacy_leftovers
+from . import files, limits, machine, settings
 from .settings import has_own_index, pip_environment
 from .steps import Step, install_steps
 
@@ -32,6 +34,10 @@ LOCK_PATIENCE = 15.0
 #: Free space asked for before an installation, bytes: what it takes plus what pip unpacks on the way.
 SPACE_CPU = 3 * 1024**3
 SPACE_CUDA = 12 * 1024**3
+#: Bytes of a line of output that are read as one, characters of it that are kept, and that are shown.
+MAX_LINE, KEPT_CHARACTERS, SHOWN_CHARACTERS = 65_536, 4000, 200
+#: Seconds that a command's last lines get to arrive once it has ended.
+OUTPUT_GRACE = 1.0
 # pip's progress bars. Blender's own font lacks these characters, and reading its other fonts stops it for 0.2 seconds.
 _BAR = re.compile("[\u2500-\u259f]+")
 
@@ -39,6 +45,11 @@ _ELSEWHERE = Failure(
     "install_elsewhere",
     "Another Blender is installing or removing the backend.",
     "Wait until it has finished, then try again.",
+)
+_DAMAGED = Failure(
+    "install_failed",
+    "The add-on's own lists of what to install are missing or damaged.",
+    "Install the add-on again, then the backend.",
 )
 
 
@@ -129,8 +140,12 @@ class InstallJob:
         return machine.refusal(self._machine)
 
     def _install(self) -> Failure | None:
-        _clean(self._root)
-        folder = _free_slot(self._root)
+        unfinished = _clean(self._root)
+        # Whoever was making that one may have been killed, and its pip may still write to it.
+        folder = _free_slot(self._root, unfinished)
+        if folder is None:
+            text = "The backend could not be installed: all environments in its folder are in use."
+            return Failure("install_failed", text, _CLOSE_OTHERS, str(self._root))
         try:
             failure = self._make(folder)
             whole = failure is None and not self._cancelled
@@ -150,8 +165,13 @@ class InstallJob:
         self._build = machine.choose_build(system, machine.find_cards())
         if self._build.note:
             self.notes.append(self._build.note)
-        longest = limits.longest_path(self._extension_root, system, self._build.name)
-        failure = limits.refusal(folder, longest, system, limits.long_paths_enabled())
+        environment = pip_environment()
+        try:
+            longest = limits.longest_path(self._extension_root, system, self._build.name)
+            steps = self._steps(folder) if self._steps else self._real_steps(folder, system, has_own_index(environment))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
+            return replace(_DAMAGED, details=f"{self._extension_root}\n{error!r}")
+        failure = limits.refusal(folder, longest, system, limits.long_paths_enabled()) or settings.refusal()
         if failure is not None:
             return failure
         needed, free = SPACE_CUDA if self._build.cuda else SPACE_CPU, shutil.disk_usage(self._root).free
@@ -161,10 +181,9 @@ class InstallJob:
                 f"The backend needs {needed / 1024**3:.0f} GB of free disk space; there are {free / 1024**3:.1f} GB.",
                 f"Free some space on the disk of {self._root}, then install again.",
             )
-        environment = pip_environment()
-        steps = self._steps(folder) if self._steps else self._real_steps(folder, system, has_own_index(environment))
         total = sum(step.share for step in steps)
-        with open(self._log_path, "w", encoding="utf-8") as log:
+        # A path may hold bytes that are no UTF-8.
+        with open(self._log_path, "w", encoding="utf-8", errors="backslashreplace") as log:
             for step in steps:
                 self.label = step.label
                 log.write(f"$ {' '.join(step.command)}\n")
@@ -205,18 +224,32 @@ class InstallJob:
         self._process = process
         if self._cancelled:
             kill_tree(process)
+        errors: list[OSError] = []
+        reader = threading.Thread(target=self._read, args=(process, log, errors), name="humansplat-pip", daemon=True)
+        reader.start()
+        code = process.wait()
+        reader.join(OUTPUT_GRACE)  # a process that the command has left behind may hold its output for ever
+        if errors:
+            raise errors[0]
+        return code
+
+    def _read(self, process: subprocess.Popen[bytes], log: TextIO, errors: list[OSError]) -> None:
+        """Pass on what a command prints; where it cannot be noted, the command is ended."""
         assert process.stdout is not None
-        with process.stdout as output:
-            for raw in iter(output.readline, b""):
-                line = raw.decode(errors="replace").rstrip()
-                if line:
-                    log.write(line + "\n")
-                    log.flush()
-                    self._tail.append(line)
-                    shown = _BAR.sub("", line).strip()
-                    if shown and not line.startswith(("WARNING", "ERROR")):  # the log has it all
-                        self.last_line = shown
-        return process.wait()
+        try:
+            with process.stdout as output, contextlib.suppress(ValueError):  # the log was closed meanwhile
+                for raw in iter(lambda: output.readline(MAX_LINE), b""):
+                    line = raw.decode(errors="replace").rstrip()
+                    if line:
+                        log.write(line + "\n")
+                        log.flush()
+                        self._tail.append(line[:KEPT_CHARACTERS])
+                        shown = _BAR.sub("", line).strip()
+                        if shown and not line.startswith(("WARNING", "ERROR")):  # the log has it all
+                            self.last_line = shown[:SHOWN_CHARACTERS]
+        except OSError as error:
+            errors.append(error)
+            kill_tree(process)
 
 
 # --- what went wrong ------------------------------------------------------------------------------------------
@@ -279,14 +312,13 @@ def _explain_error(error: OSError, root: Path) -> Failure:
 
 def environments_in(root: Path) -> list[Path]:
     """Every folder there that is an environment or began to become one."""
-    return [folder for name in (*SLOTS, LEGACY_NAME) if (folder := root / name).exists()]
+    return [folder for name in (*SLOTS, LEGACY_NAME) if os.path.lexists(folder := root / name)]
 
 
-def _free_slot(root: Path) -> Path:
-    for name in SLOTS:
-        if not (root / name).exists():
-            return root / name
-    raise OSError(f"{root} is full of environments that are in use")
+def _free_slot(root: Path, unwanted: Collection[Path]) -> Path | None:
+    """A place for a new environment, one that is not unwanted if there is such a one; None if all are taken."""
+    free = [folder for name in SLOTS if not os.path.lexists(folder := root / name)]
+    return min(free, key=lambda folder: folder in unwanted, default=None)
 
 
 def _discard(folder: Path) -> None:
@@ -306,13 +338,24 @@ def _give_up(folder: Path) -> bool:
     return False
 
 
-def _clean(root: Path) -> None:
-    """Delete what interrupted jobs have left. The lock must be held."""
+def _clean(root: Path) -> list[Path]:
+    """Delete what interrupted jobs have left, and what a newer environment has taken the place of.
+
+    The lock must be held.
+
+    Returns:
+        The folders of environments that were never finished.
+    """
+    used, unfinished = installed_folder([root]), []
     for folder in environments_in(root):
         if not is_whole(folder):
+            unfinished.append(folder)
             _discard(folder)
+        elif folder != used:
+            _give_up(folder)
     for folder in [*files.set_aside_before(root), *legacy_leftovers(root)]:
         files.delete(folder)
+    return unfinished
 
 
 def clean_up(roots: Sequence[Path]) -> None:

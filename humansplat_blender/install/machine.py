@@ -69,7 +69,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     """``"560.94"`` as (560, 94); ends where something is no number."""
     numbers = []
     for part in text.strip().split("."):
-        if not part.isdigit():
+        if not part.isdecimal() or len(part) > 9:  # ² is a digit and no number
             break
         numbers.append(int(part))
     return tuple(numbers)

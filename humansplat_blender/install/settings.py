@@ -2,8 +2,8 @@
 
 Kept on purpose: proxies and certificates, cache and timeouts, from variables and from pip's own configuration files.
 Dropped: everything that adds or changes packages, indexes and places (``PIP_USER``, ``PIP_TARGET``, ``PIP_INDEX_URL``,
-``PIP_CONSTRAINT``, ...). A company with a mirror names a configuration of pip's in ``HUMANSPLAT_PIP_CONFIG``.
-Standard library only, no bpy.
+``PIP_CONSTRAINT``, ...). A company with a mirror names a configuration of pip's in ``HUMANSPLAT_PIP_CONFIG``; where
+that cannot be read, nothing is downloaded from elsewhere. Standard library only, no bpy.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ..client import clean_environment
+from ..client import Failure, clean_environment
 
 CONFIG_VARIABLE = "HUMANSPLAT_PIP_CONFIG"
 #: Options that say how to reach an index.
@@ -39,12 +39,30 @@ def pip_environment(config_files: Iterable[Path] | None = None) -> dict[str, str
     for file in default_config_files() if config_files is None else config_files:
         environment |= read_config(file, CONNECTION)
     environment |= asked
-    own = os.environ.get(CONFIG_VARIABLE, "").strip()
-    if own:
-        environment |= read_config(Path(own), CONNECTION | CACHE | MIRROR)
+    own = _own_config()
+    if own is not None:
+        environment |= read_config(own, CONNECTION | CACHE | MIRROR)
+        if refusal() is not None:
+            environment["PIP_NO_INDEX"] = "1"
     # This exact value tells pip to read none of its configuration files.
     environment["PIP_CONFIG_FILE"] = os.devnull
     return environment
+
+
+def refusal() -> Failure | None:
+    """Why the configuration that :data:`CONFIG_VARIABLE` names cannot be used; None if it can, or none is named."""
+    own = _own_config()
+    if own is None:
+        return None
+    try:
+        _parsed(own)
+        return None
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except (ValueError, configparser.Error):
+        reason = "it is no configuration of pip's"
+    text = f"The file that the environment variable {CONFIG_VARIABLE} names cannot be read: {reason}."
+    return Failure("install_failed", text, "Correct the variable or remove it, then start Blender again.", str(own))
 
 
 def has_own_index(environment: Mapping[str, str]) -> bool:
@@ -54,9 +72,8 @@ def has_own_index(environment: Mapping[str, str]) -> bool:
 
 def read_config(path: Path, options: Iterable[str]) -> dict[str, str]:
     """Some options of a configuration file of pip's, as the variables that mean the same; none if it cannot be read."""
-    parser = configparser.RawConfigParser(strict=False)
     try:
-        parser.read_string(path.read_text("utf-8-sig"))
+        parser = _parsed(path)
     except (OSError, ValueError, configparser.Error):
         return {}
     found: dict[str, str] = {}
@@ -65,14 +82,28 @@ def read_config(path: Path, options: Iterable[str]) -> dict[str, str]:
             continue
         for name, value in parser.items(section):
             option = name.replace("_", "-")
-            if option in options and value and value.strip():
+            if option in options and value and value.strip() and "\0" not in value:  # which no variable may hold
                 found[_variable(option)] = " ".join(value.split())
     return found
 
 
+def _own_config() -> Path | None:
+    text = os.environ.get(CONFIG_VARIABLE, "").strip()
+    return Path(text) if text else None
+
+
+def _parsed(path: Path) -> configparser.RawConfigParser:
+    """Raises OSError, ValueError or configparser.Error."""
+    if path.exists() and not path.is_file():  # a pipe would never end
+        raise OSError("it is no file")
+    parser = configparser.RawConfigParser(strict=False)
+    parser.read_string(path.read_text("utf-8-sig"))
+    return parser
+
+
 def default_config_files() -> list[Path]:
     """Where pip keeps its configuration on this system, weakest first."""
-    home = Path.home()
+    home = Path(os.path.expanduser("~"))  # stays as it is for who has no home, where Path.home raises
     if sys.platform == "win32":
         folders = [os.environ.get("PROGRAMDATA"), os.environ.get("APPDATA")]
         return [*(Path(folder) / "pip" / "pip.ini" for folder in folders if folder), home / "pip" / "pip.ini"]

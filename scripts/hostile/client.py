@@ -1,4 +1,7 @@
-"""Backends that misbehave, met by the add-on's client: its requests end with a sentence, Blender is never held up."""
+"""Backends that misbehave, met by the add-on's client: its requests end with a sentence, Blender is never held up.
+
+Whatever an answer names is made in the case's folder: were the product wrong, nothing else would be lost.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,17 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from hostile.cases import MADE, REFUSED, ROOT, Case, Said, left_behind, memory_peak
-from humansplat_blender import client
+from hostile.cases import LONGEST_SENTENCE, MADE, REFUSED, ROOT, WARNED, Case, Said, left_behind, memory_peak
+from humansplat_blender import client, jobs
 from humansplat_blender.client import BackendProcess, Failure, Request
 from humansplat_blender.jobs import BackendSpec, ExportJob, JobManager, ReconstructJob, State
-from humansplat_blender.results import ResultFolder
+from humansplat_blender.results import INDEX_NAME, ResultFolder
 
 LIMIT = 2.0
 """Seconds from a backend's first sign of life to the end of its request."""
@@ -25,6 +29,8 @@ _POLL = 0.5
 """Seconds that one poll may take on a busy computer; Blender's window stands still for it."""
 _START = 60.0
 _FAKE = [sys.executable, str(ROOT / "tests" / "fake_backend.py")]
+_VICTIM = Path("somebody") / "thesis.txt"
+"""A file in the case's folder that no backend may have moved or deleted."""
 _HEAD = """
 import json, os, sys, time
 sys.stderr.write("ready\\n")
@@ -40,6 +46,30 @@ def answer():
     say({"jsonrpc": "2.0", "id": request["id"], "result": {"package": "a"}})
 """
 """Reads the first request, so that its number is known."""
+
+
+@contextlib.contextmanager
+def _surroundings() -> Iterator[None]:
+    """The guard also holds in the processes of the add-on, whose environment has no PYTHON variables."""
+    original = client.clean_environment
+    kept = {"PYTHONPATH": os.environ["PYTHONPATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def clean(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        return original({**(extra or {}), **kept})
+
+    with (
+        mock.patch.object(client, "clean_environment", clean),
+        mock.patch.object(jobs, "clean_environment", clean),
+    ):
+        yield
+
+
+def _within(run: Callable[[Path], Said]) -> Callable[[Path], Said]:
+    def each(own: Path) -> Said:
+        with _surroundings():
+            return run(own)
+
+    return each
 
 
 def _poll_until(process: BackendProcess, over: Callable[[], bool], seconds: float) -> float:
@@ -72,22 +102,32 @@ def _said(request: Request, longest: float = 0.0, peak: int = 0) -> Said:
 def _sentence(failure: Failure) -> str:
     if not (failure.kind and failure.message and len(failure.details) <= 100_000):
         raise RuntimeError(f"no failure for people: {failure!r:.300}")
+    for text in (failure.message, failure.fix, failure.details):
+        text.encode()  # Blender shows nothing that has half a character in it
     return f"{failure.message} {failure.fix}"
 
 
-def _child(code: str, within: float = LIMIT, **named: Any) -> Callable[[Path], Said]:
-    """Ask a child that runs this code; its request must be over within so many seconds after its start."""
+def _child(code: str, within: float = LIMIT, lives: bool = False) -> Callable[[Path], Said]:
+    """Ask a child that runs this code; its request must be over within so many seconds after its start.
+
+    ``lives``: a refusal ends the request alone, not the process.
+    """
 
     def run(own: Path) -> Said:
-        process = BackendProcess([sys.executable, "-c", _HEAD + code], own, own / "log", **named)
+        shown: list[dict[str, Any]] = []
+        process = BackendProcess(
+            [sys.executable, "-c", _HEAD + code], own, own / "log", None, lambda _method, params: shown.append(params)
+        )
         request = process.request("reconstruct")
         with memory_peak() as peak:
             # A flood is over before "ready" is polled: the request's end counts as well.
             longest = _poll_until(process, lambda: request.done or "ready" in process.stderr_tail, _START)
             longest = max(longest, _poll_until(process, lambda: request.done, within))
         said = _said(request, longest, peak[0])
-        if said.outcome == REFUSED and process.alive:
-            raise RuntimeError("the client believes that the backend lives")
+        if said.outcome == REFUSED and process.alive != lives:
+            raise RuntimeError(f"the client believes that the backend {'lives' if process.alive else 'has ended'}")
+        for params in shown:
+            "".join(value for value in params.values() if isinstance(value, str)).encode()
         process.close()
         if not process.wait_until_gone(5.0):
             raise RuntimeError("the process is still there")
@@ -117,7 +157,8 @@ _CONFUSED = {
     "flood of progress": "while True: progress()",
     "flood of noise": "while True: sys.stdout.write('x\\n' * 1000)",
     "flood of logs": 'while True: sys.stdout.write(\'{"method": "log"}\\n\' * 100)',
-    "flood of answers": "while True: answer(); request['id'] += 1",
+    "flood of answers": "while True: request['id'] += 1; answer()",
+    "flood of numbers that are none": "while True: say({'method': 'heartbeat', 'params': {'cpu': float('nan')}})",
     "flood of long lines": "while True: sys.stdout.write('x' * 900_000 + '\\n')",
     "endless line": "while True: sys.stdout.write('x' * 100_000)",
     "endless zeros": "while True: sys.stdout.buffer.write(bytes(100_000))",
@@ -145,6 +186,10 @@ _BORNE = {
     "prints": "print('a library prints'); print('[1, 2'); say([1]); say(7); say(None); answer()",
     "prints bytes": "sys.stdout.buffer.write(os.urandom(50_000).replace(b'{', b' ') + b'\\n'); answer()",
     "heart of text": "say({'method': 'heartbeat', 'params': {'cpu': 'x'}}); answer()",
+    "heart of 400 digits": "[say({'method': 'heartbeat', 'params': {'cpu': n}}) for n in (1.0, 10 ** 400)]; answer()",
+    "heart without end": 'print(\'{"method": "heartbeat", "params": {"cpu": 1e999}}\'); answer()',
+    "progress of half a character": "progress(step='\\ud800', stage='\\udcff'); answer()",
+    "progress of somebody else": "progress(id=99); progress(id=[1]); answer()",
     "heart of true": "say({'method': 'heartbeat', 'params': {'cpu': True}}); answer()",
     "unknown notification": "say({'method': 'dance', 'params': {}}); answer()",
     "long log on standard error": "sys.stderr.write('x' * 30_000_000 + '\\n'); sys.stderr.flush(); answer()",
@@ -155,15 +200,31 @@ _ERRORS = {
     "error without a message": "say({'id': request['id'], 'error': {}})" + _STAY,
     "error of numbers": "say({'id': request['id'], 'error': {'message': [1], 'data': {'kind': 7, 'fix': None}}})"
     + _STAY,
+    "error with an empty message": "say({'id': request['id'], 'error': {'message': '', 'data': {}}})" + _STAY,
+    "error of half a character": "say({'id': request['id'], 'error': {'message': 'No file \\udcff.', "
+    "'data': {'fix': '\\ud800', 'details': '\\ud800'}}})" + _STAY,
+    "error of kind cancelled": "say({'id': request['id'], 'error': {'message': 'No.', 'data': {'kind': 'cancelled'}}})"
+    + _STAY,
     "error without data": "say({'id': request['id'], 'error': {'code': -1, 'message': 'Bad.', 'data': None}})" + _STAY,
 }
 
 
-def _endless_error(own: Path) -> Said:
-    """An error of megabytes is cut off before it reaches the panel."""
-    code = "say({'id': request['id'], 'error': {'message': 'x' * 300_000, 'data': {'fix': 'y' * 300_000}}})" + _STAY
-    said = _child(code)(own)
-    return Said(said.outcome, said.text[:500], "" if len(said.text) < 5000 else f"{len(said.text)} characters")
+_LONG_ERRORS = {
+    "endless": "say({'id': request['id'], 'error': {'message': 'x' * 300_000, 'data': {'fix': 'y' * 300_000}}})"
+    + _STAY,
+    "nested 900 deep": "nested = json.loads('[' * 900 + ']' * 900)\n"
+    "say({'id': request['id'], 'error': {'message': nested, 'data': {'fix': nested, 'details': nested}}})" + _STAY,
+}
+
+
+def _long_error(code: str) -> Callable[[Path], Said]:
+    """Is cut off before it reaches the panel."""
+
+    def run(own: Path) -> Said:
+        said = _child(code, lives=True)(own)
+        return Said(said.outcome, said.text[:500], "" if len(said.text) < 5000 else f"{len(said.text)} characters")
+
+    return run
 
 
 def _hung(own: Path) -> Said:
@@ -186,25 +247,28 @@ def _closed_output(own: Path) -> Said:
 
 
 def _halted(own: Path) -> Said:
-    """The real server, halted as a whole while it works."""
-    with mock.patch.object(client, "SILENCE", 2.0):
-        process = BackendProcess(_FAKE, ROOT, own / "log")
+    """The real server: while its heart beats it may work on; then it is halted as a whole."""
+    with mock.patch.object(client, "SILENCE", 1.5):
+        process = BackendProcess(_FAKE, own, own / "log")
         start = process.request("initialize", {"protocol": 1})
         _poll_until(process, lambda: start.done, _START)
         request = process.request("reconstruct", {"image": "slow.png", "output": str(own / "avatar")})
-        _poll_until(process, lambda: process._computed > 0 or request.done, 10.0)
+        end = time.monotonic() + 2 * client.SILENCE
+        _poll_until(process, lambda: request.done or time.monotonic() > end, 10.0)
+        if request.done:
+            raise RuntimeError(f"it was ended though it works: {request.failure}")
         assert process.pid is not None
         os.kill(process.pid, signal.SIGSTOP)
-        longest = _poll_until(process, lambda: request.done, 2.0 + LIMIT)
+        longest = _poll_until(process, lambda: request.done, client.SILENCE + LIMIT)
         return _gone(process, request, longest, own)
 
 
-def _gone(process: BackendProcess, request: Request, longest: float, own: Path) -> Said:
+def _gone(process: BackendProcess, request: Request, longest: float, own: Path, *allowed: str) -> Said:
     said = _said(request, longest)
     process.close()
     if not process.wait_until_gone(5.0):
         raise RuntimeError("the process is still there")
-    return Said(said.outcome, said.text, said.lost or left_behind(own, ["log"]))
+    return Said(said.outcome, said.text, said.lost or left_behind(own, ["log", *allowed]))
 
 
 def _cancelled(photo: str) -> Callable[[Path], Said]:
@@ -212,7 +276,7 @@ def _cancelled(photo: str) -> Callable[[Path], Said]:
 
     def run(own: Path) -> Said:
         seen: list[dict[str, Any]] = []
-        process = BackendProcess(_FAKE, ROOT, own / "log", on_notification=lambda _method, params: seen.append(params))
+        process = BackendProcess(_FAKE, own, own / "log", None, lambda _method, params: seen.append(params))
         request = process.request("reconstruct", {"image": photo, "output": str(own / "avatar")})
         over = lambda: request.done or any(params.get("stage") == "body" for params in seen)  # noqa: E731
         _poll_until(process, over, _START)
@@ -282,7 +346,7 @@ def _log_in_the_way(own: Path) -> Said:
 
 
 def _killed_while_it_starts(own: Path) -> Said:
-    process = BackendProcess(_FAKE, ROOT)
+    process = BackendProcess(_FAKE, own)
     request = process.request("initialize", {"protocol": 1})
     process.kill()
     return _gone(process, request, _poll_until(process, lambda: request.done, 5.0), own)
@@ -292,73 +356,173 @@ def _variables(variables: Mapping[str, str]) -> Callable[[Path], Said]:
     """Blender's surroundings do not lead the backend's Python astray."""
 
     def run(own: Path) -> Said:
-        with mock.patch.dict(os.environ, variables):
-            process = BackendProcess([sys.executable, "-u", "-m", "backend", "server"], ROOT, own / "log")
+        (own / "startup.py").write_text("import os; os._exit(7)")
+        own_variables = {name: value.replace("OWN", str(own)) for name, value in variables.items()}
+        guard = {"PYTHONPATH": os.environ["PYTHONPATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+        with mock.patch.dict(os.environ, own_variables):
+            environment = client.clean_environment(guard)
+        # The working folder is where `-m` finds the backend; it is asked for nothing that it could write.
+        command = [sys.executable, "-u", "-m", "backend", "server"]
+        process = BackendProcess(command, ROOT, own / "log", environment)
+        kept = [name for name, value in own_variables.items() if environment.get(name) == value]
+        if kept:
+            raise RuntimeError(f"{kept[0]} was passed on")
         request = process.request("dance")
         longest = _poll_until(process, lambda: request.done, _START)
-        return _gone(process, request, longest, own)
+        return _gone(process, request, longest, own, "startup.py")
 
     return run
 
 
-def _panel(answers: str, export: bool = False) -> Callable[[Path], Said]:
-    """The whole way of a job: a backend that starts as it should and answers the job with ``answers``."""
+_PANEL_BACKEND = """
+import json, os, sys, time
+from pathlib import Path
+own = Path(__file__).parents[2]
+def say(message):
+    print(json.dumps({"id": request["id"]} | message), flush=True)
+def result(**answer):
+    say({"result": answer})
+def make(name):
+    (Path(output) / name).parent.mkdir(parents=True)
+    (Path(output) / name).write_text("{}")
+for line in sys.stdin:
+    request = json.loads(line)
+    output = request.get("params", {}).get("output")
+    if request["method"] == "initialize":
+        START
+    elif request["method"] in ("reconstruct", "export"):
+        ANSWER
+"""
+_GOOD_START = "result(missing=[], torch='2', device_name='CPU')"
+
+
+def _panel(
+    answer: str, start: str = _GOOD_START, job: str = "reconstruct", cancel_in: State | None = None
+) -> Callable[[Path], Said]:
+    """The whole way of a job: a backend that answers ``initialize`` and the job with these lines of Python."""
 
     def run(own: Path) -> Said:
-        package = own / "extension" / "backend"
-        package.mkdir(parents=True)
+        package, victim = own / "extension" / "backend", own / _VICTIM
+        for folder in (package, victim.parent, *([own / "work"] if job == "export" else [])):
+            folder.mkdir(parents=True)
+        victim.write_text("mine")
         (package / "__init__.py").touch()
-        (package / "__main__.py").write_text(
-            "import json, sys\nfor line in sys.stdin:\n    request = json.loads(line)\n"
-            "    start = json.dumps({'id': request['id'], 'result': {'missing': []}})\n"
-            f"    answer = start if request['method'] == 'initialize' else {answers.replace('OWN', own.as_posix())!r}\n"
-            "    print(answer.replace('ID', str(request['id'])), flush=True)\n"
-        )
+        code = _PANEL_BACKEND.replace("START", start).replace("ANSWER", answer)
+        (package / "__main__.py").write_text(code, "utf-8")
         manager = JobManager(lambda result: "")
-        spec = BackendSpec(Path(sys.executable), own / "extension", own / "logs" / "backend.log")
-        if export:
-            (own / "work").mkdir()
-            job = ExportJob("figure", {"package": "a", "output": "b"}, own / "work", lambda result: [])
-            manager.start_export(job, spec)
+        spec, results = BackendSpec(Path(sys.executable), own / "extension", own / "logs" / "log"), own / "results"
+        if job == "export":
+            parameters = {"package": str(own / "a"), "output": str(own / "out")}
+            manager.start_export(ExportJob("figure", parameters, own / "work", lambda result: []), spec)
+        elif job == "check":
+            manager.start_check(spec)
         else:
-            manager.start_reconstruct(ReconstructJob(own / "photo.png"), spec, ResultFolder(own / "results"))
-        end = time.monotonic() + _START
+            manager.start_reconstruct(ReconstructJob(own / "photo.png"), spec, ResultFolder(results))
+        end, longest = time.monotonic() + _START, 0.0
         while manager.busy:
+            began = time.monotonic()
             manager.pump()
-            if time.monotonic() > end:
+            if manager.state is cancel_in:
+                manager.cancel()
+            longest = max(longest, time.monotonic() - began)
+            if began > end:
                 raise RuntimeError(f"the panel says {manager.state} for ever")
             time.sleep(0.02)
-        said, state = manager.failure, manager.state
+        said, state, texts = manager.failure, manager.state, (manager.message, *manager.warnings)
         manager.close()
-        if state is not State.FAILED or said is None:
-            return Said(MADE, manager.message)
-        left = [path.name for path in own.glob("results/.job-*")]
-        return Said(REFUSED, _sentence(said), ", ".join(left) or left_behind(own, ["extension", "logs", "results"]))
+        lost = f"Blender was held up for {longest:.1f} s" if longest > _POLL else ""
+        if not victim.is_file() or victim.read_text() != "mine":
+            lost = "somebody's thesis"
+        out = ["out"] if state is State.DONE else []
+        lost = lost or left_behind(own, ["extension", "logs", "results", "somebody", *out])
+        lost = lost or ", ".join(path.name for path in own.glob("results/.job-*"))
+        if any(len(text) > 2500 for text in texts) or len(texts) > 100:
+            raise RuntimeError("the panel shows pages of text")
+        "".join(texts).encode()
+        if cancel_in is not None and state is State.IDLE:
+            return Said(REFUSED, "It was cancelled.", lost)
+        if said is None:
+            return Said(WARNED if manager.warnings else MADE, " ".join(texts)[:LONGEST_SENTENCE], lost)
+        if said.kind == "internal":
+            raise RuntimeError(f"nobody foresaw it: {said.message}")
+        made = [path.name for path in own.glob("results/*") if path.name != INDEX_NAME]
+        return Said(REFUSED, _sentence(said), lost or ", ".join(name for name in made if name[0] != "."))
 
     return run
+
+
+def _cancelled_panel(state: State, answers: bool = False) -> Callable[[Path], Said]:
+    """Cancel as soon as the panel shows this; an avatar that comes all the same is not kept."""
+    code = "make('avatar.json'); result(package=output)" if answers else "make('avatar.json'); time.sleep(120)"
+    return _panel(code, "time.sleep(120)" if state is State.STARTING else _GOOD_START, cancel_in=state)
+
+
+def _silent_start(own: Path) -> Said:
+    """It starts and never says that it has."""
+    with mock.patch.object(jobs, "START_TIMEOUT", 1.0):
+        return _panel("pass", "time.sleep(120)")(own)
 
 
 _PROGRESS = '{"method": "progress", "params": {"id": ID, "overall": OVERALL, "stage_fraction": 0, "stage": "a"}}'
-_PANEL = {
-    "progress is NaN": _PROGRESS.replace("OVERALL", "NaN"),
-    "progress lacks a step": _PROGRESS.replace("OVERALL", "0.5"),
-    "nested lists": "[" * 100_000,
-    "no package": '{"id": ID, "result": {}}',
-    "package is a number": '{"id": ID, "result": {"package": 7}}',
-    "package is not there": '{"id": ID, "result": {"package": "OWN/nowhere/avatar"}}',
-    "package is elsewhere": '{"id": ID, "result": {"package": "OWN/extension"}}',
-    "warnings are a number": '{"id": ID, "result": {"package": "OWN/nowhere", "warnings": 7}}',
+_PANEL: dict[str, tuple[str, tuple[str, ...]]] = {
+    "progress is NaN": (f"print({_PROGRESS.replace('OVERALL', 'NaN')!r}, flush=True)", (REFUSED,)),
+    "progress lacks a step": (
+        f"print({_PROGRESS.replace('OVERALL', '0.5')!r}.replace('ID', str(request['id'])), flush=True)",
+        (REFUSED,),
+    ),
+    "nested lists": ("print('[' * 100_000, flush=True)", (REFUSED,)),
+    "no package": ("result()", (REFUSED,)),
+    "package is a number": ("result(package=7)", (REFUSED,)),
+    "package is not there": ("result(package=str(own / 'nowhere' / 'avatar'))", (REFUSED,)),
+    "package was asked for and is not there": ("result(package=output)", (REFUSED,)),
+    "package was asked for and is a file": ("Path(output).write_text('x'); result(package=output)", (REFUSED,)),
+    "package is somebody's": ("result(package=str(own / 'somebody'))", (REFUSED,)),
+    "package is somebody's by a detour": ("result(package=output + '/../../../somebody')", (REFUSED,)),
+    "package is a link to somebody's": (
+        "os.symlink(own / 'somebody', output); result(package=output)", (REFUSED, MADE, WARNED)
+    ),
+    "package is the job's folder": ("make('avatar.json'); result(package=str(Path(output).parent))", (REFUSED,)),
+    "package is right": ("make('avatar.json'); result(package=output)", (MADE,)),
+    "package is right and written twice": ("make('a'); result(package=output); result(package=output)", (MADE,)),
+    "warnings are a number": ("make('a'); result(package=output, warnings=7)", (MADE,)),
+    "warnings are lists": ("make('a'); result(package=output, warnings=[[1], None, {}])", (WARNED,)),
+    "warnings are many": ("make('a'); result(package=output, warnings=['Bad.'] * 50_000)", (WARNED,)),
+    "a warning is long": ("make('a'); result(package=output, warnings=['x' * 500_000])", (WARNED,)),
+    "a warning of half a character": ("make('a'); result(package=output, warnings=['\\ud800'])", (WARNED,)),
+    "dies": ("os._exit(1)", (REFUSED,)),
+    "dies with an avatar": ("make('avatar.json'); os._exit(1)", (REFUSED,)),
+    "an error": ("say({'error': {'message': 'No.', 'data': {'kind': 'no_person', 'fix': 'Go.'}}})", (REFUSED,)),
+    "cancelled though nobody asked": ("say({'error': {'message': 'N.', 'data': {'kind': 'cancelled'}}})", (REFUSED,)),
+}  # fmt: skip
+_EXPORTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "folder is a number": ("result(folder=7)", (REFUSED,)),
+    "without a folder": ("result()", (REFUSED,)),
+    "folder is not there": ("result(folder=str(own / 'nowhere'))", (REFUSED,)),
+    "folder is a file": ("result(folder=str(own / 'somebody' / 'thesis.txt'))", (REFUSED,)),
+    "folder is right": ("os.mkdir(output); result(folder=output, notes=['\\ud800'])", (WARNED,)),
+    "folder is somebody's": ("result(folder=str(own / 'somebody'), files=7, notes=7)", (REFUSED,)),
+    "dies": ("os._exit(1)", (REFUSED,)),
+}
+_STARTS: dict[str, str] = {
+    "dies": "os._exit(1)",
+    "an error": "say({'error': {'message': 'No.', 'data': {'kind': 'x', 'fix': 'Go.'}}})",
+    "missing is a number": "result(missing=7)",
+    "missing is a text": "result(missing='everything')",
+    "missing are numbers": "result(missing=[1, 2])",
+    "missing are without names": "result(missing=[{}])",
+    "missing is long": "result(missing=[{'name': 'x' * 9000, 'what_to_do': 'y' * 300}] * 40_000)",
+    "another program": "print('Welcome!', flush=True); os._exit(0)",
 }
 
 
-def cases(folder: Path) -> list[Case]:
+def cases(_folder: Path) -> list[Case]:
     """Confused, dying, hung and absent backends."""
     made = [
         *(Case(f"confused: {name}", _child(code), (REFUSED,), "was stopped") for name, code in _CONFUSED.items()),
         *(Case(f"dies: {name}", _child(code), (REFUSED,), "The backend") for name, code in _DIES.items()),
-        *(Case(f"error: {name}", _child(code), (REFUSED,)) for name, code in _ERRORS.items()),
+        *(Case(f"error: {name}", _child(code, lives=True), (REFUSED,)) for name, code in _ERRORS.items()),
         *(Case(f"borne: {name}", _child(code, within=10.0), (MADE,)) for name, code in _BORNE.items()),
-        Case("error: endless", _endless_error, (REFUSED,)),
+        *(Case(f"error: {name}", _long_error(code), (REFUSED,)) for name, code in _LONG_ERRORS.items()),
         Case("hangs: silent", _hung, (REFUSED,), "silent"),
         Case("hangs: closes its output", _closed_output, (REFUSED,), "The backend"),
         Case("hangs: a heart without work", _heart_without_work, (REFUSED,), "nothing"),
@@ -374,18 +538,23 @@ def cases(folder: Path) -> list[Case]:
         Case("starts: no backend there", _command(lambda own: [sys.executable, "-m", "backend", "server"]), (REFUSED,)),
         Case("starts: the log cannot be written", _log_in_the_way, (MADE,)),
         Case("starts: killed meanwhile", _killed_while_it_starts, (REFUSED,)),
-        *(Case(f"panel: {name}", _panel(text), (REFUSED,)) for name, text in _PANEL.items()),
-        Case("panel: an export's folder is a number", _panel('{"id": ID, "result": {"folder": 7}}', True), (REFUSED,)),
-        Case("panel: an export without a folder", _panel('{"id": ID, "result": {}}', True), (REFUSED,)),
+        *(Case(f"panel: {name}", _panel(code), wanted) for name, (code, wanted) in _PANEL.items()),
+        *(Case(f"export: {name}", _panel(code, job="export"), wanted) for name, (code, wanted) in _EXPORTS.items()),
+        *(Case(f"panel starts: {name}", _panel("pass", code), (REFUSED,)) for name, code in _STARTS.items()),
+        Case("panel starts: silent", _silent_start, (REFUSED,), "did not answer"),
+        Case("check: numbers", _panel("pass", "result(torch=7, device_name=[1])", "check"), (MADE,)),
+        Case("check: notes are a number", _panel("pass", "result(torch='2', notes=7)", "check"), (MADE,)),
+        Case("check: long", _panel("pass", "result(torch='x' * 9000, notes=['y' * 9000] * 90)", "check"), (WARNED,)),
+        Case("cancelled in the panel: while it starts", _cancelled_panel(State.STARTING), (REFUSED,)),
+        Case("cancelled in the panel: while it works", _cancelled_panel(State.RUNNING), (REFUSED,)),
+        Case("cancelled in the panel: with an answer", _cancelled_panel(State.RUNNING, True), (REFUSED,)),
     ]
     for name, value in {
-        "PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "error", "PYTHONHOME": "/nowhere", "PYTHONPATH": "/nowhere",
+        "PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "error", "PYTHONHOME": "OWN/none", "PYTHONPATH": "OWN/none",
         "PYTHONUTF8": "0", "PYTHONIOENCODING": "utf-16", "PYTHONINSPECT": "1", "PYTHONOPTIMIZE": "2",
-        "PYTHONSTARTUP": "/etc/passwd", "VIRTUAL_ENV": "/nowhere", "CONDA_PREFIX": "/nowhere",
+        "PYTHONSTARTUP": "OWN/startup.py", "VIRTUAL_ENV": "OWN/none", "CONDA_PREFIX": "OWN/none",
     }.items():  # fmt: skip
         made.append(Case(f"surroundings: {name}", _variables({name: value}), (REFUSED,), "no method"))
     if hasattr(signal, "SIGSTOP"):
         made.append(Case("hangs: the whole process is halted", _halted, (REFUSED,), "silent"))
-    with contextlib.suppress(OSError):
-        folder.mkdir(exist_ok=True)
-    return made
+    return [replace(case, run=_within(case.run)) for case in made]

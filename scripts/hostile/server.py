@@ -12,6 +12,7 @@ import os
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -29,19 +30,23 @@ _COMMANDS = {"real": ["-u", "-m", "backend", "server"], "fake": [str(ROOT / "tes
 _servers: dict[str, _Server] = {}
 
 
+def _start(kind: str, **named: Any) -> subprocess.Popen[bytes]:
+    """A server in a new folder: what a request names without a folder, or not at all, is there."""
+    return subprocess.Popen(
+        [sys.executable, *_COMMANDS[kind]],
+        cwd=tempfile.mkdtemp(),  # the guard's: see scripts/try_hostile
+        env=dict(os.environ) | {"PYTHONPATH": os.pathsep.join((str(ROOT), os.environ["PYTHONPATH"]))},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        **named,
+    )
+
+
 class _Server:
     """A server process and the plainest possible client."""
 
     def __init__(self, kind: str) -> None:
-        environment = dict(os.environ) | {"PYTHONDONTWRITEBYTECODE": "1"}
-        self.process = subprocess.Popen(
-            [sys.executable, *_COMMANDS[kind]],
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
+        self.process = _start(kind, stderr=subprocess.DEVNULL)
         self._lines: queue.Queue[bytes | None] = queue.Queue()
         self._number = 0
         threading.Thread(target=self._read, daemon=True).start()
@@ -94,16 +99,12 @@ class _Server:
         if "result" not in self.answer(self.ask("initialize", {"protocol": 1}), 90.0):
             raise RuntimeError("the server refuses to initialize")
 
-    def memory(self, entry: str) -> int:
-        """Bytes: ``VmRSS`` now, ``VmHWM`` at most since :meth:`forget_peak`; 0 where the system does not tell."""
+    def peak(self) -> int:
+        """Bytes that it has held at most; 0 where the system does not tell."""
         with contextlib.suppress(OSError, IndexError, ValueError):
             text = Path(f"/proc/{self.process.pid}/status").read_text()
-            return int(text.split(f"{entry}:")[1].split()[0]) * 1024
+            return int(text.split("VmHWM:")[1].split()[0]) * 1024
         return 0
-
-    def forget_peak(self) -> None:
-        with contextlib.suppress(OSError):
-            Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
 
 
 def _server(kind: str) -> _Server:
@@ -129,11 +130,10 @@ def _line(data: bytes, answer_to: Any = None) -> Callable[[Path], Said]:
 
     def run(_own: Path) -> Said:
         server = _server("fake")
-        server.forget_peak()
-        before = server.memory("VmRSS")
+        before = server.peak()
         server.write(data + b"\n")
         message = server.answer(answer_to, 20.0)
-        peak = max(0, server.memory("VmHWM") - before)
+        peak = max(0, server.peak() - before)
         server.check()
         return _said(message, "" if peak < 200e6 else f"{peak / 1e6:.0f} MB for one line", peak)
 
@@ -205,7 +205,7 @@ def _parameters() -> list[Case]:
         "preset": (7, None, "gold", "", "../lite", "LITE", "lite\0"),
         "seed": (1.5, -1, 2**63, 10**400, True, "1", None, [1]),
         "person": (0, -1, 1.0, "1", True, [1]),
-        "device": (7, None, "", "cpu:abc", "tpu", "cuda:-1", "cpu; rm -rf /", "x" * 100_000),
+        "device": (7, None, "", "cpu:abc", "tpu", "cuda:-1", "cpu; touch x", "x" * 100_000),
         "body": (7, None, "", "adult", "..", "/dev/null", "/\0", "b\ud800"),
         "shading": (-0.1, 1.5, float("nan"), float("inf"), "1", True, None),
         "colour": ("red",),
@@ -249,10 +249,9 @@ def _reconstruct(prepare: Callable[[Path], dict[str, Any]]) -> Callable[[Path], 
         params = prepare(own)
         server, there = _server("real"), sorted(entry.name for entry in own.iterdir())
         asked = {"image": str(_PHOTO), "output": str(own / "avatar"), "preset": "surface", "device": "cpu"} | params
-        server.forget_peak()
-        before = server.memory("VmRSS")
+        before = server.peak()
         message = server.answer(server.ask("reconstruct", asked), 60.0)
-        peak = max(0, server.memory("VmHWM") - before)
+        peak = max(0, server.peak() - before)
         server.check()
         lost = left_behind(own, there)
         gone = [name for name in there if not os.path.lexists(own / name)]
@@ -325,6 +324,10 @@ def _output_folders() -> list[Case]:
         os.mkfifo(own / "avatar")
         return {}
 
+    def way_back(own: Path) -> dict[str, Any]:
+        foreign(own)
+        return {"output": str(own / "avatar" / "new" / "..")}
+
     def the_photo(own: Path) -> dict[str, Any]:
         (own / "photo.jpg").write_bytes(_PHOTO.read_bytes())
         return {"image": str(own / "photo.jpg"), "output": str(own / "photo.jpg")}
@@ -332,7 +335,7 @@ def _output_folders() -> list[Case]:
     made: dict[str, Callable[[Path], dict[str, Any]]] = {
         "somebody's folder": foreign, "somebody's avatar.json": other_format, "a file": a_file,
         "below a file": below_a_file, "below a link to itself": circle, "a pipe": pipe, "the photo itself": the_photo,
-        "/proc": lambda own: {"output": "/proc/avatar"},
+        "a way back to somebody's folder": way_back,
         "a name of 300 letters": lambda own: {"output": str(own / ("x" * 300))},
     }  # fmt: skip
     return [Case(f"output: {name}", _reconstruct(prepare), (REFUSED,)) for name, prepare in made.items()]
@@ -387,6 +390,10 @@ def _exports(folder: Path) -> list[Case]:
         (own / "out").write_text("mine")
         return {}
 
+    def below_a_file(own: Path) -> dict[str, Any]:
+        (own / "file").write_text("mine")
+        return {"output": str(own / "file" / "out")}
+
     def not_clips(own: Path) -> dict[str, Any]:
         (own / "clips.npz").write_bytes(b"PK\x03\x04 no archive")
         return {"clips": str(own / "clips.npz")}
@@ -403,7 +410,7 @@ def _exports(folder: Path) -> list[Case]:
         "package is no text": lambda own: {"package": "\ud800"},
         "output is empty": lambda own: {"output": ""},
         "output is the package": lambda own: {"output": str(package)},
-        "output is in /proc": lambda own: {"output": "/proc/export"},
+        "output is below a file": below_a_file,
         "output is a file": a_file,
         "output is somebody's folder": foreign,
         "target is unknown": lambda own: {"target": "gold"},
@@ -427,10 +434,23 @@ def _exports(folder: Path) -> list[Case]:
         "unknown parameter": lambda own: {"formats": ["ply"]},
     }
     cases = [Case(f"export: {name}", _export(package, change), (REFUSED,)) for name, change in made.items()]
-    for name in ("../../escaped", "/nowhere/escaped", "CON", "a\nb", "x" * 5000, "..", "$(touch x)", "😀 山田"):
-        run = _export(package, lambda own, name=name: {"name": name})
-        cases.append(Case(f"export: named {name[:20]!r}", run, (MADE, REFUSED)))
+    for name in ("../../escaped", "OWN/escaped", "CON", "a\nb", "x" * 5000, "..", "$(touch x)", "😀 山田"):
+        cases.append(Case(f"export: named {name[:20]!r}", _named(package, name), (MADE, REFUSED)))
     return cases
+
+
+def _named(package: Path, name: str) -> Callable[[Path], Said]:
+    """Export under a name into a folder so deep that no name leads out of the case's own; all must be in there."""
+
+    def run(own: Path) -> Said:
+        output = own / "some" / "where" / "out"
+        output.parent.mkdir(parents=True)
+        whole = name.replace("OWN", str(own))
+        said = _export(package, lambda _own: {"name": whole, "output": str(output)})(own)
+        astray = [path for path in own.rglob("*") if output not in (path, *path.parents) and path not in output.parents]
+        return Said(said.outcome, said.text, said.lost or ", ".join(map(str, astray)))
+
+    return run
 
 
 def _two_at_once(own: Path) -> Said:
@@ -555,9 +575,7 @@ def _close(server: _Server) -> None:
 
 def _unheard(own: Path) -> Said:
     """Whoever reads the answers leaves; the requests' end ends the server, and no output is half-written."""
-    process = subprocess.Popen(
-        [sys.executable, *_COMMANDS["fake"]], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    process = _start("fake")
     assert process.stdin is not None and process.stdout is not None
     process.stdout.close()
     params = {"image": "photo.png", "output": str(own / "avatar")}

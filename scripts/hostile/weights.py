@@ -153,7 +153,7 @@ def _installation(folder: Path, own: Path) -> dict[str, str]:
     """Links to the copies; the environment in which the backend runs from there."""
     for name in ("backend", "networks"):
         shutil.copytree(folder / name, own / name, copy_function=_link)
-    paths = os.pathsep.join(map(str, (own / "broken", own)))
+    paths = os.pathsep.join(map(str, (own / "broken", own, Path(__file__).parent / "guard")))
     return {"PYTHONPATH": paths, "HUMANSPLAT_WEIGHTS": str(own / "networks"), "PIP_DRY_RUN": "1"}
 
 

@@ -202,6 +202,27 @@ def test_a_reader_that_leaves_gets_no_traceback(tmp_path: Path) -> None:
     assert "gone.jpg" in done.stderr and "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
 
 
+@pytest.mark.skipif(os.name == "nt", reason="streams are closed otherwise there")
+@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)])
+def test_closed_streams_lead_nowhere(tmp_path: Path, closed: tuple[int, ...]) -> None:
+    """As ``... 2>&-`` does: no file gets the number, and with it what is printed."""
+    program = (
+        f"import os, sys\nfor number in {closed}: os.close(number)\n"
+        "os.execv(sys.executable, [sys.executable, '-c', sys.argv[1], sys.argv[2]])"
+    )
+    look = (
+        "import os, sys\nfrom backend import __main__ as cli\n"
+        "status = cli.main(['reconstruct', sys.argv[1] + '/gone.jpg', '-o', 'out', '--json'])\n"
+        "with open(sys.argv[1] + '/found', 'w') as file: print(status, file.fileno() > 2, file=file)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, look, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (tmp_path / "found").read_text() == "2 True\n"
+    assert done.stdout == "" if 1 in closed else json.loads(done.stdout)["error"]["kind"] == "image_unreadable"
+    assert done.stderr == "" if 2 in closed else "gone.jpg" in done.stderr
+
+
 def test_progress_is_written_over_without_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Old consoles show ANSI's codes as they are."""
 

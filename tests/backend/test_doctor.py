@@ -236,6 +236,10 @@ def test_setup_unpacks_what_is_damaged(unpacked: Path, monkeypatch: pytest.Monke
     truncate(unpacked / "hand_landmark.safetensors")
     with pytest.raises(BackendError, match="could not be downloaded"):
         weights.ensure_weights()
+    (unpacked / "file").write_bytes(b"mine")
+    with pytest.raises(BackendError, match="cannot be written to") as caught:
+        weights.ensure_weights(unpacked / "file")
+    assert caught.value.kind == "weights_missing" and (unpacked / "file").read_bytes() == b"mine"
 
 
 def test_wrong_versions_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,15 @@ from backend.prepare import BlazePose, PreparedPhoto, load_photo, prepare
 from backend.prepare.blazepose import MIRRORED, PoseLandmarks
 from backend.prepare.cutout import is_cut_out, rim_width, without_rim
 from backend.prepare.detect import AGREED, Agreement, _agreed_facing, facing
-from backend.prepare.doubt import Seen, _sharpness, disagreement, doubts, refuse_misfit, refuse_non_person
+from backend.prepare.doubt import (
+    Seen,
+    _sharpness,
+    disagreement,
+    doubts,
+    hangs_before_legs,
+    refuse_misfit,
+    refuse_non_person,
+)
 from backend.prepare.image import Photo
 from backend.prepare.legs import UnseenLegs, find_unseen_legs
 from backend.prepare.weights import missing_weights
@@ -237,6 +245,17 @@ def test_a_body_far_from_the_outline_is_said() -> None:
     half = inside.copy()
     half[200:] = False
     assert disagreement((figure & half).astype(np.float32), figure, half) is None
+
+
+def test_a_bag_before_the_legs_is_told_from_a_skirt() -> None:
+    legs = np.array([[[220.0, 195], [220, 265], [220, 340]], [[180.0, 195], [180, 265], [180, 340]]])
+    body = _figure()
+    bag, skirt = body.copy(), body.copy()
+    bag[240:300, 170:230] = True
+    cv2.fillPoly(paint := skirt.astype(np.uint8), [np.array([[168, 185], [232, 185], [250, 310], [150, 310]])], 1)
+    assert hangs_before_legs(body.astype(np.float32), body, legs) is None
+    assert hangs_before_legs(paint.astype(np.float32), body, legs) is None
+    assert "bag" in hangs_before_legs(bag.astype(np.float32), body, legs)
 
 
 # --- whole pictures ----------------------------------------------------------------------------------------------

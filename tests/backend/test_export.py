@@ -23,7 +23,7 @@ from backend.export.clips import load_clips, save_clips
 from backend.export.job import ExportOptions, expected_losses, export_avatar, safe_name
 from backend.export.run import run_export
 from backend.export.targets import TARGETS
-from backend.export.usd import load_usd
+from backend.export.usd import load_usd, sequence_to_usd
 from tests.synthetic import make_avatar
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -193,6 +193,65 @@ def test_clips_travel_as_a_file(avatar: Avatar, package: Path, tmp_path: Path) -
     (tmp_path / "bad.npz").write_bytes(b"PK\3\4 nothing")
     with pytest.raises(BackendError, match="no clips"):
         run_export(package, tmp_path / "b", options, clips=tmp_path / "bad.npz")
+
+
+_CLIP = {"name": "a", "fps": 30, "leg_length": 0.9, "frames": 2}
+
+
+@pytest.mark.parametrize(
+    ("about", "arrays"),
+    [
+        ("[" * 100_000, {}),
+        ([1], {}),
+        ({"format": "x", "clips": [_CLIP]}, {}),
+        *(
+            ({"format": "humansplat-clips", "clips": [_CLIP | change]}, {})
+            for change in ({"fps": float("nan")}, {"fps": "fast"}, {"leg_length": 0}, {"frames": 3}, {"frames": -2})
+        ),
+        ({"format": "humansplat-clips", "clips": [_CLIP, {"frames": 0}]}, {}),
+        ({"format": "humansplat-clips", "clips": [_CLIP]}, {"poses": np.full((2, 24, 3), np.nan)}),
+        ({"format": "humansplat-clips", "clips": [_CLIP]}, {"poses": np.full((2, 24, 3), 1e300)}),
+        ({"format": "humansplat-clips", "clips": [_CLIP]}, {"poses": np.array([{}], dtype=object)}),
+        ({"format": "humansplat-clips", "clips": [_CLIP]}, {"translation": np.zeros((3, 3))}),
+        ({"format": "humansplat-clips", "clips": [_CLIP]}, {"poses": np.zeros(())}),
+    ],
+)
+def test_clips_of_strangers_are_refused(tmp_path: Path, about: object, arrays: dict[str, np.ndarray]) -> None:
+    text = about if isinstance(about, str) else json.dumps(about)
+    content = {"poses": np.zeros((2, 24, 3)), "translation": np.zeros((2, 3))} | arrays
+    np.savez(tmp_path / "a.npz", about=np.frombuffer(text.encode(), np.uint8), **content)
+    with pytest.raises(ExportError) as caught:
+        load_clips(tmp_path / "a.npz")
+    message = str(caught.value)
+    assert message.startswith("a.npz holds no clips") and message.endswith("export again.")
+    assert len(message) < 300 and "\n" not in message and "pickle" not in message
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("[" * 100_000, "no baked sequence"),
+        ({"fps": 0}, "frame rate"),
+        ({"fps": float("nan")}, "frame rate"),
+        ({"frames": [{"frame": 10**400, "file": "a.ply"}]}, "numbers"),
+        ({"frames": [{"frame": 1, "file": "a.ply"}] * 2}, "twice"),
+        ({"frames": []}, "without frames"),
+        ({"frames": [{"frame": 1, "file": "../outside.ply"}]}, "cannot be read"),
+    ],
+)
+def test_a_sequence_that_lies_is_refused(tmp_path: Path, package: Path, change: object, reason: str) -> None:
+    folder = tmp_path / "baked"
+    folder.mkdir()
+    for path in (tmp_path / "outside.ply", folder / "a.ply"):
+        path.write_bytes((package / "gaussians.ply").read_bytes())
+    about = {"frames": [{"frame": 1, "file": "a.ply"}], "fps": 24, "avatar": "a", "axes": "x as Blender's x"}
+    text = change if isinstance(change, str) else json.dumps(about | change)
+    (folder / "sequence.json").write_text(text, "utf-8")
+    with pytest.raises(ExportError, match=reason):
+        sequence_to_usd(folder, tmp_path / "a.usda", lambda *_: None, lambda: False)
+    assert not (tmp_path / "a.usda").exists()
+    with pytest.raises(ExportError, match="no name of a USD file"):
+        sequence_to_usd(folder, tmp_path / "a.txt", lambda *_: None, lambda: False)
 
 
 def test_names_are_safe_on_every_system() -> None:

@@ -14,8 +14,9 @@ import pytest
 from synthetic import make_avatar
 
 from backend.avatar import AvatarFormatError, load_avatar, save_avatar, whole
+from backend.avatar.file_lock import FileLock
 from backend.errors import BackendError, Cancelled
-from backend.options import ReconstructOptions
+from backend.options import ReconstructOptions, shown
 from backend.pipeline import Pipeline, check_output, write_package
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,6 +91,31 @@ def test_names_that_the_disk_refuses(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_a_path_too_long_for_the_files_in_it(tmp_path: Path) -> None:
+    """Renamed to a longer path, they could be written, but not read."""
+    longest = os.pathconf(tmp_path, "PC_PATH_MAX") if hasattr(os, "pathconf") else 0
+    if longest < 300:
+        pytest.skip("no such limit is known here")
+    place = tmp_path
+    while len(str(place)) < longest - 9:
+        room = longest - 9 - len(str(place))
+        place /= "d" * (room if room <= 200 else 100)
+    assert "too long" in _refusal(place)
+    assert os.listdir(tmp_path) == []
+
+
+def test_names_in_refusals_stay_on_one_line(tmp_path: Path) -> None:
+    if os.name == "nt":
+        pytest.skip("no such names there")
+    theirs = tmp_path / "a\nb\x1b[31m"
+    theirs.mkdir()
+    (theirs / "file").write_text("x")
+    assert "\x1b" not in _refusal(theirs)
+    assert len(_refusal(theirs / "file" / ("x" * 5000))) < 700
+    assert shown("a\tb\udce9 👩‍👧") == "a\ufffdb\ufffd 👩‍👧"
+    assert shown("a" * 50 + "b" * 50, 10) == "aaaaa…bbbbb"
+
+
 def test_leftovers_do_not_stand_in_the_way(tmp_path: Path) -> None:
     (tmp_path / ".x.write-test").mkdir()
     check_output(tmp_path / "x")
@@ -98,6 +124,20 @@ def test_leftovers_do_not_stand_in_the_way(tmp_path: Path) -> None:
     os.rename(tmp_path / "x", tmp_path / f"{whole._prefix(tmp_path / 'x')}00000000.old")
     check_output(tmp_path / "x")
     load_avatar(tmp_path / "x")
+
+
+def test_who_stops_while_writing_there_is_waited_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "x"
+    theirs = tmp_path / f"{whole._prefix(folder)}00000000.new"
+    save_avatar(make_avatar(20), folder)
+    theirs.mkdir()
+    monkeypatch.setattr(whole, "_LOOKS", 3)
+    with FileLock(theirs / "lock"):
+        check_output(folder)
+        os.rename(folder, theirs.with_suffix(".old"))
+        assert "another program" in _refusal(folder)
+    check_output(folder)
+    load_avatar(folder)
 
 
 def test_a_place_that_nobody_may_write_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,6 +153,19 @@ def test_summary_line() -> None:
     assert str(total) == "7 passed, 2 failed, 1 skipped"
 
 
+def test_a_part_that_does_not_end_names_the_test_that_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import time\ndef test_ends():\n    pass\ndef test_hangs():\n    time.sleep(120)\n"
+    )
+    monkeypatch.setitem(run_tests.SECONDS, "slow", 12)
+    command = (sys.executable, "-m", "pytest", str(tmp_path), "-q", "-p", "no:cacheprovider", "-p", "unfinished")
+    part = run_tests.Part("slow", command, tmp_path / "results.xml")
+    outcome = run_tests.run_part(part, tmp_path / "notes", tmp_path / "out.txt")
+    assert outcome == run_tests.Outcome(failed=1)
+    said = (tmp_path / "out.txt").read_text().splitlines()[-1]
+    assert "did not end within 12 s" in said and said.endswith("test_hangs")
+
+
 def test_demo_poses_turn_as_they_say() -> None:
     assert JOINT_NAMES == demo_poses.JOINTS
     rng = np.random.default_rng(0)

@@ -153,6 +153,72 @@ def test_who_reads_while_it_is_replaced_waits_a_moment(tmp_path: Path, monkeypat
     assert found == [SECOND]
 
 
+def test_who_finds_the_old_one_taken_away_comes_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "avatar"
+    save_avatar(_AVATARS[FIRST], folder)
+    (folder / "exported.glb").write_bytes(b"mine")
+    real, waits = whole.rename, []
+    theirs = tmp_path / f"{whole._prefix(folder)}00000000.new"
+    lock = FileLock(theirs / "lock")
+
+    def end() -> None:
+        os.rename(theirs.with_suffix(".old"), folder)
+        lock.release()
+
+    def rename(source: Path, target: Path) -> None:
+        if source == folder and not waits:
+            theirs.mkdir()
+            lock.acquire()
+            os.rename(folder, theirs.with_suffix(".old"))
+            waits.append(threading.Timer(0.3, end))
+            waits[0].start()
+        real(source, target)
+
+    monkeypatch.setattr(whole, "rename", rename)
+    save_avatar(_AVATARS[SECOND], folder)
+    assert waits and load_avatar(folder).warnings == SECOND
+    assert (folder / "exported.glb").read_bytes() == b"mine"
+    save_avatar(_AVATARS[SECOND], folder)
+    assert os.listdir(tmp_path) == ["avatar"]
+
+
+def test_who_finds_another_one_where_nothing_was_replaces_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "avatar"
+    real, others = whole.rename, []
+
+    def rename(source: Path, target: Path) -> None:
+        if target == folder and not others:
+            others.append(True)
+            save_avatar(_AVATARS[FIRST], folder)
+        real(source, target)
+
+    monkeypatch.setattr(whole, "rename", rename)
+    save_avatar(_AVATARS[SECOND], folder)
+    assert others and load_avatar(folder).warnings == SECOND
+    assert os.listdir(tmp_path) == ["avatar"]
+
+
+def test_who_stops_between_is_not_overtaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has taken over of the user's would be lost."""
+    folder = tmp_path / "avatar"
+    save_avatar(_AVATARS[FIRST], folder)
+    (folder / "exported.glb").write_bytes(b"mine")
+    monkeypatch.setattr(whole, "_LOOKS", 3)
+    real, refused = whole.rename, []
+
+    def rename(source: Path, target: Path) -> None:
+        if target == folder and not refused:
+            refused.append(True)
+            with pytest.raises(TimeoutError, match="another program"):
+                save_avatar(_AVATARS[FIRST], folder)
+        real(source, target)
+
+    monkeypatch.setattr(whole, "rename", rename)
+    save_avatar(_AVATARS[SECOND], folder)
+    assert refused and load_avatar(folder).warnings == SECOND
+    assert os.listdir(tmp_path) == ["avatar"] and (folder / "exported.glb").read_bytes() == b"mine"
+
+
 def test_what_others_write_right_now_is_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "avatar"
     with whole.whole_folder(folder) as content:

@@ -98,9 +98,11 @@ def test_a_confused_backend_ends_within_two_seconds(name: str) -> None:
         "say({'id': [1], 'result': {}}); say({'id': None}); say({'id': request['id'], 'result': {'a': 1}})",
         "print('a library prints'); print('\\udcff'); say({'id': request['id'], 'result': {'a': 1}})",
         "say({'method': 'heartbeat', 'params': {'cpu': 'x'}}); say({'id': request['id'], 'result': {'a': 1}})",
+        "say({'method': 'heartbeat', 'params': {'cpu': 10 ** 400}}); say({'id': request['id'], 'result': {'a': 1}})",
+        "progress(step='\\udcff.png', stage='\\ud800'); say({'id': request['id'], 'result': {'a': 1}})",
         "print('[1, 2'); say([1]); say(7); say({'id': request['id'], 'result': {'a': 1}})",
     ],
-    ids=range(6),
+    ids=range(8),
 )  # fmt: skip
 def test_what_can_be_borne_is_borne(code: str) -> None:
     seen: list[dict[str, Any]] = []
@@ -112,7 +114,7 @@ def test_what_can_be_borne_is_borne(code: str) -> None:
     wait(process, request)
     assert request.failure is None and request.result == {"a": 1}
     assert all(0 <= params["overall"] <= 1 and 0 <= params["stage_fraction"] <= 1 for params in seen)
-    assert all(len(params["step"]) <= 200 for params in seen)
+    assert all(len(params["step"].encode()) <= 200 for params in seen)  # without half characters
     process.close()
 
 
@@ -339,3 +341,14 @@ def test_the_panel_says_it_and_nothing_is_left(
     assert manager.failure.kind == "backend_confused" and manager.failure.fix
     assert not list((tmp_path / "results").glob(".job-*"))
     manager.close()
+
+
+def test_a_failure_always_says_something_that_can_be_shown() -> None:
+    """File names that are no UTF-8 reach the client as half characters, which Blender's labels refuse."""
+    for error, message in (({"message": ""}, "The backend answered with an error."), ({"message": "\udcff"}, "?")):
+        data = {"fix": "\ud800", "details": "\ud800"}
+        process = backend(f"say({{'id': request['id'], 'error': {error | {'data': data}!r}}})")
+        request = process.request("reconstruct")
+        wait(process, request)
+        assert request.failure == Failure("internal", message, "?", "?")
+        process.close()

@@ -82,6 +82,23 @@ def test_read_only_files_are_deleted(tmp_path: Path) -> None:
     assert files.delete(tmp_path / "old1")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="permissions are POSIX")
+def test_what_a_link_leads_to_keeps_its_permissions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment's ``python`` is a link to the one that it was made from, which is not ours."""
+    (tmp_path / "python3").touch(0o644)
+    (tmp_path / "old1").mkdir()
+    (tmp_path / "old1" / "python").symlink_to(tmp_path / "python3")
+    OpenFiles(monkeypatch, tmp_path / "old1" / "python")
+    mode = (tmp_path / "python3").stat().st_mode
+    assert not files.delete(tmp_path / "old1", patience=0.1)
+    assert (tmp_path / "python3").stat().st_mode == mode
+
+
+def test_a_file_is_deleted_too(tmp_path: Path) -> None:
+    (tmp_path / "old1").touch()
+    assert files.delete(tmp_path / "old1") and not (tmp_path / "old1").exists()
+
+
 def test_file_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "marker.json"
     files.write_text(path, "one")

@@ -18,7 +18,7 @@ import pytest
 from extension_under_test import ROOT
 from windows_files import OpenFiles
 
-from humansplat_blender.environment import LEGACY_NAME, MARKER_NAME, installed_folder, is_whole, python_in
+from humansplat_blender.environment import LEGACY_NAME, MARKER_NAME, SLOTS, installed_folder, is_whole, python_in
 from humansplat_blender.install import InstallJob, clean_up, files, job, machine, remove
 from humansplat_blender.install.job import LOCK_NAME, explain
 from humansplat_blender.install.machine import Build, Card, Machine
@@ -97,7 +97,7 @@ def test_the_new_one_takes_the_old_one_s_place_and_leftovers_go(tmp_path: Path) 
     (earlier / LEGACY_NAME / MARKER_NAME).write_text("{}")
     work = run(make_job(tmp_path, old_roots=[earlier]))
     assert work.failure is None and work.notes == []
-    assert names(user) == ["env2"] and is_whole(user / "env2")
+    assert names(user) == ["env3"] and is_whole(user / "env3")
     assert names(earlier) == []
 
 
@@ -116,6 +116,54 @@ def test_the_panel_shows_what_pip_says_without_its_bars(tmp_path: Path) -> None:
     work = run(make_job(tmp_path, f"import sys; sys.stdout.buffer.write({chr(10).join(lines)!r}.encode())"))
     assert work.last_line == "12.5/526.6 MB 9.1 MB/s"
     assert lines[1] in (tmp_path / "install.log").read_text("utf-8")
+
+
+def test_lines_without_end_stay_short(tmp_path: Path) -> None:
+    work = run(make_job(tmp_path, "print('x' * 5_000_000)"))
+    assert work.failure is None and work.last_line == "x" * job.SHOWN_CHARACTERS
+    assert sum(map(len, work._tail)) <= 40 * job.KEPT_CHARACTERS
+
+
+def test_a_log_that_cannot_be_written_ends_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FullDisk:
+        def __init__(self, *_arguments: object, **_named: object) -> None:
+            self.lines = 0
+
+        def __enter__(self) -> FullDisk:
+            return self
+
+        def __exit__(self, *_error: object) -> None: ...
+
+        def flush(self) -> None: ...
+
+        def write(self, _text: str) -> None:
+            self.lines += 1
+            if self.lines > 4:
+                raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(job, "open", FullDisk, raising=False)
+    code = "import os, time\nwhile True: print(os.getpid(), flush=True); time.sleep(0.01)"
+    work = run(make_job(tmp_path, code), 5.0)
+    assert work.failure.kind == "install_failed" and "Free some disk space" in work.failure.fix
+    assert work._process.poll() is not None and names(tmp_path / "user") == []
+
+
+def test_cancelling_does_not_wait_for_what_a_command_has_left_behind(tmp_path: Path) -> None:
+    child = "import time; print('here', flush=True); time.sleep(6)"
+    work = make_job(tmp_path, f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}])")
+    work.start()
+    while work.last_line != "here":
+        time.sleep(0.01)
+    work.cancel()
+    assert work.wait(job.OUTPUT_GRACE + 2.0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
+def test_folder_whose_name_is_no_utf8(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    assert run(make_job(folder, "pass")).failure is None
+    assert is_whole(folder / "user" / "env1") and "\\udce9" in (folder / "install.log").read_text("utf-8")
 
 
 def test_cancel_stops_children_too_and_leaves_nothing(tmp_path: Path) -> None:
@@ -166,6 +214,23 @@ def test_path_limit_of_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert names(folder / "user") == []
 
 
+@pytest.mark.parametrize("content", [None, b"\xff\0", b"{}", b"[[]]"])
+def test_add_on_without_its_lists(content: bytes | None, tmp_path: Path) -> None:
+    locks = tmp_path / "extension" / "backend" / "locks"
+    locks.mkdir(parents=True)
+    if content is not None:
+        (locks / "longest.json").write_bytes(content)
+    work = run(InstallJob(Path(sys.executable), tmp_path / "user", tmp_path / "extension", tmp_path / "log"))
+    assert "add-on's own lists" in work.failure.message and work.failure.details
+    assert names(tmp_path / "user") == [] and not (tmp_path / "log").exists()
+
+
+def test_mirror_that_cannot_be_read_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUMANSPLAT_PIP_CONFIG", str(tmp_path / "gone.conf"))
+    work = run(make_job(tmp_path))
+    assert "HUMANSPLAT_PIP_CONFIG names cannot be read" in work.failure.message and names(tmp_path / "user") == []
+
+
 def test_card_that_cannot_be_used_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "find_cards", lambda: [Card("Tesla K80", (3, 7), (470, 82))])
     work = run(make_job(tmp_path))
@@ -208,6 +273,40 @@ def test_a_blender_that_is_about_to_end_is_waited_for(tmp_path: Path, monkeypatc
     assert work.wait(5.0) and work.failure is None
 
 
+def test_what_a_newer_one_has_replaced_goes_once_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = tmp_path / "user"
+    run(make_job(tmp_path))
+    os.utime(user / "env1" / MARKER_NAME, (1e9, 1e9))
+    program = OpenFiles(monkeypatch, user / "env1" / MARKER_NAME)  # so that not even its marker can be deleted
+    assert run(make_job(tmp_path)).notes
+    assert names(user) == ["env1", "env2"] and installed_folder([user]) == user / "env2"
+    program.paths.clear()
+    clean_up([user])
+    assert names(user) == ["env2"]
+
+
+def test_all_places_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = [python_in(tmp_path / "user" / name) for name in SLOTS]
+    for python in held:
+        python.parent.mkdir(parents=True)
+        python.touch()
+        (python.parents[1] / MARKER_NAME).write_text("{}")
+    program = OpenFiles(monkeypatch, *held, *(python.parents[1] / MARKER_NAME for python in held))
+    work = run(make_job(tmp_path))
+    assert "all environments" in work.failure.message and "Close other Blender" in work.failure.fix
+    assert program.refusals and all(is_whole(tmp_path / "user" / name) for name in SLOTS)
+
+
+@pytest.mark.parametrize("kind", ["file", "link to itself"])
+def test_what_is_no_folder_gives_way(kind: str, tmp_path: Path) -> None:
+    place = tmp_path / "user" / "env1"
+    place.parent.mkdir()
+    place.touch() if kind == "file" else place.symlink_to(place)
+    assert run(make_job(tmp_path)).failure is None
+    assert names(tmp_path / "user") == ["env2"]
+    assert remove([tmp_path / "user"]) is None
+
+
 def test_waiting_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "LOCK_PATIENCE", 30.0)
     (tmp_path / "user").mkdir()
@@ -226,7 +325,8 @@ def test_leftover_of_a_killed_blender_does_not_stop_the_next(tmp_path: Path) -> 
     half.touch()
     (tmp_path / "user" / LOCK_NAME).touch()
     assert run(make_job(tmp_path)).failure is None
-    assert names(tmp_path / "user") == ["env1"]
+    # In another folder: what the killed one has started may still be writing to the first.
+    assert names(tmp_path / "user") == ["env2"]
 
 
 def test_reinstallation_while_a_file_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

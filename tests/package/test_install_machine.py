@@ -108,3 +108,4 @@ def test_what_the_driver_s_tool_prints() -> None:
     ]
     assert parse_cards("GPU-1234-abcd, 441.22, Quadro K2000\n") == [Card("Quadro K2000", (), (441, 22))]
     assert parse_cards("[N/A], [N/A], x\n") == []
+    assert parse_cards("8.6, \u00b2\u00b3.4, x\n8.6, " + "9" * 5000 + ".1, x\n") == []

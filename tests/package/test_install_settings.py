@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from humansplat_blender.install.settings import default_config_files, has_own_index, pip_environment
+from humansplat_blender.install.settings import default_config_files, has_own_index, pip_environment, refusal
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +64,34 @@ def test_damaged_files_are_ignored(tmp_path: Path) -> None:
     assert pip_names(pip_environment([tmp_path / "pip.conf"])) == {"PIP_CONFIG_FILE": os.devnull}
 
 
+def test_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert default_config_files() and pip_environment()["PIP_CONFIG_FILE"] == os.devnull
+
+
+def test_value_that_no_variable_can_hold(tmp_path: Path) -> None:
+    (tmp_path / "pip.conf").write_bytes(b"[global]\nproxy = http://p\0:1\n")
+    assert pip_names(pip_environment([tmp_path / "pip.conf"])) == {"PIP_CONFIG_FILE": os.devnull}
+
+
+@pytest.mark.parametrize("kind", ["gone", "folder", "bytes", "pipe"])
+def test_mirror_that_cannot_be_read(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing takes the place of an index that was asked for; what says so is :func:`refusal`."""
+    own = tmp_path / "mirror.conf"
+    if kind == "folder":
+        own.mkdir()
+    elif kind == "bytes":
+        own.write_bytes(b"\xff" * 9)
+    elif kind == "pipe":
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("there are no pipes with names")
+        os.mkfifo(own)
+    assert refusal() is None
+    monkeypatch.setenv("HUMANSPLAT_PIP_CONFIG", str(own))
+    assert pip_environment([])["PIP_NO_INDEX"] == "1"
+    assert "HUMANSPLAT_PIP_CONFIG" in refusal().message and refusal().details == str(own)
+
+
 def test_a_company_s_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "mirror.conf"
     own.write_text("[global]\nindex-url = https://mirror/simple\nfind-links =\n    /wheels\n    /more\nuser = true\n")
@@ -71,6 +99,7 @@ def test_a_company_s_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     found = pip_environment([])
     assert found["PIP_INDEX_URL"] == "https://mirror/simple" and found["PIP_FIND_LINKS"] == "/wheels /more"
     assert "PIP_USER" not in found and has_own_index(found)
+    assert "PIP_NO_INDEX" not in found and refusal() is None
 
 
 def test_pip_itself_sees_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

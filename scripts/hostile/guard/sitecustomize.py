@@ -22,6 +22,14 @@ _PATHS = {
 }  # fmt: skip
 
 
+def _folder_of(descriptor: int) -> str:
+    """The path of an open folder; the root's where the system does not tell, which is outside."""
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return os.sep
+
+
 def install(root: str) -> None:
     """Begin to watch this process."""
     root = os.path.realpath(root)
@@ -47,6 +55,8 @@ def install(root: str) -> None:
             touched = (path,) if writes else ()
         elif event in _PATHS:
             touched = tuple(arguments[k] for k in _PATHS[event] if k < len(arguments))
+            if event in ("os.remove", "os.rmdir") and arguments[1] != -1:  # within an open folder, as rmtree works
+                touched = (os.path.join(_folder_of(arguments[1]), os.fsdecode(arguments[0])),)
         else:
             return
         busy[0] = True
