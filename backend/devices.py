@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-_NAME = re.compile(r"auto|(cpu|cuda|mps)(:\d{1,3})?")
+_NAME = re.compile(r"auto|(cpu|cuda|mps)(:[0-9]{1,3})?")
 _passed: set[str] = set()
 _TOLERANCE, _HALF_TOLERANCE = 1e-2, 5e-2
 """Of the largest value; cards round convolutions to ten bits (TF32). Wrong numbers are wrong by far more."""

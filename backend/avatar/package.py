@@ -109,6 +109,10 @@ def save_avatar(
         _write_files(avatar, content, metadata, input_image, preview)
 
 
+_READINGS = 4
+"""How often a package that is being replaced is read anew."""
+
+
 def refuse_foreign(folder: Path) -> None:
     """Refuse a place for a package where something else is.
 
@@ -116,11 +120,21 @@ def refuse_foreign(folder: Path) -> None:
         FileExistsError: it is a file, or a folder that is not empty and holds no avatar.
         OSError: it cannot be looked at.
     """
-    if folder.is_dir():
-        if any(folder.iterdir()) and not names_format(folder):
-            raise FileExistsError(f"The folder {folder} is not empty and holds no avatar.")
-    elif os.path.lexists(folder):
-        raise FileExistsError(f"{folder} is a file, not a folder.")
+    # Whoever replaces an avatar there takes it away for a moment: what is found is looked at twice before it counts.
+    for last in (False, True):
+        try:
+            foreign = any(folder.iterdir()) and not names_format(folder)
+        except FileNotFoundError:
+            if not os.path.lexists(folder):
+                return
+            foreign = True  # a link to nothing
+        except NotADirectoryError as error:
+            raise FileExistsError(f"{folder} is a file, not a folder.") from error
+        if not foreign:
+            return
+        if not last:
+            wait_for(folder.resolve())
+    raise FileExistsError(f"The folder {folder} is not empty and holds no avatar.")
 
 
 def load_avatar(folder: str | Path) -> Avatar:
@@ -134,6 +148,30 @@ def load_avatar(folder: str | Path) -> Avatar:
             version; says what in one sentence.
     """
     folder = Path(folder)
+    for _ in range(_READINGS - 1):
+        before = _identity(folder)
+        try:
+            avatar = _load_checked(folder)
+        except AvatarFormatError:
+            if _identity(folder) == before:
+                raise
+        else:
+            if _identity(folder) == before:
+                return avatar
+        # Replaced meanwhile: its files may have been of two avatars.
+    return _load_checked(folder)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from another one at the same path; None where there is none."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _load_checked(folder: Path) -> Avatar:
     try:
         return _load(folder)
     except AvatarFormatError:

@@ -270,12 +270,13 @@ def _names(folder: Path) -> list[str]:
 def _in_use(staging: Path) -> bool:
     """Whether a process still works with it."""
     lock = staging / _LOCK
-    locked = lock.exists()
-    held = is_held(lock) if locked else None
+    # Before there is content the lock may be there and nobody's yet; whoever tried it then would be in the way.
+    begun = lock.exists() and ((staging / _CONTENT).exists() or staging.with_suffix(_OLD).exists())
+    held = is_held(lock) if begun else None
     if held is not None:
         return held
     with contextlib.suppress(OSError):
-        return time.time() - staging.stat().st_mtime < (_STALE if locked else _UNLOCKED)
+        return time.time() - staging.stat().st_mtime < (_STALE if begun else _UNLOCKED)
     return False
 
 

@@ -19,6 +19,7 @@ from ..avatar.archives import ArchiveError, ArrayArchive
 from ..avatar.bone_maps import JOINT_PARENTS
 from ..avatar.plain_files import brief, open_plain
 from ..errors import BackendError
+from ..options import shown
 from . import pickles
 from .model import JOINT_COUNT, JOINT_INDEX, BodyModel, body_from_arrays
 
@@ -44,7 +45,7 @@ _VERTICES = {6890: "smplh", 10475: "smplx"}
 
 
 def _unreadable(path: Path, why: str) -> BackendError:
-    return BackendError("body_unreadable", f"The body file {brief(path.name)} cannot be used: {why}.", _FIX)
+    return BackendError("body_unreadable", f"The body file {shown(path.name, 100)} cannot be used: {why}.", _FIX)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -147,7 +148,7 @@ def _keypoints(path: Path, regressor: np.ndarray, vertex_count: int) -> dict[str
     except ImportError as error:
         raise BackendError(
             "body_unreadable",
-            f"The body file {path.name} needs the package smplx, which is not installed.",
+            f"The body file {shown(path.name, 100)} needs the package smplx, which is not installed.",
             "Run `pip install smplx` in the backend's environment, or choose one of the shipped bodies.",
         ) from error
     numbers = vertex_ids[_VERTICES[vertex_count]]

@@ -1,7 +1,7 @@
 """How sure it is that the picture shows one whole person: refusals and warnings, each with what to do.
 
 The bounds were set between people (the photos and test people of the project: nothing of this is said of them without
-a reason) and pictures of animals, dolls, things and parts of people; ``scripts/try_doubt`` prints the figures.
+a reason) and pictures of animals, dolls, things and parts of people; ``scripts/measure_doubt.py`` prints the figures.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from ..errors import BackendError
+from ..options import shown
 from .display import by_range, to_srgb
 from .file_kinds import HEAD_BYTES, READABLE, describe_kind
 
@@ -70,17 +71,17 @@ def load_photo(path: Path) -> Photo:
         except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
             if kind is not None:
                 what, fix = kind
-                raise BackendError("image_unreadable", f"{path.name} is {what}.", fix) from error
+                raise BackendError("image_unreadable", f"{shown(path.name)} is {what}.", fix) from error
             why = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
             raise BackendError(
                 "image_unreadable",
-                f"{path.name} is not a picture that can be read, or it is damaged{why}.",
+                f"{shown(path.name)} is not a picture that can be read, or it is damaged{why}.",
                 _SAVE_AGAIN,
             ) from error
     rgb, alpha = image[..., :3], None
     if image.shape[2] == 4:
         alpha = image[..., 3].astype(np.float32) / 255
-        if alpha.min() > 0.98 or alpha.max() < 0.02:
+        if np.ptp(alpha) < 0.02:
             alpha = None  # an alpha channel that says nothing
         else:
             rgb = (rgb * alpha[..., None] + 128 * (1 - alpha[..., None])).astype(np.uint8)
@@ -93,18 +94,18 @@ def _opened(path: Path) -> BinaryIO:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             what = "a folder" if stat.S_ISDIR(status.st_mode) else "not an ordinary file"
-            raise BackendError("image_unreadable", f"{path.name} is {what}.", "Choose a picture file.")
+            raise BackendError("image_unreadable", f"{shown(path.name)} is {what}.", "Choose a picture file.")
         if status.st_size > MAX_BYTES:
             raise BackendError(
                 "image_too_large",
-                f"The file {path.name} has {status.st_size / 1024**3:.1f} GB, more than can be handled.",
+                f"The file {shown(path.name)} has {status.st_size / 1024**3:.1f} GB, more than can be handled.",
                 "Save the picture as JPEG and try again.",
             )
         return path.open("rb")
     except (OSError, ValueError) as error:  # ValueError: a name with a NUL
         reason = getattr(error, "strerror", None) or error
         raise BackendError(
-            "image_unreadable", f"The file {path.name!r} cannot be read ({reason}).", "Choose another file."
+            "image_unreadable", f"The file {shown(path.name)} cannot be read ({shown(reason)}).", "Choose another file."
         ) from error
 
 

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import bpy
 import bpy.utils.previews
+import numpy as np
 
 from .. import environment, install, locations, scene
 from ..client import Failure
 from ..jobs import BackendSpec, JobManager, ReconstructJob
+from ..png import display_bytes, write_png
 from ..results import Result, ResultFolder
 from . import preferences
 
@@ -314,5 +316,12 @@ def photo_file(image: bpy.types.Image) -> Path:
         copy = copy.with_suffix(path.suffix or ".png")
         copy.write_bytes(image.packed_file.data)
     else:
-        image.save_render(str(copy))
+        width, height = image.size
+        if not (width and height and image.has_data):
+            raise RuntimeError(f'"{image.name}" has no pixels')
+        # Not save_render, which applies the scene's view transform and writes the format of its output; nor save, which
+        # makes the copy the picture's file.
+        pixels = np.empty((height, width, 4), np.float32)
+        image.pixels.foreach_get(pixels.ravel())
+        write_png(copy, display_bytes(pixels, image.is_float))
     return copy

@@ -130,7 +130,7 @@ def test_who_stops_while_writing_there_is_waited_for_a_moment(tmp_path: Path, mo
     folder = tmp_path / "x"
     theirs = tmp_path / f"{whole._prefix(folder)}00000000.new"
     save_avatar(make_avatar(20), folder)
-    theirs.mkdir()
+    (theirs / "content").mkdir(parents=True)
     monkeypatch.setattr(whole, "_LOOKS", 3)
     with FileLock(theirs / "lock"):
         check_output(folder)

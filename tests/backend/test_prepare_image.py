@@ -78,6 +78,12 @@ def test_alpha_is_a_matte_unless_it_says_nothing(tmp_path: Path) -> None:
     Image.fromarray(rgba).save(tmp_path / "solid.png")
     solid = load_photo(tmp_path / "solid.png")
     assert solid.alpha is None and np.array_equal(solid.rgb, _picture())
+    for everywhere in (0, 128):
+        rgba[..., 3] = everywhere
+        Image.fromarray(rgba).save(tmp_path / "even.png")
+        even = load_photo(tmp_path / "even.png")
+        assert even.alpha is None and np.array_equal(even.rgb, _picture())
+    rgba[..., 3] = 255
     rgba[:, :48, 3] = 51
     Image.fromarray(rgba).save(tmp_path / "half.png")
     half = load_photo(tmp_path / "half.png")

@@ -167,7 +167,7 @@ def test_who_finds_the_old_one_taken_away_comes_after(tmp_path: Path, monkeypatc
 
     def rename(source: Path, target: Path) -> None:
         if source == folder and not waits:
-            theirs.mkdir()
+            (theirs / "content").mkdir(parents=True)
             lock.acquire()
             os.rename(folder, theirs.with_suffix(".old"))
             waits.append(threading.Timer(0.3, end))
@@ -217,6 +217,19 @@ def test_who_stops_between_is_not_overtaken(tmp_path: Path, monkeypatch: pytest.
     save_avatar(_AVATARS[SECOND], folder)
     assert refused and load_avatar(folder).warnings == SECOND
     assert os.listdir(tmp_path) == ["avatar"] and (folder / "exported.glb").read_bytes() == b"mine"
+
+
+def test_who_has_just_begun_is_left_alone(tmp_path: Path) -> None:
+    """Its lock is there a moment before it is held."""
+    folder = tmp_path / "avatar"
+    staging = tmp_path / f"{whole._prefix(folder)}00000000.new"
+    staging.mkdir()
+    (staging / "lock").write_bytes(b"")
+    whole.recover(folder)
+    assert staging.is_dir()
+    _grow_old(tmp_path)
+    whole.recover(folder)
+    assert os.listdir(tmp_path) == []
 
 
 def test_what_others_write_right_now_is_left_alone(tmp_path: Path) -> None:

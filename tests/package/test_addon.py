@@ -10,8 +10,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import bpy
+import numpy as np
 import pytest
 from extension_under_test import MODULE, make_interpreter
+from PIL import Image
 
 PANELS = ("HUMANSPLAT_PT_main", "HUMANSPLAT_PT_results", "HUMANSPLAT_PT_pose")
 
@@ -264,6 +266,27 @@ def test_packed_and_painted_photos_are_sent_as_files(addon: SimpleNamespace) -> 
     bpy.context.scene.humansplat.photo = image
     assert bpy.ops.humansplat.reconstruct() == {"FINISHED"}
     assert addon.runtime.results().results[0].name.startswith("painted")
+
+
+def test_painted_photos_keep_their_colours_whatever_the_scene_shows(addon: SimpleNamespace) -> None:
+    scene = bpy.context.scene
+    scene.view_settings.view_transform = "AgX"
+    scene.render.image_settings.file_format = "OPEN_EXR"
+    bytes_painted = np.zeros((6, 8, 4), np.float32)
+    bytes_painted[...] = (0.9, 0.2, 0.5, 1.0)
+    bytes_painted[:2] = (0.1, 0.8, 0.3, 0.4)  # the lowest rows, half seen through
+    linear = bytes_painted.copy()
+    rgb = linear[..., :3]
+    linear[..., :3] = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) * linear[..., 3:]
+    for name, is_float, pixels in (("bytes", False, bytes_painted), ("floats", True, linear)):
+        image = bpy.data.images.new(name, 8, 6, alpha=True, float_buffer=is_float)
+        image.pixels.foreach_set(pixels.ravel())
+        image.update()
+        with Image.open(addon.runtime.photo_file(image)) as saved:
+            assert saved.format == "PNG" and saved.mode == "RGBA"
+            found = np.asarray(saved).astype(float)
+        assert np.abs(found[::-1] - 255 * bytes_painted).max() <= 1, name
+        assert image.is_dirty and not image.filepath_raw, "the picture stays what it was"
 
 
 def test_list_forgets_and_deletes_only_what_it_lists(addon: SimpleNamespace, tmp_path: Path) -> None:
