@@ -18,7 +18,7 @@ from .skinning import triangle_areas
 SPLATS, BODY_VERTICES, BODY_FACES = "splats", "body vertices", "body faces"
 SURFACE_VERTICES, SURFACE_FACES, UV_POINTS = "surface vertices", "surface faces", "UV points"
 LIMITS = {
-    **{SPLATS: 5_000_000, BODY_VERTICES: 100_000, BODY_FACES: 200_000},
+    **{SPLATS: 5_000_000, BODY_VERTICES: 120_000, BODY_FACES: 240_000},
     **{SURFACE_VERTICES: 1_000_000, SURFACE_FACES: 2_000_000, UV_POINTS: 200_000},
 }
 """How much of each an avatar may have: fifty times what reconstructions give, and what a computer of 8 GB can open."""
