@@ -129,6 +129,8 @@ def refuse_foreign(folder: Path) -> None:
                 return
             foreign = True  # a link to nothing
         except NotADirectoryError as error:
+            if not os.path.lexists(folder):  # what is above it is a file
+                return
             raise FileExistsError(f"{folder} is a file, not a folder.") from error
         if not foreign:
             return

@@ -37,6 +37,9 @@ def read_plain(path: Path, limit: int) -> bytes:
 
 
 def brief(text: object, limit: int = 200) -> str:
-    """The text of an error on one line, cut off where it is longer than a sentence; without a full stop."""
-    line = " ".join(str(text).split())
+    """The text of an error on one line, cut off where it is longer than a sentence; without a full stop.
+
+    What no screen can show (parts of file names that are no text) is replaced.
+    """
+    line = " ".join(str(text).split()).encode("utf-8", "replace").decode()
     return (line if len(line) <= limit else line[: limit - 1] + "…").rstrip(".")

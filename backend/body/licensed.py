@@ -63,7 +63,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             return _read_archive(path)
         return _read_pickle(path)
     except FileNotFoundError as error:
-        raise BackendError("body_missing", f"There is no body file {brief(path)}.", _FIX) from error
+        raise BackendError("body_missing", f"There is no body file {shown(path)}.", _FIX) from error
     except ArchiveError as error:
         raise _unreadable(path, error.why) from error
     except (OSError, ValueError) as error:

@@ -194,7 +194,6 @@ def _output_cases(folder: Path) -> list[Case]:
         ("in_a_folder_that_is_a_circle", lambda own: _linked(own / "a", own / "a") / "b.png", (REFUSED,)),
         ("nothing", lambda own: "", (REFUSED,)),
         ("blanks", lambda own: "  ", (REFUSED,)),
-        ("proc", lambda own: Path("/proc/none/a.png"), (REFUSED,)),
     ]
     if hasattr(os, "mkfifo"):
         places.append(("pipe", lambda own: _pipe(own / "a.png"), (REFUSED,)))

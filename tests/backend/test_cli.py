@@ -158,6 +158,11 @@ def test_asking_to_stop_while_the_package_is_written_is_answered_truthfully(
     assert "already being written when you asked to stop; it is whole" in capsys.readouterr().err
 
 
+def _heed_interrupts() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so does what that starts: these tests, for one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interrupting_the_loading_ends_at_once(tmp_path: Path) -> None:
     """PyTorch takes seconds to load."""
     (tmp_path / "torch").mkdir()
@@ -167,6 +172,7 @@ def test_interrupting_the_loading_ends_at_once(tmp_path: Path) -> None:
         process = subprocess.Popen(
             [sys.executable, "-m", "backend", "reconstruct", str(tmp_path / "photo.png"), "-o", str(tmp_path / "out")],
             cwd=ROOT, env=os.environ | {"PYTHONPATH": str(tmp_path)}, stderr=subprocess.PIPE, text=True,
+            preexec_fn=_heed_interrupts,
         )  # fmt: skip
         assert process.stderr is not None
         assert "Loading" in process.stderr.readline()
