@@ -375,7 +375,7 @@ class Pipeline:
                 found = self._bound(options.body, reconstruction)
             avatar = assemble_avatar(body, fit, photo, reconstruction, used, found)
             generator = avatar.generator | {"weights": list(chosen.described)}
-            warnings = (*self._device_notes, *photo.warnings, *chosen.warnings)
+            warnings = (*self._device_notes, *photo.warnings, *_misfit(body, fit, photo), *chosen.warnings)
             avatar = replace(avatar, generator=generator, warnings=warnings)
         with timed("save", "Writing the package"):
             avatar = replace(avatar, seconds=dict(seconds))

@@ -12,8 +12,11 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 
+from backend.avatar import load_avatar
 from backend.body.model import load_body
 from backend.errors import BackendError
+from backend.options import ReconstructOptions
+from backend.pipeline import Pipeline
 from backend.prepare import BlazePose, PreparedPhoto, load_photo, prepare
 from backend.prepare.blazepose import MIRRORED, PoseLandmarks
 from backend.prepare.cutout import is_cut_out, rim_width, without_rim
@@ -323,3 +326,15 @@ def test_a_neighbour_is_noticed(networks: BlazePose, person: np.ndarray, plain: 
     both = person * (1 - shade) + 0.55 * beside * shade
     both = (both * (1 - matte) + person * matte).astype(np.uint8)
     assert any("Another person" in said for said in prepare(Photo(both, None, "", ""), networks).warnings)
+
+
+def test_an_avatar_says_that_a_bag_hangs_before_the_legs(person: np.ndarray, tmp_path: Path) -> None:
+    if missing_weights():
+        pytest.skip("the pose networks have not been unpacked")
+    height, width = person.shape[:2]
+    carried = person.copy()
+    carried[int(0.66 * height) : int(0.84 * height), int(0.37 * width) : int(0.63 * width)] = (20, 26, 48)
+    Image.fromarray(carried).save(tmp_path / "photo.png")
+    made = Pipeline("cpu").reconstruct(tmp_path / "photo.png", tmp_path / "a", ReconstructOptions(preset="surface"))
+    assert any("hangs before both legs" in said for said in made.warnings)
+    assert load_avatar(made.package).warnings == made.warnings
