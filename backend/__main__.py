@@ -19,9 +19,9 @@ from typing import Any, NoReturn
 from .devices import check_name
 from .errors import BackendError, Cancelled
 from .export.targets import TARGETS
-from .options import BODIES, DEFAULT_PRESET, PRESETS, ReconstructOptions, shown
+from .options import BODIES, DEFAULT_PRESET, PRESETS, SEED_LIMIT, ReconstructOptions, shown
 from .progress import Progress
-from .server import MAX_SEED, explain_unexpected, serve_stdio
+from .server import explain_unexpected, serve_stdio
 
 EXIT_INTERNAL = 1
 EXIT_EXPECTED = 2
@@ -149,7 +149,7 @@ def _whole(text: str, least: int) -> int:
         value = int(text)
     except ValueError:  # thousands of digits, too
         value = -1
-    if not least <= value < MAX_SEED:
+    if not least <= value < SEED_LIMIT:
         raise argparse.ArgumentTypeError(f"{text[:20]!r} is no whole number from {least} on, or far too large")
     return value
 

@@ -27,7 +27,7 @@ from typing import Any, BinaryIO, Protocol
 from . import __version__
 from .devices import check_name
 from .errors import BackendError, Cancelled
-from .options import BODIES, DEFAULT_PRESET, PRESETS, ReconstructOptions, installed_presets
+from .options import BODIES, DEFAULT_PRESET, PRESETS, SEED_LIMIT, ReconstructOptions, installed_presets
 from .progress import CancelCheck, Progress, ProgressCallback
 
 PROTOCOL_VERSION = 1
@@ -72,8 +72,6 @@ HEARTBEAT = 1.0
 MAX_LINE = 1_000_000
 #: Requests that may wait for the worker. The add-on has one at a time.
 MAX_WAITING = 8
-#: Seeds are smaller than this: PyTorch's are signed numbers of 64 bits.
-MAX_SEED = 2**63
 
 
 class ReconstructResultLike(Protocol):
@@ -534,7 +532,7 @@ def _checked_params(params: dict[str, Any]) -> ReconstructParams:
             chosen.body in BODIES or Path(chosen.body).is_file(),
             f"'body' must be one of {', '.join(BODIES)}, or the path of a body file.",
         ),
-        (0 <= chosen.seed < MAX_SEED, "'seed' must be 0 or more, and less than 2 to the power of 63."),
+        (0 <= chosen.seed < SEED_LIMIT, "'seed' must be 0 or more, and less than 2 to the power of 63."),
         (0 <= chosen.shading <= 1, "'shading' must lie between 0 and 1."),
         (chosen.person is None or chosen.person >= 1, "'person' must be 1 or more, or null."),
     ):

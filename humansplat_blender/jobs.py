@@ -448,7 +448,7 @@ class JobManager:
             return
         self._install = None
         if job.failure is None:
-            self.message = job.message if isinstance(job, RepairJob) else "The backend is installed."
+            self.message = job.message
             self.warnings = tuple(job.notes)
             self._end(State.DONE)
         elif job.failure.kind == "cancelled":

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .client import Failure, clean_environment, describe_exit, kill_tree, spawn_options
+from .background import BackgroundJob
+from .client import Failure, clean_environment, describe_exit, spawn_options
 from .environment import backend_command
 
 _FIX = "Press Install Backend to make its environment anew."
 
 
-class RepairJob:
+class RepairJob(BackgroundJob):
     """Looks for what is damaged and mends it, on a thread of its own; read its attributes from anywhere.
 
     Args:
@@ -26,46 +27,18 @@ class RepairJob:
         environment: of the process; by default :func:`.client.clean_environment`.
 
     Attributes:
-        fraction, label, last_line: progress, 0..1, and what goes on.
-        done: it has ended; ``failure`` says why where something is still wrong, ``message`` what was mended.
-        notes: sentences to show beside the success.
         first: called on the thread before anything else.
     """
 
     def __init__(
         self, python: Path, extension_root: Path, log_path: Path, environment: Mapping[str, str] | None = None
     ) -> None:
-        self.fraction = 0.0
-        self.label = "Looking at the backend"
-        self.last_line = ""
-        self.message = ""
-        self.failure: Failure | None = None
-        self.notes: list[str] = []
-        self.done = False
+        super().__init__("humansplat-repair", "Looking at the backend")
         self.first: Callable[[], object] = lambda: None
         self._command = backend_command(python, "doctor", "--repair", "--json")
         self._extension_root = extension_root
         self._log_path = log_path
         self._environment = dict(environment or clean_environment({"PYTHONDONTWRITEBYTECODE": "1"}))
-        self._cancelled = False
-        self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._run, name="humansplat-repair", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def cancel(self) -> None:
-        """Stop; ``done`` follows."""
-        self._cancelled = True
-        self.label = "Cancelling"
-        if self._process is not None:
-            kill_tree(self._process)
-
-    def wait(self, seconds: float) -> bool:
-        """Wait until it has ended; False if it has not by then."""
-        self._thread.join(seconds)
-        return self.done
 
     # --- thread ------------------------------------------------------------------------------------------------
 
@@ -91,9 +64,7 @@ class RepairJob:
             stderr=subprocess.PIPE,
             **spawn_options(),
         )
-        self._process = process
-        if self._cancelled:
-            kill_tree(process)
+        self._started(process)
         reader = threading.Thread(target=self._read_progress, args=(process,), daemon=True)
         reader.start()
         assert process.stdout is not None

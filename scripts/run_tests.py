@@ -36,13 +36,13 @@ OTHER_SECONDS = 20 * 60
 class Part:
     """One process: a name, its command, and the file that receives its results (None: the exit status says it all).
 
-    ``shares`` says that it uses all processors by itself.
+    ``alone`` says that it runs by itself: it takes no time, or uses all processors.
     """
 
     name: str
     command: tuple[str, ...]
     results: Path | None
-    shares: bool = False
+    alone: bool = False
 
     @property
     def seconds(self) -> float:
@@ -74,17 +74,17 @@ def list_parts(environments: TestEnvironments, results: Path, extra: Sequence[st
         extra: more arguments for pytest.
     """
     python = str(environments.backend.python)
-    parts = [Part("lint", (python, "-m", "ruff", "check", "."), None)]
+    parts = [Part("lint", (python, "-m", "ruff", "check", "."), None, alone=True)]
 
-    def add(name: str, interpreter: str, folder: str, *more: str, shares: bool = False) -> None:
+    def add(name: str, interpreter: str, folder: str, *more: str, alone: bool = False) -> None:
         file = results / f"{name}.xml"
         plugins = ("-p", "no:cacheprovider", "-p", "unfinished")
         command = (interpreter, "-m", "pytest", folder, "-q", *plugins, f"--junitxml={file}", *more, *extra)
-        parts.append(Part(name, command, file, shares))
+        parts.append(Part(name, command, file, alone))
 
     # Tests of a file stay together: they share what is slow to make.
     together = ("-n", str(PROCESSES), "--dist", "loadfile") if PROCESSES > 1 else ()
-    add("backend", python, "tests/backend", *together, shares=True)
+    add("backend", python, "tests/backend", *together, alone=True)
     for version, environment in environments.blender.items():
         # Blender cannot be loaded twice in one process, and the extension's tests want a profile of their own.
         for folder in ("scene", "motion", "package"):
@@ -160,7 +160,7 @@ def run_part(part: Part, notes: Path, output: Path | None = None) -> Outcome:
 
 
 def run_parts(parts: Sequence[Part], folder: Path, done: Callable[[Part, Outcome, float], None]) -> None:
-    """Run the parts that share the processors one after another, the others side by side.
+    """Run the parts that run alone one after another, the others side by side.
 
     Args:
         parts: in the order in which they begin.
@@ -175,10 +175,10 @@ def run_parts(parts: Sequence[Part], folder: Path, done: Callable[[Part, Outcome
             print(f"\n=== {part.name}\n{output.read_text('utf-8', errors='replace')}", end="", flush=True)
         done(part, outcome, time.perf_counter() - started)
 
-    beside = [part for part in parts if part.name != "lint" and not part.shares]
+    beside = [part for part in parts if not part.alone]
     with _all_stopped_on_error():
         for part in parts:
-            if part not in beside:
+            if part.alone:
                 print(f"\n=== {part.name}", flush=True)
                 run(part, None)
     with ThreadPoolExecutor(PROCESSES) as pool, _all_stopped_on_error():

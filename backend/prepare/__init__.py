@@ -12,7 +12,7 @@ from ..errors import BackendError
 from .blazepose import BlazePose, HandLandmarks, PoseLandmarks
 from .cutout import is_cut_out, without_rim
 from .detect import AGREED, Agreement, facing, find_people, look_again, stands_beside_another
-from .doubt import Seen, doubts, refuse_non_person
+from .doubt import Seen, doubts, no_person, refuse_non_person
 from .image import Photo, load_photo
 from .legs import find_unseen_legs
 from .matte import extend_colours, own_colours, refine_matte
@@ -25,6 +25,7 @@ FIELD_OF_VIEW = 39.6
 MARGIN = 0.06
 MIN_PERSON_PIXELS = 40
 _HAND_SCORE = 0.5
+_NOBODY = "No person was found in the picture."
 
 
 @dataclass(frozen=True)
@@ -71,17 +72,9 @@ class PreparedPhoto:
         return cv2.resize(self.inside.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA) > 0.99
 
 
-def _nobody() -> BackendError:
-    return BackendError(
-        "no_person",
-        "No person was found in the picture.",
-        "Choose a photo that shows one person from head to feet, well lit and not too small.",
-    )
-
-
 def _choose(people: list[PoseLandmarks], person: int | None) -> PoseLandmarks:
     if not people:
-        raise _nobody()
+        raise no_person(_NOBODY)
     if person is None:
         return people[0]
     if not 1 <= person <= len(people):
@@ -186,7 +179,7 @@ def prepare(
     cropped, agreement = look_again(networks, rgb, alpha, cropped, check)
     refuse_non_person(agreement)
     if not (alpha > 0.5).any():
-        raise _nobody()
+        raise no_person(_NOBODY)
     pose = replace(pose, image=cropped.image / scale + origin, visibility=cropped.visibility)
     check()
     hands = _hands(networks, photo.rgb, pose)

@@ -41,7 +41,12 @@ _GAP = 3
 """Pixels of 256 between the body's legs from which on one sees between them."""
 _SPANNED, _FREE_ABOVE = 0.12, 0.04
 """Shares of the legs' length over which something spans them, and over which nothing does above that."""
-_NOBODY = "Choose a photo that shows one person from head to feet, well lit and not too small."
+
+
+def no_person(message: str) -> BackendError:
+    """The refusal of a picture, with what to do; ``message`` says why."""
+    fix = "Choose a photo that shows one person from head to feet, well lit and not too small."
+    return BackendError("no_person", message, fix)
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def refuse_non_person(agreement: Agreement) -> None:
         BackendError: kind ``no_person``.
     """
     if agreement.spread > _NO_PERSON_SPREAD or agreement.score < _NO_PERSON_SCORE:
-        raise BackendError("no_person", "What was found in the picture is hardly one whole person.", _NOBODY)
+        raise no_person("What was found in the picture is hardly one whole person.")
 
 
 def refuse_misfit(agreement: Agreement, error: float) -> None:
@@ -97,7 +102,7 @@ def refuse_misfit(agreement: Agreement, error: float) -> None:
         BackendError: kind ``no_person``.
     """
     if agreement.spread > _DOUBTFUL_SPREAD and error > _DOUBTFUL_ERROR:
-        raise BackendError("no_person", "No human body fits what was found in the picture.", _NOBODY)
+        raise no_person("No human body fits what was found in the picture.")
 
 
 def doubts(seen: Seen) -> list[str]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-_LEGS = {"left": (23, 25, 27, 31), "right": (24, 26, 28, 32)}
-"""Hip, knee, ankle and toe."""
+_LEGS = {"left": (23, 25, 27), "right": (24, 26, 28)}
+"""Hip, knee and ankle."""
 _SHOULDERS, _HIPS = [11, 12], [23, 24]
 _UNSEEN = 0.5
 """Visibility below which an ankle is a guess."""
@@ -57,7 +57,7 @@ def find_unseen_legs(
     unknown = np.zeros((size, size), bool)
     hidden, ended = [], []
     rows, columns = np.mgrid[0:size, 0:size] + 0.5
-    for name, (hip, knee, ankle, _) in _LEGS.items():
+    for name, (hip, knee, ankle) in _LEGS.items():
         if visibility[ankle] >= _UNSEEN or trunk < 1:
             continue
         along = landmarks[ankle] - landmarks[hip]

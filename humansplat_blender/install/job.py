@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
+from ..background import BackgroundJob
 from ..client import Failure, describe_exit, kill_tree, spawn_options
 from ..environment import LEGACY_NAME, MARKER_NAME, SLOTS, installed_folder, is_whole, legacy_leftovers
 from . import files, limits, machine, settings
@@ -53,7 +54,7 @@ _DAMAGED = Failure(
 )
 
 
-class InstallJob:
+class InstallJob(BackgroundJob):
     """Makes the environment on a thread of its own; read its attributes from anywhere.
 
     Args:
@@ -63,11 +64,6 @@ class InstallJob:
         log_path: file that receives everything the commands print.
         old_roots: other folders whose environments are given up once the new one works.
         steps: makes the steps for a folder; for tests. By default :func:`.steps.install_steps`.
-
-    Attributes:
-        fraction, label, last_line: progress, 0..1, and what goes on.
-        done: it has ended; ``failure`` says why where it has not worked.
-        notes: sentences to show beside the success.
     """
 
     def __init__(
@@ -79,12 +75,7 @@ class InstallJob:
         old_roots: Sequence[Path] = (),
         steps: Callable[[Path], Sequence[Step]] | None = None,
     ) -> None:
-        self.fraction = 0.0
-        self.label = "Looking at this computer"
-        self.last_line = ""
-        self.failure: Failure | None = None
-        self.notes: list[str] = []
-        self.done = False
+        super().__init__("humansplat-install", "Looking at this computer", "The backend is installed.")
         self._base_python = base_python
         self._root = install_root
         self._extension_root = extension_root
@@ -92,25 +83,6 @@ class InstallJob:
         self._old_roots = tuple(old_roots)
         self._steps = steps
         self._tail: collections.deque[str] = collections.deque(maxlen=40)
-        self._cancelled = False
-        self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._run, name="humansplat-install", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def cancel(self) -> None:
-        """Stop; ``done`` follows as soon as what was there is deleted."""
-        self._cancelled = True
-        self.label = "Cancelling"
-        if self._process is not None:
-            kill_tree(self._process)
-
-    def wait(self, seconds: float) -> bool:
-        """Wait until it has ended; False if it has not by then."""
-        self._thread.join(seconds)
-        return self.done
 
     # --- thread ------------------------------------------------------------------------------------------------
 
@@ -221,9 +193,7 @@ class InstallJob:
             stderr=subprocess.STDOUT,
             **spawn_options(),
         )
-        self._process = process
-        if self._cancelled:
-            kill_tree(process)
+        self._started(process)
         errors: list[OSError] = []
         reader = threading.Thread(target=self._read, args=(process, log, errors), name="humansplat-pip", daemon=True)
         reader.start()

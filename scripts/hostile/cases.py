@@ -165,6 +165,18 @@ def said_by(ran: Ran, *, normal_peak: int = 0, lost: str = "") -> Said:
     return Said(WARNED if notes else MADE, "\n".join(notes), lost, peak)
 
 
+def surrounded(
+    surroundings: Callable[[], contextlib.AbstractContextManager[object]], run: Callable[[Path], Said]
+) -> Callable[[Path], Said]:
+    """``run`` as a case tries it, in the surroundings that its area pretends."""
+
+    def each(own: Path) -> Said:
+        with surroundings():
+            return run(own)
+
+    return each
+
+
 def left_behind(folder: Path, allowed: Sequence[str] = ()) -> str:
     """Names in ``folder`` that are not among ``allowed``: what a refusal should not have left."""
     return ", ".join(sorted(entry.name for entry in folder.iterdir() if entry.name not in allowed))

@@ -17,7 +17,18 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from hostile.cases import LONGEST_SENTENCE, MADE, REFUSED, ROOT, WARNED, Case, Said, left_behind, memory_peak
+from hostile.cases import (
+    LONGEST_SENTENCE,
+    MADE,
+    REFUSED,
+    ROOT,
+    WARNED,
+    Case,
+    Said,
+    left_behind,
+    memory_peak,
+    surrounded,
+)
 from humansplat_blender import client, jobs
 from humansplat_blender.client import BackendProcess, Failure, Request
 from humansplat_blender.jobs import BackendSpec, ExportJob, JobManager, ReconstructJob, State
@@ -62,14 +73,6 @@ def _surroundings() -> Iterator[None]:
         mock.patch.object(jobs, "clean_environment", clean),
     ):
         yield
-
-
-def _within(run: Callable[[Path], Said]) -> Callable[[Path], Said]:
-    def each(own: Path) -> Said:
-        with _surroundings():
-            return run(own)
-
-    return each
 
 
 def _poll_until(process: BackendProcess, over: Callable[[], bool], seconds: float) -> float:
@@ -557,4 +560,4 @@ def cases(_folder: Path) -> list[Case]:
         made.append(Case(f"surroundings: {name}", _variables({name: value}), (REFUSED,), "no method"))
     if hasattr(signal, "SIGSTOP"):
         made.append(Case("hangs: the whole process is halted", _halted, (REFUSED,), "silent"))
-    return [replace(case, run=_within(case.run)) for case in made]
+    return [replace(case, run=surrounded(_surroundings, case.run)) for case in made]

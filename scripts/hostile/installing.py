@@ -23,7 +23,7 @@ from unittest import mock
 
 import pytest
 
-from hostile.cases import MADE, REFUSED, ROOT, WARNED, Case, Said, left_behind, memory_peak
+from hostile.cases import MADE, REFUSED, ROOT, WARNED, Case, Said, left_behind, memory_peak, surrounded
 from humansplat_blender import environment
 from humansplat_blender.client import Failure, readable
 from humansplat_blender.environment import MARKER_NAME, SLOTS, installed_folder, is_whole, python_in
@@ -63,14 +63,6 @@ def _surroundings() -> Iterator[None]:
         mock.patch.object(job, "LOCK_PATIENCE", 0.3),
     ):
         yield
-
-
-def _within(run: Callable[[Path], Said]) -> Callable[[Path], Said]:
-    def each(own: Path) -> Said:
-        with _surroundings():
-            return run(own)
-
-    return each
 
 
 def _command(code: str, *arguments: str) -> tuple[str, ...]:
@@ -1013,7 +1005,7 @@ def cases(_folder: Path) -> list[Case]:
             Case("mirror: a pipe", _mirror(os.mkfifo), (REFUSED,), settings.CONFIG_VARIABLE),
             Case("damaged: a link that stays", _link_that_stays, (MADE,)),
         ]
-    return [replace(case, run=_within(case.run)) for case in made]
+    return [replace(case, run=surrounded(_surroundings, case.run)) for case in made]
 
 
 _PARTS = [f"env2/{MARKER_NAME}.{{}}.part".format(os.getpid())]
