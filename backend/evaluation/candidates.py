@@ -93,6 +93,17 @@ def reconstruct(pipeline: Pipeline, photo: Path, preset: str, views: AllViews | 
             f"The preset {preset} was not used, but {avatar.generator['preset']}.",
             "Install its weights; the avatar's warnings say more.",
         )
+    return candidate_of(avatar, result.seconds, peak)
+
+
+def candidate_of(avatar: Avatar, seconds: dict[str, float] | None = None, peak: int = 0) -> Candidate:
+    """An avatar as it is held against the truth.
+
+    Args:
+        avatar: of the product.
+        seconds: by stage.
+        peak: bytes of memory while it was made; 0 where that was not measured.
+    """
     to_camera = rigid(avatar.camera.world_to_camera)
     left, top, side = avatar.source["crop"]
     transforms = joint_transforms(avatar.pose, avatar.rest_joints, avatar.parents)
@@ -103,7 +114,7 @@ def reconstruct(pipeline: Pipeline, photo: Path, preset: str, views: AllViews | 
         camera=CropCamera(left, top, side, avatar.camera.fx * side / avatar.camera.width),
         body=BodyPoints(*(to_camera.points(points + avatar.translation) for points in (joints, vertices))),
         repose=lambda pose: _repose(avatar, pose),
-        seconds=result.seconds,
+        seconds=seconds or {},
         peak_bytes=peak,
     )
 
