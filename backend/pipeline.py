@@ -8,7 +8,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,13 +30,14 @@ from .avatar.whole import recover, tried_out, wait_for
 from .bind import Bound, bind, template_triangles
 from .body.fit import BodyFit, BodyFitter
 from .body.model import JOINT_NAMES, BodyModel, load_body
+from .body.upright import rotation_between, up_direction
 from .devices import choose
 from .errors import BackendError
 from .options import PRESETS, WEIGHTS_FOLDER, ReconstructOptions, shown
 from .prepare import BlazePose, PreparedPhoto, load_photo, prepare
 from .prepare.doubt import disagreement, hangs_before_legs, refuse_misfit
 from .progress import CancelCheck, ProgressCallback, Reporter
-from .reconstruct import Reconstruction, SurfaceReconstructor
+from .reconstruct import Reconstruction, Shaped, SurfaceReconstructor
 from .reconstruct.depth import DepthEstimator
 from .reconstruct.latent.config import CONFIGS
 from .reconstruct.latent.stage import AllViews, LatentReconstructor, Orbit, ReadViews, Step, drawn_views
@@ -57,12 +57,12 @@ _OUTLINE_SIZE = 256
 """Pixels a side at which the fitted body is held against the outline."""
 PREVIEW_SIZE = 512
 _MIN_FREE_BYTES = 64 * 1024 * 1024
-_STAGES = {"prepare": 1.0, "body": 1.5, "reconstruct": 4.0, "bind": 0.3, "save": 2.0}
+_STAGES = {"prepare": 1.0, "body": 0.2, "surface": 2.0, "reconstruct": 2.5, "bind": 0.3, "save": 0.4}
 _LATENT_STAGES = {
-    "prepare": 1.3, "body": 0.2, "depth": 0.7, "light": 0.1, "surface": 4.3, "synthesize": 0.2, "reconstruct": 0.9,
-    "bind": 0.1, "save": 0.4
+    "prepare": 1.3, "body": 0.2, "depth": 0.7, "light": 0.1, "surface": 2.0, "reconstruct": 3.0, "bind": 0.1,
+    "save": 0.4
 }  # fmt: skip
-"""As on a processor; what is imagined is imagined during the stage before."""
+"""As on a processor."""
 _GIVEN_STAGES = {
     "prepare": 1.0, "body": 1.5, "surface": 4.0, "synthesize": 1.0, "refit": 4.0, "reconstruct": 2.0, "bind": 0.5,
     "save": 2.0
@@ -102,8 +102,7 @@ class _Clothed:
     Attributes:
         key: the file's digest, the person and the body that were asked for, whether depths and light were estimated.
         photo, fit, depths, light: of the stages so far.
-        shading: with which the reconstruction was coloured.
-        reconstruction: of the preset ``surface``.
+        shaped: splats without colours.
         local: [n, 3] places of what does not go on elsewhere.
     """
 
@@ -112,8 +111,7 @@ class _Clothed:
     fit: BodyFit
     depths: SideDepths | None
     light: PhotoLight | None
-    shading: float
-    reconstruction: Reconstruction
+    shaped: Shaped
     local: np.ndarray
 
 
@@ -279,6 +277,8 @@ class Pipeline:
         chosen = self._chosen(options, views)
         networks = chosen.networks
         stages = _STAGES if networks is None else _LATENT_STAGES if views is None else _GIVEN_STAGES
+        if networks is not None and chosen.synthesizer is None:
+            stages = stages | {"synthesize": 1.0}
         report = Reporter(stages, progress, cancelled)
         seconds: dict[str, float] = {}
 
@@ -322,55 +322,47 @@ class Pipeline:
             with timed("light", "Estimating light"):
                 if last is None:
                     light = chosen.light.estimate(fit, photo)
-        first = "reconstruct" if networks is None else "surface"
-        local = np.zeros((0, 3))
-        imagined: Future[tuple[Orbit, ReadViews]] | None = None
-        imagine = partial(_imagined, chosen.synthesizer, networks, fit, photo, options.seed)
-
-        def looked(places: np.ndarray) -> None:
-            # The other sides are imagined while the photo's is coloured.
-            nonlocal local, imagined
-            local = places
-            if chosen.synthesizer is not None:
-                imagined = self._beside.submit(imagine, local, lambda fraction, text: report.check())
-
-        with timed(first, "Clothing the body"):
-            if last is None or (light is not None and last.shading != options.shading):
-                shade = None if light is None else replace(light, share=options.shading)
-                made = preset.reconstruct(fit, photo, partial(report.step, first), depths, shade, looked)
-                last = self._clothed = _Clothed(key, photo, fit, depths, light, options.shading, made, local)
-            reconstruction = last.reconstruction
-        # Imagined views only colour these splats: they are bound while that happens.
-        bound = self._beside.submit(self._bound, options.body, reconstruction)
-        if networks is not None:
-            with timed("synthesize", "Imagining the other sides"):
-                step = partial(report.step, "synthesize")
-                if imagined is not None:
-                    try:
-                        orbit, read = imagined.result()
-                    finally:
-                        imagined = None  # or an error would hold on to itself, and to what it happened in
-                elif chosen.synthesizer is not None:
-                    orbit, read = imagine(last.local, step)
-                else:
-                    orbit = networks.orbit(fit, photo)
-                    side_views = chosen.views(orbit, reconstruction, step)
-            if chosen.synthesizer is None and not side_views.imagined:
+        with timed("surface", "Clothing the body"):
+            if last is None:
+                shaped = preset.shape(fit, photo, depths, partial(report.step, "surface"))
+                last = self._clothed = _Clothed(key, photo, fit, depths, light, shaped, preset.local(shaped))
+            shaped, shade = last.shaped, None if light is None else replace(light, share=options.shading)
+            bound = self._beside.submit(lambda: self._bound(options.body, shaped.coloured()))
+        step = partial(report.step, "reconstruct")
+        if networks is None:
+            with timed("reconstruct", "Colouring"):
+                reconstruction = preset.colour(shaped, shade, step=step)
+        elif chosen.synthesizer is not None:
+            with timed("reconstruct", "Imagining the other sides"):
+                # They are imagined while it is found out how far the photo's colours go on.
+                stop = lambda fraction, text: report.check()  # noqa: E731
+                imagined = self._beside.submit(
+                    _imagined, chosen.synthesizer, networks, fit, photo, options.seed, last.local, stop
+                )
+                reconstruction = preset.colour(shaped, shade, lambda: networks.viewed(*imagined.result()), step)
+        else:
+            with timed("synthesize", "Looking at the other sides"):
+                orbit = networks.orbit(fit, photo)
+                drawn = preset.colour(shaped, shade)
+                side_views = chosen.views(orbit, drawn, partial(report.step, "synthesize"))
+            if not side_views.imagined:
                 with timed("refit", "Fitting the body to all views"):
                     seen = networks.look(orbit, side_views, fit, self.networks())
                     fit = fitter.refine(fit, photo, seen, report.check)
-                    orbit, reconstruction = networks.refitted(orbit, fit), preset.reconstruct(fit, photo)
+                    orbit, shaped = networks.refitted(orbit, fit), preset.shape(fit, photo)
+                    drawn = preset.colour(shaped)
             with timed("reconstruct", "Reconstructing"):
-                if chosen.synthesizer is None:
-                    read = networks.read(orbit, side_views)
-                report.step("reconstruct", 0.5, "Laying the views on the body")
-                reconstruction = networks.reconstruct(orbit, reconstruction, read)
+                read = networks.read(orbit, side_views)
+                if read.imagined:
+                    reconstruction = preset.colour(shaped, shade, lambda: networks.viewed(orbit, read), step)
+                else:
+                    reconstruction = networks.reconstruct(orbit, drawn, read)
         with timed("bind", "Binding to the body"):
             used = options if networks is not None else replace(options, preset="surface")
-            if reconstruction.position is last.reconstruction.position:
+            if reconstruction.surface is last.shaped.mesh:
                 gaussians, skin, references = bound.result()
                 coloured = replace(gaussians, sh_dc=sh_from_rgb(reconstruction.rgb).astype(np.float32))
-                found = coloured, skin, references
+                found = coloured, replace(skin, seen=reconstruction.seen.astype(skin.seen.dtype)), references
             else:
                 found = self._bound(options.body, reconstruction)
             avatar = assemble_avatar(body, fit, photo, reconstruction, used, found)
@@ -512,20 +504,21 @@ def assemble_avatar(
     options: ReconstructOptions,
     bound: Bound,
 ) -> Avatar:
-    """Describe the ``bound`` splats of a ``reconstruction`` in world space (y up, standing on y = 0, pelvis at
-    x = z = 0)."""
+    """Describe the ``bound`` splats of a ``reconstruction`` in world space (y up against gravity, see
+    :mod:`.body.upright`; standing on y = 0, pelvis at x = z = 0)."""
     gaussians, skin, references = bound
     mesh = reconstruction.surface
     with torch.no_grad():
         rest, joints = (x.numpy() for x in body.shaped(torch.as_tensor(fit.betas)))
-    pelvis = _CAMERA_TO_WORLD @ (joints[0] + fit.translation)
-    lowest = (mesh.posed[: mesh.body_vertices] @ _CAMERA_TO_WORLD.T)[:, 1].min()
+    to_world = _camera_to_world(body, fit)
+    pelvis = to_world @ (joints[0] + fit.translation)
+    lowest = (mesh.posed[: mesh.body_vertices] @ to_world.T)[:, 1].min()
     shift = -np.array([pelvis[0], lowest, pelvis[2]])
     pose = fit.pose.copy()
-    pose[0] = _turn(fit.pose[0])
+    pose[0] = Rotation.from_matrix(to_world @ Rotation.from_rotvec(fit.pose[0]).as_matrix()).as_rotvec()
     world_to_camera = np.eye(4)
-    world_to_camera[:3, :3] = _CAMERA_TO_WORLD.T
-    world_to_camera[:3, 3] = -_CAMERA_TO_WORLD.T @ shift
+    world_to_camera[:3, :3] = to_world.T
+    world_to_camera[:3, 3] = -to_world.T @ shift
     side = photo.rgb.shape[0]
     has_uv = body.uv is not None and body.uv_faces is not None
     return Avatar(
@@ -562,9 +555,12 @@ def assemble_avatar(
     )  # fmt: skip
 
 
-def _turn(axis_angle: np.ndarray) -> np.ndarray:
-    """The pelvis' axis-angle in world axes from the one in camera axes."""
-    return Rotation.from_matrix(_CAMERA_TO_WORLD @ Rotation.from_rotvec(axis_angle).as_matrix()).as_rotvec()
+def _camera_to_world(body: BodyModel, fit: BodyFit) -> np.ndarray:
+    """From camera to world axes [3, 3]: half a turn about x, and as much as the camera looks up or down."""
+    with torch.no_grad():
+        vertices, joints = (x.numpy() for x in body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas)))
+    up = up_direction(vertices, body.faces.numpy(), joints, fit.confidence)
+    return rotation_between(_CAMERA_TO_WORLD @ up, np.array([0.0, 1.0, 0.0])) @ _CAMERA_TO_WORLD
 
 
 def _png(image: np.ndarray) -> bytes:

@@ -463,7 +463,8 @@ class BackendProcess:
             "Try again; if it happens again, open the log or install the backend anew.",
             self.stderr_tail,
         )
-        self._incoming.put(("end", failure))
+        # It was killed for what it sent: that is why it died.
+        self._incoming.put(("end", self._confused or failure))
 
     def _read(self, process: subprocess.Popen[bytes]) -> None:
         """Pass on what the process writes, until it ends."""

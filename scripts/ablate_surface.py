@@ -4,7 +4,7 @@
     .venvs/backend/bin/python scripts/ablate_surface.py                           # 12 people of the test split
     .venvs/backend/bin/python scripts/ablate_surface.py --source FOLDER           # 3D characters
     .venvs/backend/bin/python scripts/ablate_surface.py --photos FOLDER           # photos: how far pictures change
-    .venvs/backend/bin/python scripts/ablate_surface.py --print --write-doc       # the table of what was measured so far
+    .venvs/backend/bin/python scripts/ablate_surface.py --print --write-doc       # the table of what was measured
 
 Photo, fitted body, depths, light and imagined views are computed once a person; then the reconstruction runs with one
 rule replaced by doing nothing, under its own name in RULES. Figures are differences, with the rule less without it:
@@ -32,18 +32,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from backend.evaluation import report  # noqa: E402  (after the path)
-from backend.evaluation.ablation import CHANGED, FIGURES, Inputs, Reconstruct, pictures, scores  # noqa: E402
+from backend.evaluation.ablation import CHANGED, FIGURES, Inputs, Reconstruct, pictures, same, scores  # noqa: E402
 from backend.evaluation.sources import FactorySource, FolderSource  # noqa: E402
-from backend.reconstruct import colours, photo_colours, shape, sheets, shown, splats, surface  # noqa: E402
-from backend.reconstruct.latent import anchor, stage  # noqa: E402
-from backend.reconstruct.sheets import Layers  # noqa: E402
+from backend.reconstruct import completion, deform, shape, sheets, splats, surface  # noqa: E402
+from backend.reconstruct.config import DeformConfig  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "ablation.md"
 Patch = tuple[object, str, Any]
-
-
-def _nothing(*_: object, **__: object) -> float:
-    return 0.0
 
 
 def _first(value: Any, *_: object, **__: object) -> Any:
@@ -59,74 +54,78 @@ def _no_sheets_behind(front: splats.Splats, *_: object) -> splats.Splats:
     return splats.take(front, np.zeros(len(front.face), bool))
 
 
-def _no_hair(photo: object, matte: np.ndarray, *_: object) -> np.ndarray:
-    return np.zeros_like(matte)
+def _body_labels(rgb: object, matte: np.ndarray, body: np.ndarray, *_: object) -> np.ndarray:
+    return np.where(matte, body, -1)
 
 
-def _layers(layers: Layers, *_: object) -> Layers:
-    return layers
+def _all_go_on(places: Any, *_: object) -> np.ndarray:
+    return np.ones(len(places.part))
 
 
-def _first_kind(places: object, mesh: object, corner: np.ndarray, kind: np.ndarray, regions: object) -> np.ndarray:
-    return kind[corner[:, 0]]
+def _no_views(viewed: object, position: np.ndarray, *_: object) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros_like(position), np.zeros(len(position))
 
 
-def _no_seam(wanted: Any, kind: Any, rgb: np.ndarray, *_: object) -> tuple[np.ndarray, np.ndarray]:
-    return np.zeros_like(rgb), np.zeros((len(rgb), 1))
+def _completed(**values: Any) -> list[Patch]:
+    """The completion with other numbers."""
+
+    def instead(places: Any, photo: Any, views: Any, config: Any) -> np.ndarray:
+        return completion.complete(places, photo, views, replace(config, **values))
+
+    return [(surface, "complete", instead)]
 
 
-_FAR = (1e3, 2e3)
+def _deformed(**values: Any) -> list[Patch]:
+    """The deformation with other numbers."""
+
+    def instead(*given: Any, **named: Any) -> np.ndarray:
+        return deform.deform(*given, config=DeformConfig(**values), **named)
+
+    return [(shape, "deform", instead)]
+
+
 RULES: dict[str, tuple[str, list[Patch]]] = {
-    "outline": ("body pushed to the matte's outline", [(shape, "outline_displacement", _nothing)]),
-    "limbs": ("limbs' outlines by colour before the person", [(shape, "find_limbs", lambda *_: [])]),
-    "carve": ("what lies outside the matte pulled in", [(shape, "carve", _nothing)]),
-    "depths on the mesh": ("mesh brought to the network's depths", [(shape, "meet_depths", _nothing)]),
-    "hair before arms": ("hair that falls before an arm", [(shape, "hair_before_arms", _no_hair)]),
-    "hands": ("hands cut out of what is behind", [(shape, "find_hands", lambda *_: [])]),
+    "outline": ("body pulled to the matte's outline", _deformed(outline=0.0)),
+    "depths on the mesh": ("body pulled to the network's depths", _deformed(depth=0.0)),
+    "thicker where wider": ("depth follows what the outline widens", _deformed(follows=0.0)),
+    "shoes": ("feet grow along their normals", _deformed(shoes=0.0)),
+    "face pinned": ("outlines do not move the face", _deformed(pinned=0.0)),
+    "labels": ("parts by the photo's colours, not the body alone", [(shape, "label_photo", _body_labels)]),
+    "as labelled": ("pixels hung on the limb that they show", [(shape, "as_labelled", _first)]),
     "skirts": ("a skirt carried by both legs", [(sheets, "find_skirt", lambda *_: None)]),
-    "torn sheets": ("torn sheets hung on the body", [(shape, "_hang_on_body", _layers)]),
-    "islands": ("islands of depth put to the nearest surface", [(shape, "without_islands", _layers)]),
-    "scraps": ("scraps that would hang in the air", [(shape, "without_scraps", _layers)]),
+    "torn sheets": ("torn sheets hung on the body", [(shape, "_hang_on_body", _first)]),
+    "islands": ("islands of depth put to the nearest surface", [(shape, "without_islands", _first)]),
+    "scraps": ("scraps that would hang in the air", [(shape, "without_scraps", _first)]),
     "adrift": ("unseen splats that would hang in the air", [(surface, "adrift", _none_of(0))]),
     "back of sheets": ("far layer of skirts and gaps", [(surface, "back_of_sheets", _no_sheets_behind)]),
-    "own colours": ("background unmixed at the rim", [(surface, "own_colours", lambda rgb, alpha, device: surface.
-                                                      extend_colours(rgb, alpha))]),  # fmt: skip
-    "pure colours": ("wider rim of enlarged photos", [(surface, "pure_colours", lambda photo, image: image)]),
-    "matching": ("colours corrected to the photo", [(surface, "match_photo", lambda joined, scale, opacity, rgb, *_: (
-        rgb, np.zeros(len(rgb))))]),  # fmt: skip
-    "non-transferable": ("all of the six below", [(shown, "misleading", _none_of(1))]),
-    "skin among hair": ("forehead where hair should be", [("backend.reconstruct.misleading", "skin_among_hair",
-                                                           _none_of(0))]),  # fmt: skip
-    "skin on clothes": ("an arm before a shirt", [("backend.reconstruct.misleading", "skin_on_clothes", _none_of(0))]),
-    "front alone": ("prints and ties", [("backend.reconstruct.misleading", "on_front_alone", _none_of(0))]),
-    "one leg": ("a bag before a thigh", [("backend.reconstruct.misleading", "on_one_leg", _none_of(0))]),
-    "bare arms": ("bare arms no source for a trunk", [(colours, "bare_arms", _none_of(0))]),
-    "bare neckline": ("necklines no source for a back", [(colours, "bare_neckline", _none_of(0))]),
-    "rare": ("classes that hardly show", [(shown, "_drop_rare", _nothing)]),
-    "long hair": ("neck covered from behind", [(shown, "_long_hair", lambda *_: False)]),
-    "beside limbs": ("skin in 10 pixels around hands and arms", [(shown, "_LIMB_RIM", 0)]),
-    "cut classes": ("borders of classes cut through triangles", [(shown, "_kinds", _first_kind)]),
-    "cheek": ("skin, not features, on the side of a face", [(colours, "_SKIN_BEYOND", _FAR)]),
-    "tuft": ("mean colour for hair far from any seen", [(colours, "_HAIR_BEYOND", _FAR)]),
-    "lowest": ("legs beyond the frame", [(colours, "_BELOW", _FAR), (colours, "_legs_reach", lambda *_: _FAR)]),
-    "mirror": ("left takes from right", [(colours, "_MIRROR_PENALTY", (1e3, 1e3))]),
-    "along": ("stripes and hems run around", [(colours, "_ALONG", 1.0)]),
-    "doubt": ("sure colours before others", [(colours, "_DOUBT_PENALTY", 0.0)]),
-    "depth counts less": ("a back continues the front", [(colours, "_DEPTH_WEIGHT", 1.0)]),
-    "rim": ("photo's colours fade over its rim", [(photo_colours, "_beyond_rim", _no_seam)]),
+    "gap spread": ("nothing spans limbs far apart", [(sheets, "_MAX_SPREAD", 1e3), (sheets, "_MAX_LEG_SPREAD", 1e3)]),
+    "trousers": (
+        "no mesh between trousers",
+        [(sheets, "between_legs", lambda points, joints: (np.zeros(len(points), bool),) * 2)],
+    ),
+    "sheet meshes": ("all grids in gaps", [(sheets, "_MIN_RADIUS", 1e3)]),
     "snap": ("hidden body brought to the matte", [(splats, "_MAX_SNAP", 0.0)]),
     "stretch": ("splats stretch with their face", [(splats, "_STRETCH_RANGE", (1.0, 1.0))]),
-    "nearest face": ("moved splats on the nearest face", [(splats, "_nearest_face", lambda mesh, position, face:
-                                                           face)]),  # fmt: skip
-    "gap spread": ("nothing spans limbs far apart", [(sheets, "_MAX_SPREAD", 1e3), (sheets, "_MAX_LEG_SPREAD", 1e3)]),
-    "trousers": ("no mesh between trousers", [(sheets, "between_legs", lambda points, joints: (
-        np.zeros(len(points), bool),) * 2)]),  # fmt: skip
-    "sheet meshes": ("all grids in gaps", [(sheets, "_MIN_RADIUS", 1e3)]),
-    "imagined": ("colours of imagined views", [(stage, "anchor", _first)]),
-    "imagined light": ("imagined views in the photo's light", [(anchor, "in_light_of", _first)]),
-    "pattern": ("cloth's pattern on imagined colours", [(anchor, "_pattern", _nothing)]),
-    "even cloth": ("prevailing colour at a height", [(stage, "even_cloth", lambda splats, smooth: splats.rgb)]),
-    "soft seam": ("steps along the rim levelled", [(stage, "soften_seam", lambda splats, seam: splats.rgb)]),
+    "nearest face": ("moved splats on the nearest face", [(splats, "_nearest_face", lambda mesh, at, face: face)]),
+    "own colours": (
+        "background unmixed at the rim",
+        [(surface, "own_colours", lambda rgb, alpha, device: surface.extend_colours(rgb, alpha))],
+    ),
+    "long hair": ("hair beside the neck hangs behind it", [(surface, "cover_with_hair", _first)]),
+    "transferable": ("what goes on around the body", [(completion, "transferable", _all_go_on)]),
+    "partners": ("the most alike shown places as data", _completed(partner=1e-6)),
+    "border": ("neighbours of other parts hardly alike", _completed(border=1e3)),
+    "colour edges": ("weak edges between two cloths", _completed(edge=1e3)),
+    "mirror": ("left takes from right", _completed(mirror=1e3, mirror_face=1e3)),
+    "along": ("stripes and hems run around", _completed(along=1.0)),
+    "through": ("a back continues the front", _completed(through=1.0)),
+    "detail": ("pattern of the nearest partner", _completed(pattern=0.0)),
+    "imagined views": ("colours of imagined views as data", [(surface, "said_by", _no_views)]),
+    "imagined light": ("imagined views in the photo's light", [(completion, "in_light_of", _first)]),
+    "matching": (
+        "colours corrected to the photo",
+        [(surface, "match_photo", lambda joined, scale, opacity, rgb, *_: (rgb, np.zeros(len(rgb))))],
+    ),
 }
 """By name: what it does, and what is put in the place of which attribute to leave it out."""
 
@@ -161,7 +160,9 @@ def measure(inputs: Iterator[Inputs], run: Reconstruct, rules: list[str], folder
             except (ValueError, IndexError) as error:
                 found[rule] = {"error": str(error)}
                 continue
-            if shown_base is None:
+            if same(base, other):
+                found[rule] = {"change": 0.0} if figures is None else dict.fromkeys(figures, 0.0)
+            elif figures is not None:
                 found[rule] = {name: figures[name] - value for name, value in scores(other, person).items()}
             else:
                 instead = pictures(other)
@@ -182,7 +183,9 @@ def table(folders: dict[str, Path]) -> str:
         kind: [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))]
         for kind, folder in folders.items()
     }
-    columns = [(kind, name) for kind in ("people", "characters") for name in FIGURES if kind == "people" or name != "posed"]
+    columns = [
+        (kind, name) for kind in ("people", "characters") for name in FIGURES if kind == "people" or name != "posed"
+    ]
     head = ["rule", "what it does", *(f"{kind}: {name}" for kind, name in columns), "photos: mean", "photos: most"]
     lines = [f"| {' | '.join(head)} |", "| --- | --- |" + " --- |" * (len(head) - 2)]
     for rule, (what, _) in RULES.items():

@@ -1,9 +1,9 @@
-"""People reconstructed again and again from the same photo, body, depths, light and imagined views, and their scores."""
+"""People reconstructed again and again from one photo, body, depths, light and imagined views, and their scores."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,16 +11,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..avatar import Avatar, pose_gaussians
+from ..avatar import Avatar, Gaussians, pose_gaussians
+from ..bind import bind
 from ..body.fit import BodyFit
 from ..errors import BackendError
 from ..options import ReconstructOptions
 from ..pipeline import Pipeline, _imagined, assemble_avatar
 from ..prepare import PreparedPhoto, load_photo, prepare
-from ..reconstruct.latent.stage import Orbit, ReadViews
+from ..reconstruct import SurfaceReconstructor
 from ..reconstruct.maps import MAP_SIZE
 from ..reconstruct.shading import PhotoLight
 from ..reconstruct.types import SideDepths
+from ..reconstruct.views import ViewedPerson
 from ..rendering import CameraTensors, GaussianTensors, render, render_splats
 from ..training.cameras import Camera
 from ..turntable import orbit_camera
@@ -58,16 +60,16 @@ class Ready:
     fit: BodyFit
     depths: SideDepths | None
     light: PhotoLight | None
-    orbit: Orbit
-    read: ReadViews
+    viewed: ViewedPerson
 
 
 class Reconstruct:
-    """The product's stages, apart: those before the reconstruction once a person, the reconstruction as often as asked."""
+    """The product's stages: those before the reconstruction once a person, the reconstruction as often as asked."""
 
     def __init__(self) -> None:
         self.pipeline = Pipeline("cpu")
         self.pipeline.load()
+        self.surface = SurfaceReconstructor(self.pipeline.body())
 
     def of_source(self, source: Source, first: int = 0) -> Iterator[Inputs]:
         """People of a source; those that the product refuses are left out."""
@@ -99,24 +101,24 @@ class Reconstruct:
         fit = pipeline.fitter().fit(photo)
         fit, depths = pipeline.depth(PRESET).mend(pipeline.fitter(), fit, photo, MAP_SIZE)
         light = pipeline.light(PRESET).estimate(fit, photo)
-        places: list[np.ndarray] = []
-        self._surface(photo, fit, depths, light, places.append)
+        local = self.surface.local(self.surface.shape(fit, photo, depths))
         synthesizer, networks = pipeline.synthesizer(PRESET), pipeline.latent(PRESET)
-        orbit, read = _imagined(synthesizer, networks, fit, photo, seed, places[0], lambda fraction, text: None)
-        return Ready(photo, fit, depths, light, orbit, read)
-
-    def _surface(self, photo, fit, depths, light, looked=lambda places: None):
-        shade = None if light is None else replace(light, share=ReconstructOptions().shading)
-        preset = self.pipeline._bodies["neutral"][2]
-        return preset.reconstruct(fit, photo, depths=depths, light=shade, looked=looked)
+        found = _imagined(synthesizer, networks, fit, photo, seed, local, lambda fraction, text: None)
+        return Ready(photo, fit, depths, light, networks.viewed(*found))
 
     def avatar(self, ready: Ready) -> Avatar:
         """The reconstruction and what binds it, as an avatar."""
-        base = self._surface(ready.photo, ready.fit, ready.depths, ready.light)
-        made = self.pipeline.latent(PRESET).reconstruct(ready.orbit, base, ready.read)
-        bound = self.pipeline._bound("neutral", made)
         options = ReconstructOptions(preset=PRESET)
-        return assemble_avatar(self.pipeline.body(), ready.fit, ready.photo, made, options, bound)
+        light = None if ready.light is None else replace(ready.light, share=options.shading)
+        shaped = self.surface.shape(ready.fit, ready.photo, ready.depths)
+        made = self.surface.colour(shaped, light, lambda: ready.viewed)
+        return assemble_avatar(self.pipeline.body(), ready.fit, ready.photo, made, options, bind(made))
+
+
+def same(one: Avatar, other: Avatar) -> bool:
+    """Whether two avatars have the same splats, moved by the same bones."""
+    parts = (one.gaussians, other.gaussians), (one.skin, other.skin)
+    return all(np.array_equal(vars(a)[name], vars(b)[name]) for a, b in parts for name in vars(a))
 
 
 def scores(avatar: Avatar, person: Inputs) -> dict[str, float]:
@@ -144,7 +146,7 @@ def scores(avatar: Avatar, person: Inputs) -> dict[str, float]:
 
 
 @torch.no_grad()
-def _psnr(splats, cameras: Camera, theirs: Pictures, chosen) -> list[float]:
+def _psnr(splats: Gaussians, cameras: Camera, theirs: Pictures, chosen: Iterable[int]) -> list[float]:
     tensors = GaussianTensors.from_gaussians(splats, cameras.focal.device)
     out = []
     for k in chosen:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,8 @@ class SurfaceConfig:
         opacity: of a splat inside the matte.
         corrections: iterations of colour correction.
         correction_size: pixels of the picture that they match; finer than 512 so that close-ups do not ring.
+        shown_pixels: of that picture, which a splat fills from which the photo counts as showing it.
+        density: how much denser than elsewhere splats lie on fine parts.
     """
 
     front_count: int = 60_000
@@ -26,3 +28,184 @@ class SurfaceConfig:
     opacity: float = 0.97
     corrections: int = 24
     correction_size: int = 768
+    shown_pixels: float = 0.5
+    density: dict[str, float] = field(default_factory=lambda: {"FACE": 2.0, "HAIR": 2.0, "HAND": 2.0, "FOOT": 1.5})
+
+
+EAR_MARGIN_M = 0.01
+"""Metres: a face begins this far behind the ears; hair twice as far above and behind them. Of the neutral body."""
+FOREHEAD_M = 0.055
+"""Metres above the eyes at which hair begins, of the neutral body."""
+CROTCH_BAND_M = (-0.05, 0.2)
+"""Metres from the crotch up within which what pelvis and hips move is the seat."""
+
+
+@dataclass(frozen=True)
+class VisibilityConfig:
+    """When a picture shows a point.
+
+    Attributes:
+        behind: metres behind the first surface at which a point still counts as on it: the error of depth maps.
+        apart: metres that something close by may be nearer, in pictures that may be off by some pixels.
+        outline: pixels from the outline, from not at all to wholly; the background mixes in there.
+        facing: cosines of surface and ray, likewise; at a slant a pixel is many millimetres wide.
+    """
+
+    behind: float = 0.012
+    apart: float = 0.06
+    outline: tuple[float, float] = (1.5, 8.0)
+    facing: tuple[float, float] = (0.1, 0.5)
+
+
+@dataclass(frozen=True)
+class CompletionConfig:
+    """Weights of the colours' least-squares problem; an edge between two neighbours of one part counts 1 at most.
+
+    Attributes:
+        photo, partner: data terms of a shown place, and of a hidden one's partners next to it.
+        views: of what other views say, over that of partners; and how much of that on heads.
+        reach: metres of unlikeness at which partners count half.
+        source: confidence from which a place lends its colour.
+        neighbours, edges: partners whose colours are mixed; neighbours on the surface.
+        along, through: how much more distance counts along trunk and limbs, and through the body, than around it.
+        mirror, mirror_face: metres that the other side is farther.
+        unlike: metres to one of ``parts.UNLIKENESS``.
+        doubt: metres that a colour of no confidence is farther.
+        border: unlikeness of parts at which an edge between them counts half.
+        edge: CIE L*a*b* units between neighbours' first guesses at which an edge counts half: the border of two cloths.
+        side: metres that opposite normals are apart: the two sides of something thin do not mix.
+        row: metres of height that are compared for what goes on around the body.
+        alike: CIE L*a*b* units within which colours are one cloth in light and shadow.
+        one_side: how much a colour counts that shows at one side alone.
+        foreign: density in the face below which a colour is no skin.
+        own_part: how frequent a colour is over the most frequent one, likewise, in parts without rows around them.
+        rare: how frequent a colour is at the sides, over there and everywhere, from not going on to going on.
+        fewest, compared: places of a row without which nothing is concluded; and how many are compared, at most.
+        pattern: root mean squares of a part's detail up to which detail is its pattern.
+        feature, face: metres of unlikeness over which a face's other half is its mirror image, and its weight then.
+        tolerance, iterations: of the solver.
+    """
+
+    photo: float = 1.0
+    partner: float = 0.03
+    views: tuple[float, float] = (2.5, 0.8)
+    reach: float = 0.15
+    source: float = 0.15
+    neighbours: int = 8
+    edges: int = 8
+    along: float = 2.0
+    through: float = 0.35
+    mirror: float = 0.05
+    mirror_face: float = 0.012
+    unlike: float = 0.3
+    doubt: float = 0.12
+    border: float = 0.5
+    edge: float = 5.0
+    side: float = 0.03
+    row: float = 0.015
+    alike: float = 8.0
+    one_side: float = 0.1
+    own_part: tuple[float, float] = (0.1, 0.35)
+    foreign: float = 0.1
+    rare: tuple[float, float] = (0.1, 0.3)
+    fewest: int = 30
+    compared: int = 300
+    pattern: float = 1.5
+    feature: float = 0.03
+    face: float = 4.0
+    tolerance: float = 1e-3
+    iterations: int = 200
+
+
+@dataclass(frozen=True)
+class ViewsConfig:
+    """How far imagined views are believed.
+
+    Attributes:
+        blur: pixels by which they may be off.
+        coverage: of a pixel, from which it counts in part and wholly.
+        enough: sum of the views' weights from which their colour counts wholly.
+    """
+
+    blur: int = 4
+    coverage: tuple[float, float] = (0.8, 1.0)
+    enough: float = 0.3
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """The mixture model of the photo's parts.
+
+    Attributes:
+        usual_reach, reach: metres from a part's projection over which it becomes unlikely, of most parts, and of those
+            that stand off the body or are stiff on it.
+        least: how likely any part is anywhere, at least, over where its projection is.
+        finger, bones: metres around found bones over which a hand becomes unlikely; how likely it is on them.
+        colours, samples, lightness: colours that stand for all; pixels that choose them; weight of lightness.
+        floor: share of every colour that every part is taken to have.
+        bare: how far the colours of hands and neck are taken to be the face's.
+        rounds: of expectation maximisation.
+        radius, edge: pixels of the filter; difference of brightness that counts as an edge.
+        row, covering, fewest: metres of height that are compared for how long hair is; share of hair beside a neck from
+            which it hangs behind it; places without which nothing is concluded.
+    """
+
+    usual_reach: float = 0.02
+    reach: dict[str, float] = field(
+        default_factory=lambda: {"FACE": 0.035, "HAIR": 0.045, "NECK": 0.05, "HAND": 0.025}
+    )
+    least: float = 1e-4
+    finger: float = 0.012
+    bones: float = 3.0
+    colours: int = 24
+    samples: int = 6000
+    lightness: float = 0.6
+    floor: float = 0.002
+    bare: float = 0.6
+    rounds: int = 8
+    radius: int = 4
+    edge: float = 0.04
+    row: float = 0.015
+    covering: float = 0.35
+    fewest: int = 10
+
+
+@dataclass(frozen=True)
+class DeformConfig:
+    """Weights of the deformation's terms; an edge of the mesh counts ``stiffness``.
+
+    Attributes:
+        rounds: solutions, after each of which outlines are asked anew.
+        stiffness, held: of the membrane; what holds every vertex to where it is.
+        outline: weight of a vertex at the outline, times how tangent it is.
+        grazing: one less the cosine of normal and ray, from which a vertex may lie on the outline.
+        beyond: pixels along the normal after which such a vertex has left the mesh.
+        stands_off, limits: metres that a surface may stand off the body; and that of smaller parts.
+        pulled_in: metres that it may lie inside.
+        pinned, unseen: weights with which faces, and what no picture shows, stay.
+        depth_share, follows: how much thicker, over how much wider, clothes make the body; the weight of that.
+        shoes: weight of feet growing along their normals: shoes hide the toes' shape.
+        depth, foretold, depth_reach: weight of depths; metres of foretold error at which they count half; metres that
+            they may move a vertex.
+        tolerance, iterations: of the solver.
+    """
+
+    rounds: int = 4
+    stiffness: float = 5.0
+    held: float = 1e-4
+    outline: float = 6.0
+    grazing: float = 0.6
+    beyond: float = 3.0
+    stands_off: float = 0.14
+    limits: dict[str, float] = field(default_factory=lambda: {"HAIR": 0.12, "NECK": 0.06, "HAND": 0.025, "FOOT": 0.04})
+    pulled_in: float = 0.07
+    pinned: float = 0.4
+    unseen: float = 0.05
+    depth_share: float = 0.5
+    follows: float = 0.3
+    shoes: float = 2.0
+    depth: float = 0.45
+    foretold: float = 0.04
+    depth_reach: float = 0.25
+    tolerance: float = 1e-3
+    iterations: int = 300

@@ -22,7 +22,7 @@ from ..body.model import BodyModel
 from ..networks import describe, read_frozen
 from ..prepare import PreparedPhoto
 from ..rendering.triangles import Hits, rasterize, vertex_normals
-from .clothed import meet_depths
+from .deform import meet_depths
 from .distances import nearest_of
 from .latent.layers import Block, Residual
 from .types import SideDepths
@@ -315,7 +315,7 @@ class DepthEstimator:
         check()
         vertices = posed(self.body, fit)[0].numpy()
         focal = fit.focal * size / photo.rgb.shape[0]
-        moved = meet_depths(vertices, self.body.faces.numpy(), focal, depths, self.device)
+        moved = meet_depths(vertices, self.body.faces.numpy(), focal, depths, device=self.device)
         mended = fitter.meet(fit, photo, moved, check)
         # Which of two sizes at two distances it is, no photo tells: the mended fit has chosen anew.
         pelvis = (self.body.joint_regressor[0].numpy() @ (vertices + moved))[2]

@@ -12,7 +12,7 @@ import numpy as np
 
 _DISPLAY = 1 / 2.2
 """Power of linear light that display colours are, about (sRGB, IEC 61966-2-1)."""
-_MOST = 0.9
+_MOST = 0.8
 """Logarithm of how much brighter or darker than what faces the camera anything is made. Film that is steeper than the
 factory's looks like light from ahead: backs of studio portraits would be black."""
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -14,13 +14,11 @@ from ..body.fit import BodyFit
 from ..body.model import BodyModel, rotation_matrices
 from ..prepare import PreparedPhoto
 from ..rendering.mesh import MeshHits, rasterize_mesh
-from .clothed import CHAIN_OF_JOINT, LEG_CHAINS, carve, joint_of_vertex, meet_depths, outline_displacement, ways_in
+from .deform import OutlineView, deform
 from .distances import nearest_of
-from .hair import hair_before_arms, with_hair
-from .hands import find_hands, with_shown, without_absent
-from .limbs import bring_limbs, find_limbs
+from .labels import hand_bones, label_photo
 from .maps import MAP_SIZE
-from .regions import BodyRegions
+from .parts import CARRIED, CARRIES, LEG_LIMBS, LIMB, HeadRegions, Part
 from .scraps import without_scraps
 from .sheets import Layers, Sheet, build_layers, without_islands
 from .types import SideDepths, SurfaceMesh
@@ -35,15 +33,32 @@ _MAX_SHEET_STRETCH = 1.7
 """How much longer an edge of a sheet may be in the rest pose than in the photo's."""
 
 
+@dataclass(frozen=True, eq=False)
+class ClothedSurface:
+    """What :func:`clothe` says.
+
+    Attributes:
+        mesh: the clothed surface, to which splats are bound.
+        layers: its depths over the matte, at :data:`MAP_SIZE` pixels a side.
+        labels: int [S, S], :class:`~.parts.Part` that the photo shows.
+        focal: pixels of those maps.
+    """
+
+    mesh: SurfaceMesh
+    layers: Layers
+    labels: np.ndarray
+    focal: float
+
+
 def clothe(
     body: BodyModel,
-    regions: BodyRegions,
+    regions: HeadRegions,
     fit: BodyFit,
     photo: PreparedPhoto,
     depths: SideDepths | None,
     device: torch.device,
-) -> tuple[SurfaceMesh, Layers, float]:
-    """The clothed surface mesh, its depth layers over the matte, and the focal length at the maps' resolution.
+) -> ClothedSurface:
+    """The clothed surface of a fitted body.
 
     Args:
         body: the model.
@@ -52,8 +67,7 @@ def clothe(
         depths: of front and back, :data:`MAP_SIZE` pixels a side, where a network knows them.
         device: where to compute.
     """
-    factor = MAP_SIZE / photo.rgb.shape[0]
-    focal = fit.focal * factor
+    focal = fit.focal * MAP_SIZE / photo.rgb.shape[0]
     size = (MAP_SIZE, MAP_SIZE)
     matte = cv2.resize(photo.alpha, size, interpolation=cv2.INTER_AREA) > 0.5
     known = photo.inside_at(MAP_SIZE)
@@ -67,18 +81,8 @@ def clothe(
     transforms[:, :, 3] += fit.translation
     blended = vertex_transforms(weights, transforms, PRESERVE_VOLUME)
     posed = _moved(rest, blended)
-    for stiffness in (3.0, 3.0, 1.0):
-        hits = rasterize_mesh(posed, faces, focal, size, device=device)
-        posed = posed + outline_displacement(
-            posed, faces, weights, matte, known, hits.face, focal, regions.face, stiffness
-        )
-    first = rasterize_mesh(posed, faces, focal, size, device=device)
-    posed = bring_limbs(posed, faces, weights, find_limbs(photo, matte, first, faces, weights), focal, device)
-    way_in = ways_in(matte)
-    for _ in range(3):
-        posed = posed + carve(posed, faces, way_in, known, focal, _MAX_CLOTHES)
-    if depths is not None:
-        posed = posed + meet_depths(posed, faces, focal, depths, device)
+    view = OutlineView(np.eye(4), focal, matte, known, depths)
+    posed = deform(posed, faces, weights, regions.face, [view], device=device)
     clothed = unskin_vertices(posed, blended) - rest
     # Where the blend of a sharply bent joint is near singular, the way back to the rest pose leads anywhere.
     clothed *= np.minimum(1, _MAX_CLOTHES / np.maximum(np.linalg.norm(clothed, axis=1, keepdims=True), 1e-9))
@@ -86,17 +90,21 @@ def clothe(
     posed = _moved(clothed, blended)
     first = rasterize_mesh(posed, faces, focal, size, device=device)
     last = rasterize_mesh(posed, faces, focal, size, farthest=True, device=device)
-    hair = hair_before_arms(photo, matte, first, faces, weights, regions)
-    first = with_hair(first, hair, posed, faces, weights, focal, device)
-    hands = find_hands(photo, matte, posed, faces, weights, first, focal, device)
-    first = without_absent(first, hands, posed, faces, focal, device)
-    leg = np.isin(CHAIN_OF_JOINT, LEG_CHAINS)[joint_of_vertex(weights)[faces[:, 0]]]
+    part_of_face = regions.parts[faces[:, 0]]
+    labels = label_photo(
+        cv2.resize(photo.rgb, size, interpolation=cv2.INTER_AREA),
+        matte,
+        np.where(first.face >= 0, part_of_face[first.face], Part.NONE),
+        focal / float(np.median(posed[:, 2])),
+        tuple(hand_bones(hand, photo.rgb.shape[0]) for hand in (photo.left_hand, photo.right_hand)),
+    )
+    first = as_labelled(first, labels, part_of_face, posed, faces, focal, device)
+    leg = np.isin(LIMB[part_of_face], LEG_LIMBS)
     turned = _moved(joints, transforms)
     layers, sheet = build_layers(matte, first.depth, last.depth, first.face, posed, weights, leg, turned, focal, depths)
     sheet_blended = vertex_transforms(sheet.weights, transforms, PRESERVE_VOLUME)
     sheet_rest = unskin_vertices(sheet.posed, sheet_blended)
-    layers = _hang_on_body(layers, _torn(sheet_rest, sheet), first, leg)
-    layers = without_islands(with_shown(layers, hands, first))
+    layers = without_islands(_hang_on_body(layers, _torn(sheet_rest, sheet), first, leg))
     mesh = SurfaceMesh(
         rest=np.vstack([clothed, sheet_rest]),
         posed=np.vstack([posed, _moved(sheet_rest, sheet_blended)]),
@@ -105,7 +113,44 @@ def clothe(
         body_vertices=len(rest),
         body_faces=len(faces),
     )
-    return mesh, without_scraps(layers, mesh, focal), focal
+    return ClothedSurface(mesh, without_scraps(layers, mesh, focal), labels, focal)
+
+
+def as_labelled(
+    first: MeshHits,
+    labels: np.ndarray,
+    part_of_face: np.ndarray,
+    posed: np.ndarray,
+    faces: np.ndarray,
+    focal: float,
+    device: torch.device | None = None,
+) -> MeshHits:
+    """``first`` with every pixel on the limb that the photo shows there: a hand that is not where the body's stiff one
+    lies, hair before a raised arm, an arm that is wider or narrower than the fitted one.
+
+    Rays that miss that limb meet it where the nearest ray that does meets it.
+
+    Args:
+        first: what rays meet of the body.
+        labels: int [S, S], see :func:`~.labels.label_photo`.
+        part_of_face: int [F].
+        posed, faces: of the body, camera space.
+        focal: pixels.
+        device: see :func:`~backend.rendering.mesh.rasterize_mesh`.
+    """
+    mine, wanted = CARRIED[part_of_face[first.face]], CARRIED[labels]
+    wrong = (first.face >= 0) & (labels >= 0) & ~CARRIES[mine, wanted]
+    face, barycentric, depth = first.face.copy(), first.barycentric.copy(), first.depth.copy()
+    for limb in np.unique(wanted[wrong]):
+        there = wrong & (wanted == limb)
+        its = np.flatnonzero(CARRIED[part_of_face] == limb)
+        hits = rasterize_mesh(posed, faces[its], focal, labels.shape, device=device)
+        if not (hits.face >= 0).any():
+            continue
+        nearest = nearest_of(hits.face >= 0)
+        face[there] = its[hits.face[nearest][there]]
+        barycentric[there], depth[there] = hits.barycentric[nearest][there], hits.depth[nearest][there]
+    return MeshHits(face, barycentric, depth)
 
 
 def _torn(rest: np.ndarray, sheet: Sheet) -> np.ndarray:

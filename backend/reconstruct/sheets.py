@@ -8,21 +8,17 @@ smoothly; the others, and what lies between trousers, hang on the body's nearest
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from scipy import ndimage, sparse
 
-from .clothed import ARM_CHAINS, CHAIN_OF_JOINT, joint_of_vertex
 from .distances import depth_inside, nearest_of
 from .maps import unproject
 from .neighbours import tree_of
+from .parts import ARM_LIMBS, LIMB_OF_JOINT, joint_of_vertex
 from .skirts import Skirt, between_legs, find_skirt
 from .types import SideDepths
-
-if TYPE_CHECKING:
-    from .hands import HandPixels
 
 _CELL = 6
 """Pixels between grid nodes."""
@@ -53,14 +49,12 @@ class Layers:
         face: int [S, S], the mesh face to hang the front on (body or sheet), -1 outside the matte.
         gap: bool [S, S], inside the matte but not covered by the clothed body, and wide enough to have two sides; and
             skirts, also where they lie on legs.
-        hands: those that were cut out of what is behind them.
     """
 
     front: np.ndarray
     back: np.ndarray
     face: np.ndarray
     gap: np.ndarray
-    hands: tuple[HandPixels, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -297,7 +291,7 @@ def without_islands(layers: Layers) -> Layers:
 
 def put_to_nearest(layers: Layers, kept: np.ndarray) -> Layers:
     """``layers`` with all of the matte that is not ``kept``, bool [S, S], put to the surface of the nearest pixel that
-    is, and thin. ``gap`` and ``hands`` stay."""
+    is, and thin. ``gap`` stays."""
     nearest = nearest_of(kept)
     moved = (layers.face >= 0) & ~kept
     front = np.where(moved, layers.front[nearest], layers.front)
@@ -360,7 +354,7 @@ def _grid(
     if skirt is not None:
         own = np.tile(corners(cells(garment))[node], 2)
         # A hand that hangs beside it does not carry it.
-        carries = np.isin(CHAIN_OF_JOINT[joint_of_vertex(weights)], ARM_CHAINS, invert=True)
+        carries = np.isin(LIMB_OF_JOINT[joint_of_vertex(weights)], ARM_LIMBS, invert=True)
         legs = _diffused_weights(posed, faces, vertices[carries], weights[carries])
         hung[own] = skirt.carry(posed[own], hung[own], legs[own])
     return Sheet(posed, faces, hung), cell_face

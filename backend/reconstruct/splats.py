@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 
 from ..avatar.skinning import triangle_frames
-from ..body.model import JOINT_INDEX, BodyModel
+from ..body.model import BodyModel
 from ..prepare import PreparedPhoto
 from ..rendering.mesh import vertex_normals
-from .clothed import ARM_CHAINS, CHAIN_OF_JOINT, HEAD_CHAIN, LEG_CHAINS, joint_of_vertex
 from .config import SurfaceConfig
 from .distances import depth_inside, nearest_of
 from .maps import MAP_SIZE, bilinear, project, sample_map, unproject
 from .neighbours import tree_of
+from .parts import CARRIED, CARRIES, HEAD_LIMB, LIMB_OF_JOINT, TRUNK_LIMB, joint_of_vertex
 from .sampling import SurfaceSamples
 from .sheets import INSET, Layers
 from .types import SurfaceMesh
@@ -24,13 +24,8 @@ from .types import SurfaceMesh
 _ON_TOP, _SHARED = 0.012, 0.05
 """Metres behind what the photo shows up to which a splat belongs to it, if the products of both places' shares of each
 limb sum to more than that."""
-_LIMBS = np.eye(max(LEG_CHAINS) + 1)[
-    [
-        ARM_CHAINS[name.startswith("right")] if name.endswith("shoulder") else 0 if chain == HEAD_CHAIN else chain
-        for name, chain in zip(JOINT_INDEX, CHAIN_OF_JOINT)
-    ]
-]
-"""The limb of each joint, [24, 5]: trunk with head, arms and legs."""
+_LIMBS = np.eye(6)[np.where(LIMB_OF_JOINT == HEAD_LIMB, TRUNK_LIMB, LIMB_OF_JOINT)]
+"""The limb of each joint, [24, 6]: trunk with head, arms and legs."""
 _FACE_ON = 0.6
 """Cosine between surface and ray below which the front grid is too stretched to be trusted alone."""
 _STRETCH_RANGE = (0.7, 3.0)
@@ -161,6 +156,8 @@ def rest_of_body(
     samples: SurfaceSamples,
     mesh: SurfaceMesh,
     layers: Layers,
+    labels: np.ndarray,
+    parts: np.ndarray,
     photo: PreparedPhoto,
     focal: float,
     config: SurfaceConfig,
@@ -171,6 +168,8 @@ def rest_of_body(
         body: the model.
         samples: of its template, where splats may lie.
         mesh, layers: the clothed surface, and its depths at the maps' resolution.
+        labels: int [S, S], the parts that the photo shows.
+        parts: int [V], of the body's vertices.
         photo: whose matte it is.
         focal: at the maps' resolution.
         config: numbers of the preset.
@@ -196,8 +195,10 @@ def rest_of_body(
     moved = unproject(nearest, position[:, 2], focal)
     position = np.where((outside & (gap < _MAX_SNAP))[:, None], moved, position)
     keep = ~shown & ~(outside & (gap >= _MAX_SNAP))
-    for hand in layers.hands:
-        keep &= ~(hand.faces[face] & sample_map(hand.absent, pixels))
+    # What would hide another limb that the photo shows there is not there: the body's stiff fingers, mostly.
+    mine, theirs = CARRIED[parts[faces[face, 0]]], CARRIED[sample_map(labels, pixels)]
+    before = position[:, 2] < sample_map(layers.front, pixels)
+    keep &= ~(in_matte & before & (theirs >= 0) & ~CARRIES[mine, theirs])
     far = outside & keep & (gap > 0.015)
     face = face.copy()
     face[far] = _nearest_face(mesh, position[far], face[far])
@@ -233,7 +234,7 @@ def _nearest_face(mesh: SurfaceMesh, position: np.ndarray, face: np.ndarray) -> 
     """The body face nearest to each point [n, 3] among those of the same limb as ``face`` [n]."""
     out = face.copy()
     faces = mesh.faces[: mesh.body_faces]
-    limb = CHAIN_OF_JOINT[joint_of_vertex(mesh.weights[: mesh.body_vertices])][faces[:, 0]]
+    limb = LIMB_OF_JOINT[joint_of_vertex(mesh.weights[: mesh.body_vertices])][faces[:, 0]]
     centre = mesh.posed[faces].mean(1)
     for number in np.unique(limb[face]):
         own = np.nonzero(limb == number)[0]

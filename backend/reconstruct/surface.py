@@ -1,18 +1,17 @@
-"""The ``surface`` preset: splats on the clothed body, coloured from the photo. Needs no trained weights.
+"""Photo, fitted body and what networks say of them to splats: the clothed surface, what the photo shows, all colours.
 
-1. The fitted body is pushed to the matte's outline (:mod:`.clothed`), limbs that lie before it to where the photo's
-   colours end (:mod:`.limbs`); sheets close what still gapes (:mod:`.shape`).
-2. Front: one splat for each cell of a grid over the matte, on the first surface its ray meets, with the photo's colour;
-   the rest: splats spread evenly over everything that the front does not cover (:mod:`.splats`), less what would hang
-   in the air in the rest pose (:mod:`.scraps`).
-3. What the photo shows of them (:mod:`.shown`), and from that the colours of all (:mod:`.photo_colours`).
-4. The front's colours are corrected by rendering and comparing with the photo, so that overlap does not blur it
-   (:mod:`.matching`).
+1. The fitted body is pushed to the matte's outline and the known depths; sheets close what still gapes (:mod:`.shape`).
+2. Splats on a grid over what the photo shows, the backs of sheets, and evenly over all that is left (:mod:`.splats`).
+3. What the photo shows of each (:mod:`.visibility`); the colours of all (:mod:`.completion`).
+4. The front's colours are corrected by rendering and comparing with the photo (:mod:`.matching`).
+
+The first two and the third's observation depend on no seed and no shading: :class:`Shaped` is kept for another guess.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -20,35 +19,74 @@ import torch
 
 from ..avatar.threads import workers
 from ..body.fit import BodyFit
-from ..body.model import JOINT_INDEX, BodyModel
+from ..body.model import BodyModel
 from ..prepare import PreparedPhoto, extend_colours, own_colours
 from ..rendering.mesh import vertex_normals
-from .clothed import joint_of_vertex
-from .config import SurfaceConfig
-from .maps import to_rest
-from .matching import draw, match_photo
-from .photo_colours import splat_colours
-from .regions import body_regions
+from .completion import Places, Said, complete, transferable
+from .config import CompletionConfig, SurfaceConfig, VisibilityConfig
+from .labels import cover_with_hair
+from .maps import MAP_SIZE, barycentric, bilinear, sample_map, to_rest
+from .matching import Blending, draw, match_photo
+from .parts import PART_OF_JOINT, Part, body_regions, head_part, joint_of_vertex
 from .sampling import poisson_disk_samples
 from .scraps import adrift
 from .shading import PhotoLight
 from .shape import clothe
-from .shown import pure_colours, what_is_shown
-from .splats import back_of_sheets, front_splats, join, rest_of_body, splat_frames, take
-from .types import Reconstruction, SideDepths
+from .splats import Splats, back_of_sheets, front_splats, join, rest_of_body, splat_frames, take
+from .types import Reconstruction, SideDepths, SurfaceMesh
+from .views import ViewedPerson, said_by
+from .visibility import Observation, View, observe, ramp
 
-_DENSITY = {"head": 2.0, "hand": 2.0, "wrist": 1.5, "foot": 1.5}
-"""How much denser than elsewhere splats lie on fine parts."""
-_SHOWN = 0.5
-"""Pixels of the corrected picture that a splat fills from which the photo counts as showing it."""
+Step = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Shaped:
+    """n splats without colours, the first ``front_count`` of them on the grid of what the photo shows.
+
+    Attributes:
+        splats, axes, scale: see :mod:`.splats`.
+        front_count: see above.
+        places: where they are in the rest pose, and what they belong to.
+        mesh: what they hang on.
+        seen: how the photo sees them.
+        image: float32 [S, S, 3] the photo's colours in 0..1, free of background.
+        drawn: opacities and blending, see :func:`~.matching.draw`.
+    """
+
+    splats: Splats
+    axes: np.ndarray
+    scale: np.ndarray
+    front_count: int
+    places: Places
+    mesh: SurfaceMesh
+    seen: Observation
+    image: np.ndarray
+    drawn: Callable[[], tuple[np.ndarray, Blending]]
+
+    def coloured(self, rgb: np.ndarray | None = None, seen: np.ndarray | None = None) -> Reconstruction:
+        """The splats that can be seen, with colours [n, 3] and how far the photo shows each [n]; grey without them."""
+        opacity, _ = self.drawn()
+        kept = opacity > 1 / 255
+        splats = self.splats
+        return Reconstruction(
+            position=splats.position[kept],
+            rotation=self.axes[kept],
+            scale=self.scale[kept],
+            opacity=opacity[kept],
+            rgb=np.full((int(kept.sum()), 3), 0.5) if rgb is None else rgb[kept],
+            face=splats.face[kept],
+            surface=self.mesh,
+            seen=np.zeros(int(kept.sum())) if seen is None else seen[kept],
+        )
 
 
 class SurfaceReconstructor:
-    """The preset for one body model; holds what depends on the model alone.
+    """What depends on the body model alone.
 
     Args:
         body: the model.
-        config: numbers of the preset.
+        config: numbers of splats.
         device: where renders are computed.
     """
 
@@ -57,75 +95,142 @@ class SurfaceReconstructor:
     ) -> None:
         self.body = body
         self.config = config or SurfaceConfig()
+        self.completion = CompletionConfig()
+        self.visibility = VisibilityConfig()
         self.device = device or torch.device("cpu")
         self.regions = body_regions(body)
         template, faces = body.template.numpy(), body.faces.numpy()
-        fine = np.ones(len(faces))
-        part = joint_of_vertex(body.weights.numpy())[faces[:, 0]]
-        for name, joint in JOINT_INDEX.items():
-            fine[part == joint] = _DENSITY.get(name.removeprefix("left_").removeprefix("right_"), 1.0)
+        part = self.regions.parts[faces[:, 0]]
+        fine = np.array([self.config.density.get(Part(p).name.rpartition("_")[2], 1.0) for p in range(len(Part) - 1)])
         self.samples = poisson_disk_samples(
-            template, faces, vertex_normals(template, faces), fine, self.config.rest_count
+            template, faces, vertex_normals(template, faces), fine[part], self.config.rest_count
         )
 
-    def reconstruct(
+    def shape(
         self,
         fit: BodyFit,
         photo: PreparedPhoto,
-        step: Callable[[float, str], None] = lambda fraction, text: None,
         depths: SideDepths | None = None,
-        light: PhotoLight | None = None,
-        looked: Callable[[np.ndarray], None] = lambda places: None,
-    ) -> Reconstruction:
-        """Splats of the person in the photo's pose.
+        step: Step = lambda fraction, text: None,
+    ) -> Shaped:
+        """Splats without colours in the photo's pose.
 
         Args:
             fit, photo: from the stages before.
-            step: receives the stage's fraction and what is being done; may raise to stop.
             depths: of front and back, :data:`~.maps.MAP_SIZE` pixels a side, where a network knows them.
-            light: of the photo, where a network knows it.
-            looked: receives the places [n, 3] of what does not go on elsewhere, such as a print, long before the
-                splats have their colours; other views may be imagined meanwhile.
+            step: receives the stage's fraction and what is being done; may raise to stop.
         """
         config = self.config
         step(0.0, "Shaping the clothes")
         # Under a matte that came with the file the person's colours need not be mixed with anything.
         colours = extend_colours if photo.matte_given else partial(own_colours, device=self.device)
-        with workers(1, self.device.type) as beside:
-            own = beside.submit(colours, photo.rgb, photo.alpha)
-            mesh, layers, focal = clothe(self.body, self.regions, fit, photo, depths, self.device)
-            step(0.3, "Placing splats")
-            front, pixels = front_splats(layers, photo, focal, config)
-            back = back_of_sheets(front, pixels, layers, mesh, focal)
-            rest = rest_of_body(self.body, self.samples, mesh, layers, photo, focal, config)
-            joined = join(front, back, rest)
-            at_rest = to_rest(joined.position, mesh, mesh.faces[joined.face])
-            held = ~adrift(at_rest, len(pixels))
-            joined, at_rest = take(joined, held), at_rest[held]
-            axes, scale = splat_frames(joined)
-            scale[:, 2] *= config.thickness
-            step(0.4, "Colouring the unseen side")
-            drawn = beside.submit(
-                draw, joined, axes, scale, len(pixels), photo.alpha, fit.focal, config.correction_size, self.device
-            )
-            image = own.result().astype(np.float32) / 255
-            pure = pure_colours(photo, image)
-            shown = what_is_shown(self.regions, mesh, joined, at_rest, len(pixels), layers, pure, focal)
-            looked(joined.position[shown.local])
-            rgb, seen = splat_colours(joined, shown, image, light)
-        opacity, blending = drawn.result()
-        step(0.8, "Matching the photo")
-        rgb, area = match_photo(joined, scale, opacity, rgb, len(pixels), image, blending, config.corrections)
-        kept = opacity > 1 / 255
-        return Reconstruction(
-            position=joined.position[kept],
-            rotation=axes[kept],
-            scale=scale[kept],
-            opacity=opacity[kept],
-            rgb=rgb[kept],
-            face=joined.face[kept],
-            surface=mesh,
-            seen=np.maximum(seen, (area / _SHOWN).clip(0, 1))[kept],
-            local=shown.local[kept],
-            light=light,
+        beside = workers(2, self.device.type)
+        own = beside.submit(colours, photo.rgb, photo.alpha)
+        clothed = clothe(self.body, self.regions, fit, photo, depths, self.device)
+        mesh, layers, labels, focal = clothed.mesh, clothed.layers, clothed.labels, clothed.focal
+        step(0.3, "Placing splats")
+        front, pixels = front_splats(layers, photo, focal, config)
+        back = back_of_sheets(front, pixels, layers, mesh, focal)
+        rest = rest_of_body(self.body, self.samples, mesh, layers, labels, self.regions.parts, photo, focal, config)
+        splats = join(front, back, rest)
+        at_rest = to_rest(splats.position, mesh, mesh.faces[splats.face])
+        held = ~adrift(at_rest, len(pixels))
+        splats, at_rest = take(splats, held), at_rest[held]
+        axes, scale = splat_frames(splats)
+        scale[:, 2] *= config.thickness
+        drawn = beside.submit(
+            draw, splats, axes, scale, len(pixels), photo.alpha, fit.focal, config.correction_size, self.device
         )
+        of_vertex = PART_OF_JOINT[joint_of_vertex(mesh.weights)]
+        of_vertex[: mesh.body_vertices] = self.regions.parts
+        part = self._parts(at_rest, mesh, mesh.faces[splats.face], of_vertex)
+        # What the photo shows is what its labels say, whatever it hangs on.
+        part[: len(pixels)] = np.where((own_label := sample_map(labels, pixels)) >= 0, own_label, part[: len(pixels)])
+        shown = layers.face >= 0
+        view = View.of(np.eye(4), focal, np.where(shown, layers.front, np.inf), shown, labels)
+        seen = observe(splats.position, splats.normal, part, view, self.visibility)
+        part = cover_with_hair(part, at_rest, seen.confidence)
+        image = own.result().astype(np.float32) / 255
+        places = Places(at_rest, splats.normal, part)
+        beside.shutdown(wait=False)
+        return Shaped(splats, axes, scale, len(pixels), places, mesh, seen, image, drawn.result)
+
+    def local(self, shaped: Shaped) -> np.ndarray:
+        """Places [n, 3] in camera space of what the photo shows and what does not go on elsewhere, such as a print."""
+        photo = Said(self._photo_rgb(shaped), self._belief(shaped))
+        share = transferable(shaped.places, photo, self.completion)
+        return shaped.splats.position[(photo.belief > self.completion.source) & (share < 0.5)]
+
+    def colour(
+        self,
+        shaped: Shaped,
+        light: PhotoLight | None = None,
+        views: Callable[[], ViewedPerson | None] = lambda: None,
+        step: Step = lambda fraction, text: None,
+    ) -> Reconstruction:
+        """The splats with their colours.
+
+        Args:
+            shaped: from :meth:`shape`.
+            light: of the photo, where a network knows it.
+            views: gives other views, when they are ready.
+            step: see :meth:`shape`.
+        """
+        step(0.0, "Colouring the unseen side")
+        splats, seen, places = shaped.splats, shaped.seen, shaped.places
+        lit = np.ones((len(splats.face), 1)) if light is None else light.display(splats.normal)
+        photo_rgb, belief = self._photo_rgb(shaped), self._belief(shaped)
+        photo = Said(photo_rgb / lit, belief)
+
+        def others() -> Said | None:
+            viewed = views()
+            if viewed is None:
+                return None
+            rgb, weight = said_by(viewed, splats.position, splats.normal, places.part, shaped.mesh, self.device)
+            return Said(rgb / lit, weight)
+
+        albedo = complete(places, photo, others, self.completion)
+        filled = (albedo * lit).clip(0, 1)
+        front = np.arange(len(lit)) < shaped.front_count
+        level = ramp(seen.facing, self.visibility.facing)
+        trust = np.where(front, level, belief)[:, None]
+        rgb = trust * photo_rgb + (1 - trust) * filled
+        # In the photo's own view the rim must match with all that the photo mixes into it; from the side it must not.
+        exact = bilinear(shaped.image, seen.pixels[front] * shaped.image.shape[0] / MAP_SIZE)
+        rgb[front] = trust[front] * exact + (1 - trust[front]) * rgb[front]
+        step(0.7, "Matching the photo")
+        opacity, blending = shaped.drawn()
+        rgb, area = match_photo(
+            splats, shaped.scale, opacity, rgb, shaped.front_count, shaped.image, blending, self.config.corrections
+        )
+        return shaped.coloured(rgb, np.maximum(trust[:, 0], (area / self.config.shown_pixels).clip(0, 1)))
+
+    def reconstruct(
+        self, fit: BodyFit, photo: PreparedPhoto, depths: SideDepths | None = None, light: PhotoLight | None = None
+    ) -> Reconstruction:
+        """:meth:`shape` and :meth:`colour`, without other views."""
+        return self.colour(self.shape(fit, photo, depths), light)
+
+    def _photo_rgb(self, shaped: Shaped) -> np.ndarray:
+        return bilinear(shaped.image, shaped.seen.pixels * shaped.image.shape[0] / MAP_SIZE).astype(float)
+
+    def _belief(self, shaped: Shaped) -> np.ndarray:
+        return shaped.seen.confidence
+
+    def _parts(self, places: np.ndarray, mesh: SurfaceMesh, corner: np.ndarray, of_vertex: np.ndarray) -> np.ndarray:
+        """Part [n] of ``places`` [n, 3] in the rest pose on triangles ``corner`` [n, 3] of ``mesh``.
+
+        Borders between parts cut through triangles, or they would have the teeth of the mesh.
+        """
+        parts = of_vertex[corner]
+        out = parts[:, 0].copy()
+        border = np.flatnonzero((parts[:, 1:] != parts[:, :1]).any(1))
+        parts, corner = parts[border], corner[border]
+        share = barycentric(places[border], mesh.rest[corner])
+        most = (share[:, :, None] * (parts[:, :, None] == parts[:, None])).sum(1).argmax(1)
+        chosen = np.take_along_axis(parts, most[:, None], 1)[:, 0]
+        inside = (corner < mesh.body_vertices).all(1)
+        head = inside & self.regions.head[corner.clip(max=mesh.body_vertices - 1)].all(1)
+        chosen[head] = head_part(np.einsum("nc,ncr->nr", share[head], self.regions.bounds[corner[head]]))
+        out[border] = chosen
+        return out

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .shading import PhotoLight
-
 
 @dataclass(frozen=True)
 class SurfaceMesh:
@@ -74,8 +72,6 @@ class Reconstruction:
         face: int [N] index into ``surface.faces``.
         surface: the mesh.
         seen: [N] in 0..1, how far the photo shows the splat.
-        local: bool [N], the photo shows there what does not go on elsewhere: a print, a tie, an arm before the shirt.
-        light: that the colours of what the photo does not show follow, where it is known.
     """
 
     position: np.ndarray
@@ -86,5 +82,3 @@ class Reconstruction:
     face: np.ndarray
     surface: SurfaceMesh
     seen: np.ndarray
-    local: np.ndarray
-    light: PhotoLight | None = None

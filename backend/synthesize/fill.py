@@ -10,11 +10,11 @@ from scipy.spatial import cKDTree
 from torch.nn import functional
 
 from ..body.model import JOINT_NAMES, BodyModel
-from ..reconstruct.clothed import joint_of_vertex
-from ..reconstruct.colours import fill_unseen
+from ..reconstruct.completion import Places, Said, alike, transferable
+from ..reconstruct.config import CompletionConfig
 from ..reconstruct.latent.views import BodyMaps, ViewCameras
-from ..reconstruct.misleading import bare_neckline, misplaced_skin
-from ..reconstruct.regions import FACE_CLASS, HAIR_CLASS, HAND_CLASS, MIN_HAIR, SEAT_CLASS, TRUNK_CLASS, vertex_classes
+from ..reconstruct.parts import HANDS, Part, body_regions, joint_of_vertex
+from ..rendering.mesh import vertex_normals
 
 _SOURCES = 3000
 """At most so many vertices that the photo sees lend their colours: on maps of 128 pixels more make no difference."""
@@ -27,6 +27,10 @@ _RIMS = (1, 2)
 """Pixels of a picture of 256 from the outline at which they count: hair, and all else."""
 
 
+_FEWEST = 40
+"""Places that must show hair, or a face, before anything is concluded from them."""
+_GOES_ON = 0.5
+"""How far a colour must go on around the body to be lent."""
 _AROUND = 60
 """How many places make a ring around trunk or limb."""
 _ALONG, _ACROSS, _THROUGH = 1.0, 0.2, 0.05
@@ -48,27 +52,29 @@ class VertexFill:
 
     Attributes:
         rest: [N, 3] template, metres.
-        kind: [N] colour classes.
+        normal: [N, 3] of it.
+        part: int [N], :class:`~backend.reconstruct.parts.Part`.
         ring: [N, 4] features by which places on one ring around trunk or limb are near each other.
         faces: int64 [F, 3].
     """
 
     rest: np.ndarray
-    kind: np.ndarray
+    normal: np.ndarray
+    part: np.ndarray
     ring: np.ndarray
     faces: torch.Tensor
 
     @classmethod
     def of(cls, body: BodyModel, faces: torch.Tensor) -> VertexFill:
         """Of a body, whose ``faces`` are where pictures are drawn."""
-        rest, kind = body.template.cpu().double().numpy(), vertex_classes(body)
+        rest, part = body.template.cpu().double().numpy(), body_regions(body).parts
         arm = np.isin(joint_of_vertex(body.weights.cpu().numpy()), _ARMS)
         side, height = np.abs(rest[:, 0]), rest[:, 1]
         along, across = np.where(arm, side, height), np.where(arm, height, side)
-        group = arm + 2 * (kind == HAIR_CLASS) + 4 * (kind == FACE_CLASS) + 8 * (kind == HAND_CLASS)
-        group += 16 * (kind == SEAT_CLASS)
+        group = arm + 2 * (part == Part.HAIR) + 4 * (part == Part.FACE) + 8 * np.isin(part, HANDS)
+        group += 16 * (part == Part.SEAT)
         ring = np.column_stack([_ALONG * along, _ACROSS * across, _THROUGH * rest[:, 2], _APART * group])
-        return cls(rest, kind, ring, faces)
+        return cls(rest, vertex_normals(rest, body.faces.cpu().numpy()), part, ring, faces)
 
 
 def vertex_colours(
@@ -112,37 +118,31 @@ def vertex_colours(
         for pixels, turned, slack in zip(_RIMS, _TURNED, _SLACK)
     )
     rgb, cosine = (v.cpu().double().numpy() for v in (look(photo), facing))
-    source = np.where(fill.kind == HAIR_CLASS, hair.cpu().numpy(), other.cpu().numpy())
-    source &= ~misplaced_skin(fill.rest, fill.kind, rgb, source)
+    part, config = fill.part, CompletionConfig()
+    source = np.where(part == Part.HAIR, hair.cpu().numpy(), other.cpu().numpy())
+    places = Places(fill.rest, fill.normal, part)
+    goes_on = transferable(places, Said(rgb, np.where(source, cosine.clip(0.3, 1), 0)), config)
+    source &= goes_on > _GOES_ON
     if local is not None:
         # Pixels are coarse: hair beside a forehead, or a sleeve beside a print, must not be lost with them.
-        clothes = np.isin(fill.kind, (TRUNK_CLASS, SEAT_CLASS))
+        clothes = np.isin(part, (Part.TRUNK, Part.SEAT))
         source &= ~clothes | (look(local.to(photo))[:, 0].cpu().numpy() == 0)
-    kind = fill.kind
-    if (kind[source] == HAIR_CLASS).sum() < MIN_HAIR:
-        # No hair in sight: any part of the head must do.
-        kind = np.where(kind == FACE_CLASS, HAIR_CLASS, kind)
     chosen = np.nonzero(source)[0]
     chosen = chosen[:: max(1, len(chosen) // _SOURCES)]
     if not len(chosen):
         return torch.full((len(rgb), len(PALETTE), 3), 0.5, dtype=photo.dtype, device=photo.device)
     out = np.repeat(rgb[:, None], len(PALETTE), 1)
     hidden = ~source
-    out[hidden, 0] = fill_unseen(
-        fill.rest[chosen], kind[chosen], rgb[chosen], cosine[chosen].clip(0, 1), fill.rest[hidden], kind[hidden]
-    )
-    neckline = bare_neckline(fill.rest[chosen], kind[chosen], rgb[chosen])
-    for mine, lenders in ((kind == TRUNK_CLASS, chosen[~neckline]), (kind != TRUNK_CLASS, chosen)):
-        mine = mine & hidden
-        around = cKDTree(fill.ring[lenders]).query(fill.ring[mine], k=min(_AROUND, len(lenders)), workers=-1)[1]
-        around = rgb[lenders][around.reshape(int(mine.sum()), -1)]
-        out[mine, 1], out[mine, 2] = np.median(around, 1), around.mean(1)
+    lends = np.zeros(len(rgb))
+    lends[chosen] = cosine[chosen].clip(0.3, 1)
+    out[hidden, 0] = alike(places, Said(rgb, lends), config)[hidden]
+    around = cKDTree(fill.ring[chosen]).query(fill.ring[hidden], k=min(_AROUND, len(chosen)), workers=-1)[1]
+    around = rgb[chosen][around.reshape(int(hidden.sum()), -1)]
+    out[hidden, 1], out[hidden, 2] = np.median(around, 1), around.mean(1)
     strand = _hair(fill, photo, inner(1), maps, first, vertices + _HAIR_DEPTH * normals)
-    out[:, 3] = (
-        np.median(strand, 0) if len(strand) >= MIN_HAIR else _typical(rgb, (kind == HAIR_CLASS) & source, source)
-    )
-    face, hand = ((fill.kind == c) & source for c in (FACE_CLASS, HAND_CLASS))
-    out[:, 4] = _typical(rgb, face if face.sum() >= MIN_HAIR else hand, source)
+    out[:, 3] = np.median(strand, 0) if len(strand) >= _FEWEST else _typical(rgb, (part == Part.HAIR) & source, source)
+    face, hand = (part == Part.FACE) & source, np.isin(part, HANDS) & source
+    out[:, 4] = _typical(rgb, face if face.sum() >= _FEWEST else hand, source)
     return torch.as_tensor(out, dtype=photo.dtype, device=photo.device)
 
 
@@ -164,12 +164,12 @@ def _hair(
     """
     place = first.project(outside)[0]
     at = place[None, None, :, :2] * 2 - 1
-    face = torch.as_tensor(fill.kind != HAIR_CLASS, device=photo.device)[fill.faces[:, 0]][maps.face[:1]]
+    face = torch.as_tensor(fill.part != Part.HAIR, device=photo.device)[fill.faces[:, 0]][maps.face[:1]]
     body = (face.to(photo) * maps.mask[:1])[None]
     layers = torch.cat([photo, alpha], 1)
     found = functional.grid_sample(layers, at, padding_mode="zeros", align_corners=False)[0, :, 0].T
     hidden = functional.grid_sample(body, at, padding_mode="zeros", align_corners=False, mode="nearest")[0, 0, 0]
-    hair = fill.kind == HAIR_CLASS
+    hair = fill.part == Part.HAIR
     # Beside the face, a matte's rim shows cheeks and ears.
     upper = hair & (fill.rest[:, 1] > np.median(fill.rest[hair, 1]))
     chosen = (found[:, 3] > 0.9) & (hidden < 0.5) & torch.as_tensor(upper, device=photo.device)
@@ -178,7 +178,7 @@ def _hair(
 
 def _typical(rgb: np.ndarray, wanted: np.ndarray, any_: np.ndarray) -> np.ndarray:
     """Median colour [3] of those ``wanted`` [N], of ``any_`` [N] where those are too few."""
-    return np.median(rgb[wanted if wanted.sum() >= MIN_HAIR else any_], 0)
+    return np.median(rgb[wanted if wanted.sum() >= _FEWEST else any_], 0)
 
 
 def draw_colours(colours: torch.Tensor, faces: torch.Tensor, maps: BodyMaps) -> torch.Tensor:

@@ -18,7 +18,7 @@ from backend.errors import BackendError
 from backend.networks import in_eight_bits, read_network
 from backend.pipeline import Pipeline
 from backend.prepare import PreparedPhoto
-from backend.reconstruct.clothed import meet_depths
+from backend.reconstruct.deform import meet_depths
 from backend.reconstruct.depth import (
     MAP_SIZE,
     PHOTO_SIZE,

@@ -15,7 +15,7 @@ from figures import figure_from
 from backend.pipeline import Pipeline
 from backend.prepare import PreparedPhoto
 from backend.reconstruct.light import FEATURES, LightEstimator, LightNetwork, differences, features
-from backend.reconstruct.shading import PhotoLight, harmonics, in_light_of
+from backend.reconstruct.shading import _MOST, PhotoLight, harmonics, in_light_of
 from backend.training.depth_batches import DepthPool
 from backend.training.depth_data import make_examples, write_examples
 from backend.training.light_data import AHEAD, DIRECTIONS, functions, irradiance, lit_photos, usual_lights
@@ -64,14 +64,16 @@ def test_light_from_the_camera_darkens_what_turns_away() -> None:
     ahead, aside, away = light.display(np.array([[0.0, 0, -1], [1, 0, 0], [0, 0, 1]]))[:, 0]
     assert ahead == pytest.approx(1)
     assert aside == pytest.approx(np.exp(-0.6 / 2.2))
-    assert away == pytest.approx(np.exp(-0.9 / 2.2)), "no more than the limit"
+    assert _MOST < 1.2 and away == pytest.approx(np.exp(-_MOST / 2.2)), "no more than the limit"
     half, none = (replace(light, share=share).display(np.array([[0.0, 0, 1]]))[0, 0] for share in (0.5, 0.0))
-    assert (half, none) == (pytest.approx(np.exp(-0.45 / 2.2)), 1.0)
+    assert (half, none) == (pytest.approx(np.exp(-_MOST / 2 / 2.2)), 1.0)
 
 
 def test_colours_come_into_the_light_of_the_model_and_stay_what_they_are() -> None:
     normals = directions()
-    factor = np.exp(harmonics(normals)[:, :8] @ [0.1, -0.2, 0.3, 0.05, 0, -0.05, 0.1, 0.05])[:, None]
+    level = harmonics(normals)[:, :8] @ [0.07, -0.13, 0.2, 0.03, 0, -0.03, 0.07, 0.03]
+    factor = np.exp(level)[:, None]
+    assert np.abs(level).max() < _MOST / 2.2  # as far as anything is made brighter or darker
     cloth = np.where(normals[:, :1] > 0.2, [[0.5, 0.3, 0.2]], [[0.2, 0.3, 0.4]])
     model = cloth * factor
     # A fifth of all places are something else: darker hair, which must stay as much darker.
@@ -159,7 +161,6 @@ def test_unseen_sides_are_lit_as_the_light_says(pipeline: Pipeline, photo: Prepa
     preset = pipeline._bodies["neutral"][2]
     plain = preset.reconstruct(fit, photo)
     darker = preset.reconstruct(fit, photo, light=PhotoLight(np.eye(15)[2] * -0.4))
-    assert plain.light is None and darker.light is not None
     back = (plain.rotation[:, 2, 2] > 0.8) & (plain.seen < 0.1)
     assert back.sum() > 1000
     ratio = darker.rgb[back].mean() / plain.rgb[back].mean()

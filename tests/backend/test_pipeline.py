@@ -28,7 +28,7 @@ from backend.errors import BackendError, Cancelled
 from backend.evaluation.mannequins import make_mannequin
 from backend.pipeline import Pipeline, ReconstructOptions
 from backend.progress import Progress
-from backend.reconstruct import Reconstruction
+from backend.reconstruct import Reconstruction, SurfaceReconstructor
 from backend.reconstruct import surface as surface_module
 from backend.reconstruct.latent.stage import Step
 from backend.synthesize import Synthesizer
@@ -77,7 +77,9 @@ def test_photo_to_package(pipeline: Pipeline, photo: Path, tmp_path: Path) -> No
     avatar = load_avatar(result.package)
     assert 60_000 <= len(avatar.gaussians) <= 120_000
     assert avatar.source["name"] == "person.png" and avatar.generator["preset"] == "surface"
-    assert set(result.seconds) == {"prepare", "body", "reconstruct", "bind", "save"}
+    # The package says how far the photo shows each splat.
+    assert avatar.skin.seen.max() == 1 and 0.2 < avatar.skin.seen.mean() < 0.8
+    assert set(result.seconds) == {"prepare", "body", "surface", "reconstruct", "bind", "save"}
     assert {p.name for p in result.package.iterdir()} == {
         "avatar.json", "gaussians.ply", "skin.npz", "body.npz", "input.png", "preview.png"
     }  # fmt: skip
@@ -86,7 +88,7 @@ def test_photo_to_package(pipeline: Pipeline, photo: Path, tmp_path: Path) -> No
     overall = [r.overall for r in reports]
     assert overall == sorted(overall) and 0 <= overall[0] and overall[-1] <= 1
     assert [s for i, s in enumerate(r.stage for r in reports) if i == 0 or reports[i - 1].stage != s] == [
-        "prepare", "body", "reconstruct", "bind", "save"
+        "prepare", "body", "surface", "reconstruct", "bind", "save"
     ]  # fmt: skip
     # The person stands: head up, feet on the ground.
     posed = pipeline_module.pose_gaussians(avatar, avatar.pose).position
@@ -285,7 +287,6 @@ def test_lite_with_weights_makes_a_package(
     from backend.reconstruct.depth import DepthEstimator, DepthNetwork
     from backend.reconstruct.latent import CONFIGS, LatentTransformer
     from backend.reconstruct.latent.codec import LatentCodec
-    from backend.reconstruct.latent.stage import LatentReconstructor
     from backend.reconstruct.light import LightNetwork
     from backend.synthesize import CONFIGS as SYNTHESIZERS
     from backend.synthesize import ViewUNet
@@ -304,11 +305,12 @@ def test_lite_with_weights_makes_a_package(
     (tmp_path / "lite").mkdir()
     save_weights(LatentTransformer(config).state_dict(), tmp_path / "lite/reconstruction.safetensors")
     save_weights(LatentCodec().state_dict(), tmp_path / "lite/codec.safetensors")
-    stages = ["prepare", "body", "depth", "light", "surface", "synthesize", "reconstruct", "bind", "save"]
+    stages = ["prepare", "body", "depth", "light", "surface", "reconstruct", "bind", "save"]
     seen: list[str] = []
     options = ReconstructOptions(preset="lite")
     result = pipeline.reconstruct(photo, tmp_path / "a", options, progress=lambda p: seen.append(p.stage))
-    assert list(dict.fromkeys(seen)) == [stage for stage in stages if stage not in ("depth", "light")]
+    drawn = [stage for stage in stages if stage not in ("depth", "light")]
+    assert list(dict.fromkeys(seen)) == [*drawn[:3], "synthesize", *drawn[3:]]
     assert len(result.warnings) == 3
     assert "depth.safetensors" in result.warnings[0] and "fitted body" in result.warnings[0]
     assert "light.safetensors" in result.warnings[1] and "as bright" in result.warnings[1]
@@ -318,9 +320,9 @@ def test_lite_with_weights_makes_a_package(
     save_weights(ViewUNet(imagined).state_dict(), tmp_path / "lite/synthesizer.safetensors")
     save_weights(Painter().state_dict(), tmp_path / "lite/painter.safetensors")
     made: list[Reconstruction] = []
-    stage = LatentReconstructor.reconstruct
+    colour = SurfaceReconstructor.colour
     monkeypatch.setattr(
-        LatentReconstructor, "reconstruct", lambda self, *given: made.append(stage(self, *given)) or made[-1]
+        SurfaceReconstructor, "colour", lambda self, *given: made.append(colour(self, *given)) or made[-1]
     )
     result = pipeline.reconstruct(photo, tmp_path / "a", options)
     avatar = load_avatar(result.package)
@@ -329,6 +331,8 @@ def test_lite_with_weights_makes_a_package(
     gaussians, skin, _ = bind(made[0], template_triangles(pipeline.body()))
     np.testing.assert_array_equal(avatar.gaussians.position, gaussians.position)
     np.testing.assert_array_equal(avatar.skin.vertex_ids, skin.vertex_ids)
+    np.testing.assert_array_equal(avatar.skin.seen, skin.seen)
+    assert len(made) == 1 and 0.3 < avatar.skin.seen.mean() < 0.7
     assert result.warnings == ()
     assert list(result.seconds) == stages
     assert avatar.generator["preset"] == "lite"
@@ -357,7 +361,7 @@ def test_lite_with_weights_makes_a_package(
     np.testing.assert_array_equal(even.gaussians.position, avatar.gaussians.position)
     np.testing.assert_array_equal(back.gaussians.sh_dc, avatar.gaussians.sh_dc)
     apart, seen = np.abs(even.gaussians.sh_dc - avatar.gaussians.sh_dc).max(1), avatar.skin.seen
-    # Seams are softened: what the photo shows beside them changes too.
+    # What the photo half shows changes by half.
     assert np.median(apart[seen < 0.01]) > 20 * np.median(apart[seen > 0.99])
     # The other sides are imagined in a thread beside: what stops that stops the whole.
     before = (tmp_path / "b/avatar.json").read_bytes()
@@ -394,7 +398,7 @@ def test_lite_with_weights_makes_a_package(
 
     with monkeypatch.context() as patch:
         patch.setattr(Synthesizer, "synthesize", slow)
-        patch.setattr(surface_module, "match_photo", _out_of_memory)
+        patch.setattr(surface_module, "complete", _out_of_memory)
         with pytest.raises(BackendError, match="memory"):
             pipeline.reconstruct(photo, tmp_path / "b", options)
         while not stopped:

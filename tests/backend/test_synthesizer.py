@@ -24,7 +24,7 @@ from backend.networks import read_network
 from backend.reconstruct.latent.codec import LatentCodec
 from backend.reconstruct.latent.stage import orbit_views
 from backend.reconstruct.latent.views import ViewCameras, draw_body, without_white
-from backend.reconstruct.regions import FACE_CLASS, HAIR_CLASS, HAND_CLASS
+from backend.reconstruct.parts import KIND, Part
 from backend.rendering.triangles import vertex_normals
 from backend.synthesize import (
     CONFIGS,
@@ -292,7 +292,8 @@ def test_hidden_vertices_take_the_colours_of_their_kind(
     person: tuple[torch.Tensor, torch.Tensor, BodyLabels, ViewCameras],
 ) -> None:
     vertices, faces, labels, cameras = person
-    kinds, number = np.unique(labels.fill.kind, return_inverse=True)
+    part = KIND[labels.fill.part]
+    kinds, number = np.unique(part, return_inverse=True)
     levels = torch.tensor([0.1, 0.5, 0.9])
     palette = torch.cartesian_prod(levels, levels, levels)[[2 * k for k in range(len(kinds))]]
     true = palette[torch.as_tensor(number)]
@@ -305,14 +306,14 @@ def test_hidden_vertices_take_the_colours_of_their_kind(
     assert offered.shape == (len(vertices), len(PALETTE), 3)
     found = offered[:, PALETTE.index("filled")]
     away = normals @ cameras.world_to_camera[0, 2, :3] > 0.2
-    for kind in (HAIR_CLASS, HAND_CLASS, 2.0, 6.0):  # 2 and 6: trunk, thighs
-        hidden = away & torch.as_tensor(labels.fill.kind == kind)
+    for kind in (Part.HAIR, Part.LEFT_HAND, Part.TRUNK, Part.LEFT_LEG):
+        hidden = away & torch.as_tensor(part == kind)
         assert hidden.sum() > 50
         # Seams between kinds blur a little; behind, no face shows through the hair.
         like = torch.cdist(found[hidden], palette).argmin(1)
-        assert (like == int(np.searchsorted(kinds, kind))).float().mean() > 0.9, kind
+        assert (like == int(np.searchsorted(kinds, kind))).float().mean() > 0.85, kind
     # Hair stands off the head.
-    hair, face = (int(np.searchsorted(kinds, kind)) for kind in (HAIR_CLASS, FACE_CLASS))
+    hair, face = (int(np.searchsorted(kinds, kind)) for kind in (Part.HAIR, Part.FACE))
     photo = torch.where(fine.mask[:1, None] > 0, photo, palette[hair][None, :, None, None])
     offered = vertex_colours(labels.fill, photo, alpha, maps, cameras, vertices, normals)
     for name, number in (("hair", hair), ("skin", face)):
@@ -322,7 +323,7 @@ def test_hidden_vertices_take_the_colours_of_their_kind(
     assert (blank == 0.5).all()
 
 
-def test_rings_around_trunk_and_limbs_leave_out_badges_and_mix_stripes(
+def test_rings_around_trunk_and_limbs_leave_out_badges(
     person: tuple[torch.Tensor, torch.Tensor, BodyLabels, ViewCameras],
 ) -> None:
     vertices, faces, labels, cameras = person
@@ -332,7 +333,7 @@ def test_rings_around_trunk_and_limbs_leave_out_badges_and_mix_stripes(
     badge = (rest[:, :2] - torch.tensor([0.06, 0.33])).norm(dim=1) < 0.035
     painted = torch.where(badge[:, None], torch.ones(3), shirt)
     # In the face's own colour, the shirt's red would be the skin of a neckline.
-    face = torch.as_tensor(labels.fill.kind == FACE_CLASS)
+    face = torch.as_tensor(labels.fill.part == Part.FACE)
     painted = torch.where(face[:, None], torch.tensor([0.8, 0.6, 0.5]), painted)
     normals = vertex_normals(vertices, faces)
     fine = draw_body(vertices, normals, faces, cameras, 256)
@@ -342,19 +343,18 @@ def test_rings_around_trunk_and_limbs_leave_out_badges_and_mix_stripes(
     offered = vertex_colours(labels.fill, photo, alpha, maps, cameras, vertices, normals)
     filled, median, mean = (offered[:, PALETTE.index(name)] for name in ("filled", "median", "mean"))
     away = normals @ cameras.world_to_camera[0, 2, :3] > 0.2
-    trunk = torch.as_tensor(labels.fill.kind == 2.0) & (rest[:, 0].abs() < 0.12)
+    trunk = torch.as_tensor(labels.fill.part == Part.TRUNK) & (rest[:, 0].abs() < 0.12)
     behind = away & trunk & ((rest[:, :2] - torch.tensor([0.06, 0.33])).norm(dim=1) < 0.03)
     assert behind.sum() > 5
-    # The nearest place is the badge, half mixed with shirt; the ring's median is the shirt.
-    assert ((filled[behind] - red).norm(dim=1) > 0.3).all()
-    assert (median[behind] - red).abs().max() < 0.05
-    assert (((mean[behind] - red).norm(dim=1) > 0.03) & ((mean[behind] - 1).norm(dim=1) > 0.3)).all()
+    # The nearest place is the badge, but it does not go on around the trunk: no source, though its blurred rim is.
+    assert ((filled[behind] - red).norm(dim=1) < 0.15).all()
+    assert (median[behind] - red).abs().max() < 0.05 and (mean[behind] - red).abs().max() < 0.05
     # Told that the badge is one, no source offers it.
     local = (photo.mean(1, keepdim=True) > 0.6) & (fine.mask[:1, None] > 0)
     local = torch.nn.functional.max_pool2d(local.float(), 5, 1, 2) > 0
     without = vertex_colours(labels.fill, photo, alpha, maps, cameras, vertices, normals, local)
     for name in ("filled", "median", "mean"):
-        assert (without[behind, PALETTE.index(name)] - red).abs().max() < 0.05, name
+        assert (without[behind, PALETTE.index(name)] - red).abs().max() < 0.01, name
     # The seam runs around the trunk at its height.
     for low, high, colour in ((0.12, 0.2, grey), (0.36, 0.42, red)):
         band = away & trunk & (rest[:, 1] > low) & (rest[:, 1] < high)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,14 +21,11 @@ from ...prepare.sides import look_from_sides
 from ...rendering import render_gaussians
 from ...rendering.triangles import vertex_normals
 from ..types import Reconstruction, SurfaceMesh
-from .anchor import ViewedPerson, anchor
+from ..views import ViewedPerson
 from .codec import LatentCodec
 from .config import LatentConfig
-from .even import even_cloth
 from .inputs import network_input, shown
 from .model import LatentInput, LatentTransformer, SplatMaps
-from .seam import seam_of, soften_seam
-from .smooth import smoother_of
 from .views import SideViews, ViewCameras, spread_points
 
 AZIMUTHS = (0.0, 90.0, 180.0, 270.0)
@@ -274,17 +270,10 @@ class LatentReconstructor:
             read: from :meth:`read`.
 
         Returns:
-            Splats in camera space: one for each pixel of views that are pictures of the person; imagined ones colour
-            ``base`` itself, see :mod:`.anchor`.
+            Splats in camera space, one for each pixel of views that are pictures of the person. Imagined views are
+            blurred and never quite agree: they are data terms of :mod:`~..completion` instead, see :meth:`viewed`.
         """
         given, maps = read.given, read.maps
-        if read.imagined:
-            with ThreadPoolExecutor(2) as beside:
-                smoother = beside.submit(smoother_of, base.position, base.rotation[:, :, 2])
-                seam = beside.submit(seam_of, base)
-                coloured = anchor(base, self._viewed(orbit, given, maps), smoother.result, self.device)
-                evened = replace(coloured, rgb=even_cloth(coloured, smoother.result()))
-            return replace(evened, rgb=soften_seam(evened, seam.result()))
         splats = self.network.splats(given, maps, _OPACITY)
         position, surface = _array(splats.position) * orbit.unit + orbit.origin, base.surface
         return Reconstruction(
@@ -296,11 +285,12 @@ class LatentReconstructor:
             face=_faces_near(position, splats.view.cpu().numpy(), splats.face.cpu().numpy(), surface, orbit.matrices()),
             surface=surface,
             seen=_array(splats.view == 0),
-            local=np.zeros(len(position), bool),
         )
 
-    def _viewed(self, orbit: Orbit, given: LatentInput, maps: SplatMaps) -> ViewedPerson:
+    @torch.no_grad()
+    def viewed(self, orbit: Orbit, read: ReadViews) -> ViewedPerson:
         """What the network says of the views, in the photo camera's space."""
+        given, maps = read.given, read.maps
         coverage = functional.interpolate(given.alphas[:, None], size=maps.depth.shape[-2:], mode="area")[:, 0]
         return ViewedPerson(
             matrices=orbit.matrices(),
