@@ -181,7 +181,7 @@ def tiny_run() -> list[Check]:
         from .networks import read_network
         from .options import WEIGHTS_FOLDER
         from .prepare.blazepose import BlazePose
-        from .reconstruct.latent.codec import LatentCodec
+        from .views.latent.codec import LatentCodec
     except Exception as error:
         return _broken_packages(error)
     checks = [check_device(), *check_weights()]

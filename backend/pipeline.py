@@ -33,22 +33,23 @@ from .body.model import JOINT_NAMES, BodyModel, load_body
 from .body.upright import rotation_between, up_direction
 from .devices import choose
 from .errors import BackendError
+from .geometry.maps import MAP_SIZE
 from .options import PRESETS, WEIGHTS_FOLDER, ReconstructOptions, shown
-from .prepare import BlazePose, PreparedPhoto, load_photo, prepare
+from .photo import PreparedPhoto
+from .prepare import BlazePose, load_photo, prepare
 from .prepare.doubt import disagreement, hangs_before_legs, refuse_misfit
 from .progress import CancelCheck, ProgressCallback, Reporter
 from .reconstruct import Reconstruction, Shaped, SurfaceReconstructor
 from .reconstruct.depth import DepthEstimator
-from .reconstruct.latent.config import CONFIGS
-from .reconstruct.latent.stage import AllViews, LatentReconstructor, Orbit, ReadViews, Step, drawn_views
 from .reconstruct.light import LightEstimator
-from .reconstruct.maps import MAP_SIZE
 from .reconstruct.shading import PhotoLight
 from .reconstruct.types import SideDepths
 from .rendering import render_splats
 from .rendering.mesh import rasterize_mesh
-from .synthesize import CONFIGS as SYNTHESIZERS
-from .synthesize import Synthesizer
+from .views.latent.config import CONFIGS
+from .views.latent.stage import AllViews, LatentReconstructor, Orbit, ReadViews, Step, drawn_views
+from .views.synthesize import CONFIGS as SYNTHESIZERS
+from .views.synthesize import Synthesizer
 
 _Network = TypeVar("_Network", DepthEstimator, LightEstimator, Synthesizer)
 _LEGS = np.array([[1, 4, 7], [2, 5, 8]])

@@ -29,12 +29,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from train_reconstruction import Trainer, learn, read_codec  # noqa: E402  (after the path)
 
-from backend.evaluation.metrics import psnr, ssim  # noqa: E402
-from backend.reconstruct.latent import CONFIGS, LatentTransformer  # noqa: E402
-from backend.training.latent_losses import LossWeights  # noqa: E402
-from backend.training.latent_pool import SamplePool  # noqa: E402
-from backend.training.loop import Average, Run, falling_rate  # noqa: E402
-from backend.training.samples import Sample, split_seeds  # noqa: E402
+from backend.research.evaluation.metrics import psnr, ssim  # noqa: E402
+from backend.research.training.latent_losses import LossWeights  # noqa: E402
+from backend.research.training.latent_pool import SamplePool  # noqa: E402
+from backend.research.training.loop import Average, Run, falling_rate  # noqa: E402
+from backend.research.training.samples import Sample, split_seeds  # noqa: E402
+from backend.views.latent import CONFIGS, LatentTransformer  # noqa: E402
 
 
 class PixelCodec(nn.Module):

@@ -31,11 +31,11 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from backend.evaluation import report  # noqa: E402  (after the path)
-from backend.evaluation.ablation import CHANGED, FIGURES, Inputs, Reconstruct, pictures, same, scores  # noqa: E402
-from backend.evaluation.sources import FactorySource, FolderSource  # noqa: E402
 from backend.reconstruct import completion, deform, shape, sheets, splats, surface  # noqa: E402
 from backend.reconstruct.config import DeformConfig  # noqa: E402
+from backend.research.evaluation import report  # noqa: E402  (after the path)
+from backend.research.evaluation.ablation import CHANGED, FIGURES, Inputs, Reconstruct, pictures, same, scores  # noqa: E402
+from backend.research.evaluation.sources import FactorySource, FolderSource  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "ablation.md"
 Patch = tuple[object, str, Any]
@@ -106,7 +106,6 @@ RULES: dict[str, tuple[str, list[Patch]]] = {
     "sheet meshes": ("all grids in gaps", [(sheets, "_MIN_RADIUS", 1e3)]),
     "snap": ("hidden body brought to the matte", [(splats, "_MAX_SNAP", 0.0)]),
     "stretch": ("splats stretch with their face", [(splats, "_STRETCH_RANGE", (1.0, 1.0))]),
-    "nearest face": ("moved splats on the nearest face", [(splats, "_nearest_face", lambda mesh, at, face: face)]),
     "own colours": (
         "background unmixed at the rim",
         [(surface, "own_colours", lambda rgb, alpha, device: surface.extend_colours(rgb, alpha))],

@@ -50,10 +50,10 @@ def _make_people(seeds: list[int], views: int, size: int, device: str, build: st
     import torch
 
     from backend.rendering.triangles import rasterize
-    from backend.training.cameras import frame_figure, orbit
-    from backend.training.lighting import bake_light, sample_light
-    from backend.training.person import build_person
-    from backend.training.views import render_views
+    from backend.research.training.cameras import frame_figure, orbit
+    from backend.research.training.lighting import bake_light, sample_light
+    from backend.research.training.person import build_person
+    from backend.research.training.views import render_views
 
     def now() -> float:
         if device == "cuda":

@@ -31,11 +31,11 @@ from PIL import Image, ImageOps
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.errors import BackendError
-from backend.evaluation.candidates import peak_bytes
 from backend.options import DEFAULT_PRESET, PRESETS, ReconstructOptions
+from backend.research.evaluation.candidates import peak_bytes
 
 if TYPE_CHECKING:
-    from backend.synthesize.full import FullSynthesizer
+    from backend.views.synthesize.full import FullSynthesizer
 
 PHOTO = Path(__file__).resolve().parents[1] / "docs" / "demo" / "person.jpg"
 PAPER_SECONDS = 9.3
@@ -124,11 +124,11 @@ def random_full(device: torch.device, picture: int, steps: int | None, tiny: boo
     """
     from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler
 
-    from backend.synthesize.config import FullConfig
-    from backend.synthesize.full import SVD_SCHEDULE, ClipEmbedder, FullSynthesizer, SV3DUNet
-    from backend.synthesize.layout import SV3D_UNET
-    from backend.synthesize.memory import mode_for
-    from backend.synthesize.tiny import tiny_full
+    from backend.views.synthesize.config import FullConfig
+    from backend.views.synthesize.full import SVD_SCHEDULE, ClipEmbedder, FullSynthesizer, SV3DUNet
+    from backend.views.synthesize.layout import SV3D_UNET
+    from backend.views.synthesize.memory import mode_for
+    from backend.views.synthesize.tiny import tiny_full
 
     mode = mode_for(device)
     if device.type == "cuda":

@@ -26,13 +26,13 @@ sys.path.insert(0, str(ROOT))
 
 from backend.devices import choose_device  # noqa: E402  (after the path)
 from backend.errors import BackendError  # noqa: E402
-from backend.evaluation import report  # noqa: E402
-from backend.evaluation.candidates import CONTROLS, TRUE_VIEWS  # noqa: E402
-from backend.evaluation.metrics import Lpips, require_flip  # noqa: E402
-from backend.evaluation.runner import Row, Settings, code_digest, run  # noqa: E402
-from backend.evaluation.sources import FactorySource, FolderSource  # noqa: E402
 from backend.pipeline import PRESETS  # noqa: E402
-from backend.training.samples import split_seeds  # noqa: E402
+from backend.research.evaluation import report  # noqa: E402
+from backend.research.evaluation.candidates import CONTROLS, TRUE_VIEWS  # noqa: E402
+from backend.research.evaluation.metrics import Lpips, require_flip  # noqa: E402
+from backend.research.evaluation.runner import Row, Settings, code_digest, run  # noqa: E402
+from backend.research.evaluation.sources import FactorySource, FolderSource  # noqa: E402
+from backend.research.training.samples import split_seeds  # noqa: E402
 
 BASELINE = "surface"
 PEOPLE, QUICK_PEOPLE = 64, 8

@@ -18,10 +18,10 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from backend.training.cameras import frame, orbit
-from backend.training.lighting import sample_light
-from backend.training.person import build_person
-from backend.training.views import render_views
+from backend.research.training.cameras import frame, orbit
+from backend.research.training.lighting import sample_light
+from backend.research.training.person import build_person
+from backend.research.training.views import render_views
 
 FIRST_SEED = 90_000
 """Beyond the seeds of every split: the sheet shows people whom nothing is trained or measured on."""

@@ -26,7 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.pipeline import Pipeline
-from backend.training.depth_data import (
+from backend.research.training.depth_data import (
     NEARLY,
     PHOTOS,
     DepthExample,
@@ -35,11 +35,11 @@ from backend.training.depth_data import (
     read_examples,
     write_examples,
 )
-from backend.training.depth_farm import lent_errors
-from backend.training.depth_pack import PackedDepths, pack_examples
-from backend.training.estimate import FitErrors
-from backend.training.loop import work_off
-from backend.training.samples import split_seeds
+from backend.research.training.depth_farm import lent_errors
+from backend.research.training.depth_pack import PackedDepths, pack_examples
+from backend.research.training.estimate import FitErrors
+from backend.research.training.loop import work_off
+from backend.research.training.samples import split_seeds
 
 _GROUP = 50
 """People in one file of imagined photos."""

@@ -20,10 +20,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from backend.training.estimate import fitted_body
-from backend.training.latent_pool import SamplePool, pack, read_person, unpack, with_estimate, write_person
-from backend.training.loop import work_off
-from backend.training.samples import split_seeds
+from backend.research.training.estimate import fitted_body
+from backend.research.training.latent_pool import SamplePool, pack, read_person, unpack, with_estimate, write_person
+from backend.research.training.loop import work_off
+from backend.research.training.samples import split_seeds
 
 
 def make(seed: int, path: Path, size: int, others: int, estimate: str) -> None:

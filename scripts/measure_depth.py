@@ -29,8 +29,8 @@ from backend.errors import BackendError
 from backend.networks import read_network
 from backend.options import WEIGHTS_FOLDER
 from backend.reconstruct.depth import UNIT, WEIGHTS, DepthNetwork, rest_places
-from backend.training.depth_batches import DepthBatch, DepthViewer, joined
-from backend.training.depth_pack import PackedDepths
+from backend.research.training.depth_batches import DepthBatch, DepthViewer, joined
+from backend.research.training.depth_pack import PackedDepths
 
 _PIXELS = (-1, 1, 2)
 """Of the photo, of which a person is some 230 tall."""

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Fit the product's body to photos of the factory's people and write down how far the fits are off.
 
-    python scripts/measure_estimates.py [--count 130] [--output backend/training/fit_errors.npz]
+    python scripts/measure_estimates.py [--count 130] [--output backend/research/training/fit_errors.npz]
 
-The errors are what ``backend.training.estimate`` gives to networks in training instead of running the fit each time.
-Photos are augmented as in training; the seeds are of the training split. Those in which nobody is found, or
+The errors are what ``backend.research.training.estimate`` gives to networks in training instead of running the fit each
+time. Photos are augmented as in training; the seeds are of the training split. Those in which nobody is found, or
 something else than the person is, or whose feet are cut off or hidden, are left out.
 """
 
@@ -21,10 +21,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.errors import BackendError
-from backend.training.augment import augment_photo
-from backend.training.estimate import ERRORS_FILE, FitErrors, fit_errors, fitted_body
-from backend.training.samples import cut_rows, make_scene, split_seeds
-from backend.training.views import render_views
+from backend.research.training.augment import augment_photo
+from backend.research.training.estimate import ERRORS_FILE, FitErrors, fit_errors, fitted_body
+from backend.research.training.samples import cut_rows, make_scene, split_seeds
+from backend.research.training.views import render_views
 
 ELSEWHERE = 0.1
 """Focal lengths between a body and its person at which the fit is to something else in the picture."""

@@ -34,10 +34,10 @@ from backend.avatar import (  # noqa: E402  (after the path)
 )
 from backend.avatar.formats.types import TexturedMesh  # noqa: E402
 from backend.avatar.motion_library import make_motion  # noqa: E402
-from backend.evaluation.metrics import psnr  # noqa: E402
 from backend.export.mesh import textured_mesh  # noqa: E402
 from backend.rendering import render_splats  # noqa: E402
 from backend.rendering.triangles import interpolate, rasterize  # noqa: E402
+from backend.research.evaluation.metrics import psnr  # noqa: E402
 from backend.turntable import orbit_camera  # noqa: E402
 
 PACKAGES = tuple(ROOT / "out" / "av" / name for name in ("demo", "denim_shirt", "standing_woman", "white_skirt"))

@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from backend.body.fit import BodyFitter
 from backend.body.model import load_body
 from backend.errors import BackendError
-from backend.evaluation.mannequins import POSES, Mannequin, make_mannequin
-from backend.evaluation.pose_error import PoseError, pose_error
 from backend.prepare import BlazePose, prepare
 from backend.prepare.image import Photo
+from backend.research.evaluation.mannequins import POSES, Mannequin, make_mannequin
+from backend.research.evaluation.pose_error import PoseError, pose_error
 
 BOUNDS = {"frontal": 75.0, "side": 110.0, "back": float("inf"), "oblique": float("inf")}
 """Mean MPJPE in mm that each view must stay under."""

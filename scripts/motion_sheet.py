@@ -20,8 +20,8 @@ from PIL import Image, ImageDraw, ImageFont
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from backend.evaluation.sources import FactorySource  # noqa: E402  (after the path)
-from backend.evaluation.truth import render_photo  # noqa: E402
+from backend.research.evaluation.sources import FactorySource  # noqa: E402  (after the path)
+from backend.research.evaluation.truth import render_photo  # noqa: E402
 from scripts.render_poses import COLUMNS, POSES, picture_name, walk_name  # noqa: E402
 
 PHOTO_SIZE = 768

@@ -26,8 +26,8 @@ sys.path.insert(0, str(ROOT))
 from backend import manifest  # noqa: E402  (after the path)
 from backend.networks import in_eight_bits, unpacked  # noqa: E402
 from backend.options import WEIGHTS_FOLDER  # noqa: E402
-from backend.training.loop import save_weights  # noqa: E402
-from backend.training.samples import split_seeds  # noqa: E402
+from backend.research.training.loop import save_weights  # noqa: E402
+from backend.research.training.samples import split_seeds  # noqa: E402
 
 MOST_BYTES = 64 * 2**20
 _POINTS = 8
@@ -58,7 +58,8 @@ _MEASURES = {
 }
 _HEAD = """# Weights of the preset `lite`
 
-Trained on people that `backend/training/` makes, and on nothing else: no scans, no photos, no third-party weights.
+Trained on people that `backend/research/training/` makes, and on nothing else: no scans, no photos, no third-party
+weights.
 Licence: GPL-3.0-or-later, as the code. Safetensors of half precision, where nothing else is said.
 """
 

@@ -21,10 +21,10 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.networks import read_network
-from backend.reconstruct.latent.codec import LatentCodec
-from backend.training.latent_pool import SamplePool
-from backend.training.loop import Average, Run, falling_rate, set_rate
-from backend.training.samples import split_seeds
+from backend.research.training.latent_pool import SamplePool
+from backend.research.training.loop import Average, Run, falling_rate, set_rate
+from backend.research.training.samples import split_seeds
+from backend.views.latent.codec import LatentCodec
 
 _CROPS = 4
 """Of each person that is drawn."""

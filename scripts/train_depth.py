@@ -28,12 +28,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.body.model import load_body
 from backend.networks import read_network
+from backend.networks.layers import Block, Residual
 from backend.reconstruct.depth import UNIT, DepthConfig, DepthNetwork
-from backend.reconstruct.latent.layers import Block, Residual
-from backend.training.depth_batches import DepthBatch, DepthPool, DepthStream, PhotoPool, joined, mirrored
-from backend.training.depth_farm import DepthFarm
-from backend.training.depth_pack import PackedDepths, PackedPool
-from backend.training.loop import Average, Run, averaged, fallen, set_rate
+from backend.research.training.depth_batches import DepthBatch, DepthPool, DepthStream, PhotoPool, joined, mirrored
+from backend.research.training.depth_farm import DepthFarm
+from backend.research.training.depth_pack import PackedDepths, PackedPool
+from backend.research.training.loop import Average, Run, averaged, fallen, set_rate
 
 SMOKE = DepthConfig(photo=8, widths=(8, 8, 8), blocks=(1, 1, 1), attention=1, heads=2)
 _EDGE = 0.5

@@ -32,10 +32,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from backend.body.landmarks import POSE_LANDMARKS
 from backend.prepare.blazepose import BlazePose
 from backend.prepare.lift import LiftNetwork, Observation, observe, turned
-from backend.training.latent_pool import read_person, unpack
-from backend.training.lift_data import LiftExamples, join, lift_examples
-from backend.training.lift_mix import MixedPeople
-from backend.training.loop import falling_rate, set_rate
+from backend.research.training.latent_pool import read_person, unpack
+from backend.research.training.lift_data import LiftExamples, join, lift_examples
+from backend.research.training.lift_mix import MixedPeople
+from backend.research.training.loop import falling_rate, set_rate
 
 HELD_OUT = 10
 """One in so many people is held out."""

@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.body.model import load_body
 from backend.reconstruct.light import LightNetwork
-from backend.training.depth_batches import DepthPool
-from backend.training.light_data import AHEAD, DIRECTIONS, LitPhotos, functions, lit_photos, usual_lights
-from backend.training.loop import Average, Run, averaged, falling_rate, set_rate
+from backend.research.training.depth_batches import DepthPool
+from backend.research.training.light_data import AHEAD, DIRECTIONS, LitPhotos, functions, lit_photos, usual_lights
+from backend.research.training.loop import Average, Run, averaged, falling_rate, set_rate
 
 _BATCH, _RATE = 64, 2e-3
 _AWAY = 0.3

@@ -21,14 +21,14 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.networks import read_network
-from backend.reconstruct.latent import CONFIGS, LatentTransformer
-from backend.reconstruct.latent.codec import LatentCodec
-from backend.training.first_looks import KeptLook, look, read_look, write_look
-from backend.training.latent_losses import depth_error
-from backend.training.latent_pool import SamplePool
-from backend.training.loop import Average, Run, averaged, falling_rate, set_rate
-from backend.training.person.identity import body_model
-from backend.training.samples import split_seeds
+from backend.research.training.first_looks import KeptLook, look, read_look, write_look
+from backend.research.training.latent_losses import depth_error
+from backend.research.training.latent_pool import SamplePool
+from backend.research.training.loop import Average, Run, averaged, falling_rate, set_rate
+from backend.research.training.person.identity import body_model
+from backend.research.training.samples import split_seeds
+from backend.views.latent import CONFIGS, LatentTransformer
+from backend.views.latent.codec import LatentCodec
 
 HELD_OUT = 24
 """The first people of the folder are measured, not learnt from."""

@@ -23,16 +23,16 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.networks import read_frozen, read_network
-from backend.reconstruct.latent.codec import LatentCodec
-from backend.reconstruct.latent.inputs import shown
-from backend.reconstruct.latent.views import SideViews
-from backend.synthesize import CONFIGS, ViewUNet
-from backend.synthesize.painter import Painter
-from backend.training.latent_pool import SamplePool
-from backend.training.loop import Average, Run, averaged, falling_rate, set_rate
-from backend.training.person.identity import body_model
-from backend.training.samples import Sample, split_seeds
-from backend.training.synthesizer_data import Example, imperfect_latents, lite_example, picture_loss
+from backend.research.training.latent_pool import SamplePool
+from backend.research.training.loop import Average, Run, averaged, falling_rate, set_rate
+from backend.research.training.person.identity import body_model
+from backend.research.training.samples import Sample, split_seeds
+from backend.research.training.synthesizer_data import Example, imperfect_latents, lite_example, picture_loss
+from backend.views.latent.codec import LatentCodec
+from backend.views.latent.inputs import shown
+from backend.views.latent.views import SideViews
+from backend.views.synthesize import CONFIGS, ViewUNet
+from backend.views.synthesize.painter import Painter
 
 HELD_OUT = 3
 """People of the validation split that the sheet shows."""

@@ -24,20 +24,20 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.networks import read_frozen, read_network
-from backend.reconstruct.latent import CONFIGS, BodyMaps, LatentConfig, LatentInput, LatentTransformer
-from backend.reconstruct.latent.codec import DiffusersCodec, LatentCodec
-from backend.reconstruct.latent.views import SideViews
-from backend.synthesize import CONFIGS as SYNTHESIZERS
-from backend.synthesize import ViewUNet
-from backend.synthesize.painter import Painter
-from backend.synthesize.stage import PAINTER, WEIGHTS
-from backend.training.latent_data import Frame, latent_input
-from backend.training.latent_losses import LossWeights, geometry_loss, picture_losses
-from backend.training.latent_pool import SamplePool
-from backend.training.loop import Average, Run, falling_rate, set_rate, start_accelerator
-from backend.training.person.identity import body_model
-from backend.training.samples import Sample, split_seeds
-from backend.training.synthesizer_data import as_photographed, imperfect_latents, lite_example
+from backend.research.training.latent_data import Frame, latent_input
+from backend.research.training.latent_losses import LossWeights, geometry_loss, picture_losses
+from backend.research.training.latent_pool import SamplePool
+from backend.research.training.loop import Average, Run, falling_rate, set_rate, start_accelerator
+from backend.research.training.person.identity import body_model
+from backend.research.training.samples import Sample, split_seeds
+from backend.research.training.synthesizer_data import as_photographed, imperfect_latents, lite_example
+from backend.views.latent import CONFIGS, BodyMaps, LatentConfig, LatentInput, LatentTransformer
+from backend.views.latent.codec import DiffusersCodec, LatentCodec
+from backend.views.latent.views import SideViews
+from backend.views.synthesize import CONFIGS as SYNTHESIZERS
+from backend.views.synthesize import ViewUNet
+from backend.views.synthesize.painter import Painter
+from backend.views.synthesize.stage import PAINTER, WEIGHTS
 
 
 def read_codec(arguments: argparse.Namespace, device: str) -> LatentCodec | DiffusersCodec:

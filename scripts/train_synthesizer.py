@@ -30,21 +30,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.errors import BackendError
 from backend.networks import read_network
-from backend.reconstruct.latent.codec import LatentCodec
-from backend.synthesize import CONFIGS, FullConfig, SynthesizerConfig, ViewUNet
-from backend.synthesize.schedule import draw_sigmas, karras_sigmas, sample_euler, scalings, velocity
-from backend.training.latent_data import ORBIT
-from backend.training.latent_pool import SamplePool
-from backend.training.loop import Average, Run, averaged, falling_rate, set_rate, start_accelerator
-from backend.training.person.identity import body_model
-from backend.training.samples import Sample, Source, split_seeds
-from backend.training.synthesizer_data import (
-    OrbitPool,
-    join_examples,
-    lite_example,
-    lite_loss,
-    orbit_example,
-)
+from backend.research.training.latent_data import ORBIT
+from backend.research.training.latent_pool import SamplePool
+from backend.research.training.loop import Average, Run, averaged, falling_rate, set_rate, start_accelerator
+from backend.research.training.person.identity import body_model
+from backend.research.training.samples import Sample, Source, split_seeds
+from backend.research.training.synthesizer_data import OrbitPool, join_examples, lite_example, lite_loss, orbit_example
+from backend.views.latent.codec import LatentCodec
+from backend.views.synthesize import CONFIGS, FullConfig, SynthesizerConfig, ViewUNet
+from backend.views.synthesize.schedule import draw_sigmas, karras_sigmas, sample_euler, scalings, velocity
 
 ESTIMATED = 0.7
 """Share of the people whose body is what a fit finds rather than the true one."""
@@ -125,7 +119,7 @@ class Full:
     """Fine-tuning of SV3D, by the paper's recipe.
 
     Args:
-        synthesizer: SV3D's parts, see ``backend.synthesize.full``.
+        synthesizer: SV3D's parts, see ``backend.views.synthesize.full``.
         config: sizes.
         device: of all.
         arguments: see :func:`parse`.
@@ -258,9 +252,9 @@ def make_trainer(arguments: argparse.Namespace, device: str) -> Lite | Full:
         if arguments.noise_deviation is not None:
             config = replace(config, noise_deviation=arguments.noise_deviation)
         return Lite(config, codec.to(device).requires_grad_(False).eval(), device, arguments)
-    from backend.synthesize.full import load_full
-    from backend.synthesize.memory import choose_mode
-    from backend.synthesize.tiny import tiny_full
+    from backend.views.synthesize.full import load_full
+    from backend.views.synthesize.memory import choose_mode
+    from backend.views.synthesize.tiny import tiny_full
 
     if arguments.smoke:
         config = FullConfig(picture=64, frames=5, steps=2)
@@ -273,7 +267,7 @@ def make_pool(arguments: argparse.Namespace, trainer: Lite | Full, device: str) 
     """Where people come from."""
     source: Source | None = None
     if arguments.scans is not None:
-        from backend.training.scans import ScanFolder
+        from backend.research.training.scans import ScanFolder
 
         source = ScanFolder(arguments.scans, arguments.scan_bodies, device)
     size, count = trainer.config.picture, arguments.people

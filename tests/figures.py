@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from backend.body.model import load_body
-from backend.evaluation.mannequins import POSES, pose_from_directions
-from backend.training.figure import PART_INDEX, Figure, Surface, TrueBody
+from backend.research.evaluation.mannequins import POSES, pose_from_directions
+from backend.research.training.figure import PART_INDEX, Figure, Surface, TrueBody
 
 
 def figure_from(

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from ..prepare import PreparedPhoto
+from ..photo import PreparedPhoto
 from .differential import BETAS, POSE, SCALE, TRANSLATION, UNKNOWNS, Points, PosedSkeleton, Skeleton
 from .landmarks import (
     HAND_LANDMARKS,

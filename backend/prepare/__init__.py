@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from ..errors import BackendError
+from ..photo import CROP_SIZE, PreparedPhoto
 from .blazepose import BlazePose, HandLandmarks, PoseLandmarks
 from .cutout import is_cut_out, without_rim
-from .detect import AGREED, Agreement, facing, find_people, look_again, stands_beside_another
+from .detect import facing, find_people, look_again, stands_beside_another
 from .doubt import Seen, doubts, no_person, refuse_non_person
 from .image import Photo, load_photo
 from .legs import find_unseen_legs
@@ -19,57 +20,12 @@ from .matte import extend_colours, own_colours, refine_matte
 
 __all__ = ["BlazePose", "PreparedPhoto", "extend_colours", "load_photo", "own_colours", "prepare"]
 
-CROP_SIZE = 1024
 FIELD_OF_VIEW = 39.6
 """Degrees across a crop that holds the whole body: the published method's camera."""
 MARGIN = 0.06
 MIN_PERSON_PIXELS = 40
 _HAND_SCORE = 0.5
 _NOBODY = "No person was found in the picture."
-
-
-@dataclass(frozen=True)
-class PreparedPhoto:
-    """One person, cropped to a square of S = 1024 pixels.
-
-    Attributes:
-        rgb: uint8 [S, S, 3]; black outside the picture.
-        alpha: float32 [S, S], the matte in 0..1.
-        inside: bool [S, S], where the crop lies inside the picture and nothing hides the person's legs.
-        landmarks: float [33, 2], BlazePose landmarks in pixels of the crop (may lie outside).
-        visibility: float [33] in 0..1.
-        world_landmarks: float [33, 3], metres about the hips' centre, OpenCV axes; see :mod:`.lift`.
-        left_hand, right_hand: float [21, 2] pixels of the crop, None where the hand was not seen.
-        focal: pixels of the crop; the principal point is the crop's centre.
-        matte_given: the matte came with the file; at most a rim was taken off it.
-        person_count: how many people the photo shows.
-        warnings: sentences for the user.
-        name, sha256: of the file.
-        crop: left, top and side of the crop in pixels of the photo as read; a photo's pixel p lies at
-            (p - corner) S / side of the crop.
-        agreement: of several looks at the person.
-    """
-
-    rgb: np.ndarray
-    alpha: np.ndarray
-    inside: np.ndarray
-    landmarks: np.ndarray
-    visibility: np.ndarray
-    world_landmarks: np.ndarray
-    left_hand: np.ndarray | None
-    right_hand: np.ndarray | None
-    focal: float
-    matte_given: bool
-    person_count: int
-    warnings: tuple[str, ...]
-    name: str
-    sha256: str
-    crop: tuple[float, float, float] = (0.0, 0.0, float(CROP_SIZE))
-    agreement: Agreement = AGREED
-
-    def inside_at(self, size: int) -> np.ndarray:
-        """``inside`` at ``size`` pixels a side: bool [size, size], where a pixel lies wholly in it."""
-        return cv2.resize(self.inside.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA) > 0.99
 
 
 def _choose(people: list[PoseLandmarks], person: int | None) -> PoseLandmarks:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
+from ..photo import Agreement
 from .blazepose import LEFT_HIP, LEFT_SHOULDER, MIRRORED, RIGHT_HIP, RIGHT_SHOULDER, BlazePose, Detection, PoseLandmarks
 
 _PERSON_SCORE = 0.5
@@ -89,26 +90,6 @@ def find_people(networks: BlazePose, rgb: np.ndarray) -> list[PoseLandmarks]:
                 [Detection(d.score, d.hip / factor + origin, d.circle / factor + origin) for d in networks.detect(tile)]
             )
     return sorted(people, key=lambda person: -person.region[2])
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far several looks at one person say the same.
-
-    Attributes:
-        spread: mean distance of the looks' visible landmarks from the agreed ones, in sizes of the person, whatever a
-            look took for left and right.
-        score: the least that a look gave for this being a person, 0..1.
-        facing_unclear: some looks saw the person from the front and others from behind, or edge on.
-    """
-
-    spread: float
-    score: float
-    facing_unclear: bool
-
-
-AGREED = Agreement(0.0, 1.0, False)
-"""Nothing to doubt."""
 
 
 def look_again(

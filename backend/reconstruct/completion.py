@@ -24,8 +24,8 @@ from scipy import sparse
 from scipy.sparse.linalg import cg
 
 from ..avatar.threads import in_threads
+from ..geometry.neighbours import tree_of
 from .config import CompletionConfig
-from .neighbours import tree_of
 from .parts import ARMS, FEET, HANDS, KIND, LEGS, UNLIKENESS, Part
 from .shading import in_light_of
 from .visibility import ramp

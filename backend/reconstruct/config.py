@@ -151,9 +151,7 @@ class LabelConfig:
     """
 
     usual_reach: float = 0.02
-    reach: dict[str, float] = field(
-        default_factory=lambda: {"FACE": 0.035, "HAIR": 0.045, "NECK": 0.05, "HAND": 0.025}
-    )
+    reach: dict[str, float] = field(default_factory=lambda: {"FACE": 0.035, "HAIR": 0.045, "NECK": 0.05, "HAND": 0.025})
     least: float = 1e-4
     finger: float = 0.012
     bones: float = 3.0

@@ -19,9 +19,9 @@ from scipy import sparse
 from scipy.sparse.linalg import cg, splu
 
 from ..body.model import JOINT_INDEX
+from ..geometry.maps import sample_map
 from ..rendering.mesh import MeshHits, rasterize_mesh, vertex_normals
 from .config import DeformConfig
-from .maps import sample_map
 from .parts import CARRIED, PART_OF_JOINT, Part
 from .types import SideDepths
 

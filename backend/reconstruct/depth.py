@@ -19,12 +19,12 @@ from torch.nn import functional
 
 from ..body.fit import BodyFit, BodyFitter
 from ..body.model import BodyModel
+from ..geometry.distances import nearest_of
 from ..networks import describe, read_frozen
-from ..prepare import PreparedPhoto
+from ..networks.layers import Block, Residual
+from ..photo import PreparedPhoto
 from ..rendering.triangles import Hits, rasterize, vertex_normals
 from .deform import meet_depths
-from .distances import nearest_of
-from .latent.layers import Block, Residual
 from .types import SideDepths
 
 PHOTO_SIZE, MAP_SIZE = 256, 64

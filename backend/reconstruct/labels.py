@@ -11,9 +11,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from ..geometry.distances import depth_inside, nearest_of
+from ..geometry.maps import MAP_SIZE
 from .config import LabelConfig
-from .distances import depth_inside, nearest_of
-from .maps import MAP_SIZE
 from .parts import COUNT, HANDS, KIND, Part
 
 

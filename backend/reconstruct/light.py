@@ -16,7 +16,7 @@ from torch.nn import functional
 from ..body.fit import BodyFit
 from ..body.model import BodyModel
 from ..networks import describe, read_frozen
-from ..prepare import PreparedPhoto
+from ..photo import PreparedPhoto
 from .depth import MAP_SIZE, PHOTO_SIZE, body_maps, posed, rest_places, small_photo
 from .shading import DEGREES, LUMINANCE, PhotoLight, harmonics
 

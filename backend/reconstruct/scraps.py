@@ -6,7 +6,6 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from .maps import to_rest
 from .sheets import Layers, on_rays, put_to_nearest
 from .types import SurfaceMesh
 
@@ -31,7 +30,7 @@ def without_scraps(layers: Layers, mesh: SurfaceMesh, focal: float) -> Layers:
     """
     shown = layers.face >= 0
     triangles = mesh.faces[layers.face[shown]]
-    rest = to_rest(on_rays(shown, layers.front, focal), mesh, triangles)
+    rest = mesh.to_rest(on_rays(shown, layers.front, focal), triangles)
     # Faces may be larger than a cell.
     body = np.vstack([mesh.rest[: mesh.body_vertices], mesh.rest[mesh.faces[: mesh.body_faces]].mean(1)])
     held, part = np.split(_parts(np.vstack([body, rest])), [len(body)])

@@ -12,12 +12,12 @@ from scipy import ndimage
 from ..avatar.skinning import PRESERVE_VOLUME, unskin_vertices, vertex_transforms
 from ..body.fit import BodyFit
 from ..body.model import BodyModel, rotation_matrices
-from ..prepare import PreparedPhoto
+from ..geometry.distances import nearest_of
+from ..geometry.maps import MAP_SIZE
+from ..photo import PreparedPhoto
 from ..rendering.mesh import MeshHits, rasterize_mesh
 from .deform import OutlineView, deform
-from .distances import nearest_of
 from .labels import hand_bones, label_photo
-from .maps import MAP_SIZE
 from .parts import CARRIED, CARRIES, LEG_LIMBS, LIMB, HeadRegions, Part
 from .scraps import without_scraps
 from .sheets import Layers, Sheet, build_layers, without_islands

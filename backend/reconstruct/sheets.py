@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from scipy import ndimage, sparse
 
-from .distances import depth_inside, nearest_of
-from .maps import unproject
-from .neighbours import tree_of
+from ..geometry.distances import depth_inside, nearest_of
+from ..geometry.maps import unproject
+from ..geometry.neighbours import tree_of
 from .parts import ARM_LIMBS, LIMB_OF_JOINT, joint_of_vertex
 from .skirts import Skirt, between_legs, find_skirt
 from .types import SideDepths

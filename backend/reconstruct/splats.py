@@ -10,22 +10,17 @@ import numpy as np
 
 from ..avatar.skinning import triangle_frames
 from ..body.model import BodyModel
-from ..prepare import PreparedPhoto
+from ..geometry.distances import depth_inside, nearest_of
+from ..geometry.maps import MAP_SIZE, bilinear, project, sample_map, unproject
+from ..photo import PreparedPhoto
 from ..rendering.mesh import vertex_normals
 from .config import SurfaceConfig
-from .distances import depth_inside, nearest_of
-from .maps import MAP_SIZE, bilinear, project, sample_map, unproject
-from .neighbours import tree_of
-from .parts import CARRIED, CARRIES, HEAD_LIMB, LIMB_OF_JOINT, TRUNK_LIMB, joint_of_vertex
+from .parts import CARRIED, CARRIES
 from .sampling import SurfaceSamples
 from .sheets import INSET, Layers
 from .types import SurfaceMesh
+from .visibility import View, observe
 
-_ON_TOP, _SHARED = 0.012, 0.05
-"""Metres behind what the photo shows up to which a splat belongs to it, if the products of both places' shares of each
-limb sum to more than that."""
-_LIMBS = np.eye(6)[np.where(LIMB_OF_JOINT == HEAD_LIMB, TRUNK_LIMB, LIMB_OF_JOINT)]
-"""The limb of each joint, [24, 6]: trunk with head, arms and legs."""
 _FACE_ON = 0.6
 """Cosine between surface and ray below which the front grid is too stretched to be trusted alone."""
 _STRETCH_RANGE = (0.7, 3.0)
@@ -138,25 +133,12 @@ def back_of_sheets(front: Splats, pixels: np.ndarray, layers: Layers, mesh: Surf
     return Splats(position, part.normal * [1, 1, -1], part.along, part.sigma, part.stretch, part.opacity, face)
 
 
-def in_sight(
-    position: np.ndarray, face: np.ndarray, pixels: np.ndarray, mesh: SurfaceMesh, layers: Layers
-) -> np.ndarray:
-    """Whether places [n, 3] on faces [n] of ``mesh`` lie on what the photo shows at their ``pixels`` [n, 2] of the
-    maps, or before it: bool [n]. A hip just behind the hand that rests on it does not."""
-    limbs = (mesh.weights @ _LIMBS)[mesh.faces[:, 0]]
-    shown = sample_map(layers.face, pixels)
-    # Limbs blend into each other at joints.
-    same = (shown >= 0) & ((limbs[face] * limbs[shown.clip(0)]).sum(1) > _SHARED)
-    behind = position[:, 2] - sample_map(layers.front, pixels)
-    return (behind < 0) | (behind < _ON_TOP) & same
-
-
 def rest_of_body(
     body: BodyModel,
     samples: SurfaceSamples,
     mesh: SurfaceMesh,
     layers: Layers,
-    labels: np.ndarray,
+    view: View,
     parts: np.ndarray,
     photo: PreparedPhoto,
     focal: float,
@@ -168,7 +150,7 @@ def rest_of_body(
         body: the model.
         samples: of its template, where splats may lie.
         mesh, layers: the clothed surface, and its depths at the maps' resolution.
-        labels: int [S, S], the parts that the photo shows.
+        view: what the photo shows.
         parts: int [V], of the body's vertices.
         photo: whose matte it is.
         focal: at the maps' resolution.
@@ -185,8 +167,8 @@ def rest_of_body(
     # The front's splats draw the outline; what lies behind them stays a little inside it, or layers would add up.
     inside = depth_inside(layers.face >= 0) > INSET
     in_matte = in_picture & sample_map(inside, pixels)
-    facing = -(normal * position).sum(1) / np.linalg.norm(position, axis=1)
-    shown = in_matte & in_sight(position, face, pixels, mesh, layers) & (facing > _FACE_ON)
+    seen = observe(position, normal, parts[faces[face, 0]], view)
+    shown = in_matte & (seen.inner > 0) & (seen.facing > _FACE_ON)
 
     # Body that the photo shows to be absent: bring it to the matte if that is near, else leave it out.
     outside = in_picture & ~in_matte
@@ -196,12 +178,9 @@ def rest_of_body(
     position = np.where((outside & (gap < _MAX_SNAP))[:, None], moved, position)
     keep = ~shown & ~(outside & (gap >= _MAX_SNAP))
     # What would hide another limb that the photo shows there is not there: the body's stiff fingers, mostly.
-    mine, theirs = CARRIED[parts[faces[face, 0]]], CARRIED[sample_map(labels, pixels)]
+    mine, theirs = CARRIED[parts[faces[face, 0]]], CARRIED[sample_map(view.part, pixels)]
     before = position[:, 2] < sample_map(layers.front, pixels)
     keep &= ~(in_matte & before & (theirs >= 0) & ~CARRIES[mine, theirs])
-    far = outside & keep & (gap > 0.015)
-    face = face.copy()
-    face[far] = _nearest_face(mesh, position[far], face[far])
     # Pose and clothes stretch the body that was sampled: splats stretch with their face.
     along, wide, narrow = _face_stretch(body.template.numpy(), mesh.posed, faces)
     own = samples.face
@@ -228,16 +207,3 @@ def _face_stretch(rest: np.ndarray, posed: np.ndarray, faces: np.ndarray) -> tup
     frame, after = edges(posed[: len(rest)])
     left, factors, _ = np.linalg.svd(after @ np.linalg.inv(before))
     return np.einsum("fai,fi->fa", frame[:, :, :2], left[:, :, 0]), factors[:, 0], factors[:, 1]
-
-
-def _nearest_face(mesh: SurfaceMesh, position: np.ndarray, face: np.ndarray) -> np.ndarray:
-    """The body face nearest to each point [n, 3] among those of the same limb as ``face`` [n]."""
-    out = face.copy()
-    faces = mesh.faces[: mesh.body_faces]
-    limb = LIMB_OF_JOINT[joint_of_vertex(mesh.weights[: mesh.body_vertices])][faces[:, 0]]
-    centre = mesh.posed[faces].mean(1)
-    for number in np.unique(limb[face]):
-        own = np.nonzero(limb == number)[0]
-        mine = limb[face] == number
-        out[mine] = own[tree_of(centre[own]).query(position[mine], workers=-1)[1]]
-    return out

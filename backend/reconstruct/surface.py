@@ -20,12 +20,13 @@ import torch
 from ..avatar.threads import workers
 from ..body.fit import BodyFit
 from ..body.model import BodyModel
-from ..prepare import PreparedPhoto, extend_colours, own_colours
+from ..geometry.maps import MAP_SIZE, barycentric, bilinear, sample_map
+from ..photo import PreparedPhoto
+from ..prepare import extend_colours, own_colours
 from ..rendering.mesh import vertex_normals
 from .completion import Places, Said, complete, transferable
 from .config import CompletionConfig, SurfaceConfig, VisibilityConfig
 from .labels import cover_with_hair
-from .maps import MAP_SIZE, barycentric, bilinear, sample_map, to_rest
 from .matching import Blending, draw, match_photo
 from .parts import PART_OF_JOINT, Part, body_regions, head_part, joint_of_vertex
 from .sampling import poisson_disk_samples
@@ -131,9 +132,11 @@ class SurfaceReconstructor:
         step(0.3, "Placing splats")
         front, pixels = front_splats(layers, photo, focal, config)
         back = back_of_sheets(front, pixels, layers, mesh, focal)
-        rest = rest_of_body(self.body, self.samples, mesh, layers, labels, self.regions.parts, photo, focal, config)
+        shown = layers.face >= 0
+        view = View.of(np.eye(4), focal, np.where(shown, layers.front, np.inf), shown, labels)
+        rest = rest_of_body(self.body, self.samples, mesh, layers, view, self.regions.parts, photo, focal, config)
         splats = join(front, back, rest)
-        at_rest = to_rest(splats.position, mesh, mesh.faces[splats.face])
+        at_rest = mesh.to_rest(splats.position, mesh.faces[splats.face])
         held = ~adrift(at_rest, len(pixels))
         splats, at_rest = take(splats, held), at_rest[held]
         axes, scale = splat_frames(splats)
@@ -146,8 +149,6 @@ class SurfaceReconstructor:
         part = self._parts(at_rest, mesh, mesh.faces[splats.face], of_vertex)
         # What the photo shows is what its labels say, whatever it hangs on.
         part[: len(pixels)] = np.where((own_label := sample_map(labels, pixels)) >= 0, own_label, part[: len(pixels)])
-        shown = layers.face >= 0
-        view = View.of(np.eye(4), focal, np.where(shown, layers.front, np.inf), shown, labels)
         seen = observe(splats.position, splats.normal, part, view, self.visibility)
         part = cover_with_hair(part, at_rest, seen.confidence)
         image = own.result().astype(np.float32) / 255

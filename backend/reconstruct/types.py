@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..avatar.skinning import triangle_frames
+
 
 @dataclass(frozen=True)
 class SurfaceMesh:
@@ -25,6 +27,13 @@ class SurfaceMesh:
     weights: np.ndarray
     body_vertices: int
     body_faces: int
+
+    def to_rest(self, points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+        """Posed points [n, 3] carried to the rest pose in the frames of their ``triangles``, int [n, 3]."""
+        posed_frame, _ = triangle_frames(self.posed, triangles)
+        rest_frame, _ = triangle_frames(self.rest, triangles)
+        local = np.einsum("nba,nb->na", posed_frame, points - self.posed[triangles[:, 0]])
+        return self.rest[triangles[:, 0]] + np.einsum("nab,nb->na", rest_frame, local)
 
 
 _DOUBTED = 0.04

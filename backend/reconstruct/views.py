@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from ..avatar.threads import in_threads
+from ..geometry.maps import bilinear
 from ..rendering.mesh import rasterize_mesh
 from .config import ViewsConfig
-from .maps import bilinear
 from .types import SurfaceMesh
 from .visibility import View, observe, ramp
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ..geometry.distances import depth_inside
+from ..geometry.maps import sample_map
 from .config import VisibilityConfig
-from .distances import depth_inside
-from .maps import sample_map
 from .parts import LIMB, Part
 
 

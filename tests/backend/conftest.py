@@ -13,10 +13,11 @@ for _folder in (_ROOT / "tests", _ROOT):
         sys.path.insert(0, str(_folder))
 
 from backend.body.model import load_body  # noqa: E402  (after the path)
-from backend.evaluation.mannequins import make_mannequin  # noqa: E402
+from backend.photo import PreparedPhoto  # noqa: E402
 from backend.pipeline import Pipeline  # noqa: E402
-from backend.prepare import PreparedPhoto, prepare  # noqa: E402
+from backend.prepare import prepare  # noqa: E402
 from backend.prepare.image import Photo  # noqa: E402
+from backend.research.evaluation.mannequins import make_mannequin  # noqa: E402
 
 
 @pytest.fixture(scope="module")

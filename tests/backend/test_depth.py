@@ -16,8 +16,8 @@ from zbuffer import numpy_hits
 from backend.body.model import JOINT_INDEX, BodyModel, load_body, rotation_matrices
 from backend.errors import BackendError
 from backend.networks import in_eight_bits, read_network
+from backend.photo import PreparedPhoto
 from backend.pipeline import Pipeline
-from backend.prepare import PreparedPhoto
 from backend.reconstruct.deform import meet_depths
 from backend.reconstruct.depth import (
     MAP_SIZE,
@@ -33,8 +33,8 @@ from backend.reconstruct.depth import (
     rest_places,
 )
 from backend.reconstruct.types import SideDepths
-from backend.training.depth_batches import DepthPool, DepthViewer, drawn, mirrored, rolled, rolled_body
-from backend.training.depth_data import (
+from backend.research.training.depth_batches import DepthPool, DepthViewer, drawn, mirrored, rolled, rolled_body
+from backend.research.training.depth_data import (
     errors_of,
     imagined_examples,
     make_examples,
@@ -42,14 +42,14 @@ from backend.training.depth_data import (
     read_examples,
     write_examples,
 )
-from backend.training.depth_farm import Maker, lent_errors
-from backend.training.depth_pack import PackedDepths, PackedPool, pack_examples
-from backend.training.depth_spoil import other_outlines, spoilt, with_things_beside
-from backend.training.estimate import FitErrors
-from backend.training.loop import save_weights
-from backend.training.person import build_person
-from backend.training.samples import make_scene
-from backend.training.views import render_views
+from backend.research.training.depth_farm import Maker, lent_errors
+from backend.research.training.depth_pack import PackedDepths, PackedPool, pack_examples
+from backend.research.training.depth_spoil import other_outlines, spoilt, with_things_beside
+from backend.research.training.estimate import FitErrors
+from backend.research.training.loop import save_weights
+from backend.research.training.person import build_person
+from backend.research.training.samples import make_scene
+from backend.research.training.views import render_views
 
 ROOT = Path(__file__).resolve().parents[2]
 FOCAL, SIZE = 1.4, 128

@@ -18,8 +18,9 @@ from backend import pipeline as pipeline_module
 from backend.avatar import load_avatar
 from backend.errors import BackendError
 from backend.options import ReconstructOptions
+from backend.photo import PreparedPhoto
 from backend.pipeline import Pipeline, ReconstructResult
-from backend.prepare import PreparedPhoto, prepare
+from backend.prepare import prepare
 from backend.rendering import CameraTensors, GaussianTensors, contributions, exact_device, rasterizer, render
 
 PHOTO = Path(__file__).resolve().parents[2] / "docs" / "demo" / "person.jpg"

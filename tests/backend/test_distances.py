@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from backend.reconstruct.distances import depth_inside, nearest_of
+from backend.geometry.distances import depth_inside, nearest_of
 
 
 def _mask() -> np.ndarray:

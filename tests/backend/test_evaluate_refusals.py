@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from backend.errors import BackendError
-from backend.evaluation import runner
+from backend.research.evaluation import runner
 
 ROOT = Path(__file__).resolve().parents[2]
 

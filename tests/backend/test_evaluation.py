@@ -14,15 +14,15 @@ from scipy.spatial.transform import Rotation
 
 from backend.avatar import from_rgb
 from backend.errors import BackendError
-from backend.evaluation import report, runner
-from backend.evaluation.alignment import CropCamera, Similarity, rigid
-from backend.evaluation.candidates import Candidate, perfect
-from backend.evaluation.compare import align, compare, median_depth, render_pictures
-from backend.evaluation.metrics import Lpips, outline_iou, psnr
-from backend.evaluation.sources import FactorySource, target_pose
-from backend.evaluation.truth import ORBIT, SIDES, BodyPoints, Truth, make_truth, render_photo, surface_points
-from backend.training.cameras import orbit
-from backend.training.samples import Scene, facing, make_scene, split_seeds
+from backend.research.evaluation import report, runner
+from backend.research.evaluation.alignment import CropCamera, Similarity, rigid
+from backend.research.evaluation.candidates import Candidate, perfect
+from backend.research.evaluation.compare import align, compare, median_depth, render_pictures
+from backend.research.evaluation.metrics import Lpips, outline_iou, psnr
+from backend.research.evaluation.sources import FactorySource, target_pose
+from backend.research.evaluation.truth import ORBIT, SIDES, BodyPoints, Truth, make_truth, render_photo, surface_points
+from backend.research.training.cameras import orbit
+from backend.research.training.samples import Scene, facing, make_scene, split_seeds
 
 SIZE = 96
 PHOTO = 256

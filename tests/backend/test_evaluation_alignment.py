@@ -11,11 +11,11 @@ from backend.avatar import from_rgb
 from backend.avatar.quaternion import to_matrix
 from backend.body.fit import BodyFitter
 from backend.body.model import load_body
-from backend.evaluation.alignment import CropCamera, Similarity, into_true_camera, rigid, scale_of_depths
-from backend.evaluation.mannequins import make_mannequin
-from backend.evaluation.true_views import moved
 from backend.prepare import CROP_SIZE, BlazePose, prepare
 from backend.prepare.image import Photo
+from backend.research.evaluation.alignment import CropCamera, Similarity, into_true_camera, rigid, scale_of_depths
+from backend.research.evaluation.mannequins import make_mannequin
+from backend.research.evaluation.true_views import moved
 
 
 def _person(rng: np.random.Generator) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from backend.evaluation import metrics
+from backend.research.evaluation import metrics
 
 
 def _pair(seed: int = 0, size: int = 64) -> tuple[np.ndarray, np.ndarray]:

@@ -11,18 +11,18 @@ from scipy.spatial import cKDTree
 
 from backend.body.model import JOINT_INDEX, load_body
 from backend.body.poses import POSES, axis_angle, pose_from_directions
-from backend.training.cameras import frame, orbit
-from backend.training.figure import PART_INDEX, PART_NAMES, Figure
-from backend.training.lighting import sample_light
-from backend.training.person import build_person
-from backend.training.person.identity import curl_fingers, draw_identity, settle_identity
-from backend.training.person.looks import linear
-from backend.training.person.noise import noise
-from backend.training.person.parts import grid_faces, grid_normals
-from backend.training.person.shells import Cut, Fit, cut_field, shell
-from backend.training.person.topology import load_topology
-from backend.training.person.tubes import Obstacle, drape
-from backend.training.views import render_views
+from backend.research.training.cameras import frame, orbit
+from backend.research.training.figure import PART_INDEX, PART_NAMES, Figure
+from backend.research.training.lighting import sample_light
+from backend.research.training.person import build_person
+from backend.research.training.person.identity import curl_fingers, draw_identity, settle_identity
+from backend.research.training.person.looks import linear
+from backend.research.training.person.noise import noise
+from backend.research.training.person.parts import grid_faces, grid_normals
+from backend.research.training.person.shells import Cut, Fit, cut_field, shell
+from backend.research.training.person.topology import load_topology
+from backend.research.training.person.tubes import Obstacle, drape
+from backend.research.training.views import render_views
 
 SEEDS = (4, 16, 20)
 

@@ -18,9 +18,9 @@ from PIL import Image  # noqa: E402
 from scipy.spatial.transform import Rotation  # noqa: E402
 
 from backend.body.model import JOINT_INDEX, load_body  # noqa: E402
-from backend.training.augment import augment_photo  # noqa: E402
-from backend.training.cameras import MARGIN, Camera  # noqa: E402
-from backend.training.estimate import (  # noqa: E402
+from backend.research.training.augment import augment_photo  # noqa: E402
+from backend.research.training.cameras import MARGIN, Camera  # noqa: E402
+from backend.research.training.estimate import (  # noqa: E402
     FitErrors,
     body_of_fit,
     fit_errors,
@@ -31,9 +31,9 @@ from backend.training.estimate import (  # noqa: E402
     scale_of,
     seen_by,
 )
-from backend.training.figure import Figure, TrueBody  # noqa: E402
-from backend.training.jpeg import jpeg  # noqa: E402
-from backend.training.samples import Sample, cut_rows, facing, make_sample, make_scene, split_seeds  # noqa: E402
+from backend.research.training.figure import Figure, TrueBody  # noqa: E402
+from backend.research.training.jpeg import jpeg  # noqa: E402
+from backend.research.training.samples import Sample, cut_rows, facing, make_sample, make_scene, split_seeds  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -306,8 +306,8 @@ class Missing:
         if name.split(".")[0] in ("scipy", "cv2", "PIL", "trimesh", "skimage", "mediapipe"):
             raise ImportError(name)
 sys.meta_path.insert(0, Missing())
-import backend.training.estimate, backend.training.scans
-from backend.training.samples import make_sample
+import backend.research.training.estimate, backend.research.training.scans
+from backend.research.training.samples import make_sample
 print(tuple(make_sample(10_000, 2, 64, estimate="noise").views.rgb.shape))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)

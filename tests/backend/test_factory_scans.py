@@ -17,13 +17,13 @@ from PIL import Image  # noqa: E402
 
 from backend.body.model import load_body  # noqa: E402
 from backend.errors import BackendError  # noqa: E402
-from backend.training import scans  # noqa: E402
-from backend.training.cameras import orbit  # noqa: E402
-from backend.training.figure import PART_INDEX  # noqa: E402
-from backend.training.lighting import Light  # noqa: E402
-from backend.training.samples import make_sample  # noqa: E402
-from backend.training.scans import ScanFolder, sample_texture  # noqa: E402
-from backend.training.views import render_views  # noqa: E402
+from backend.research.training import scans  # noqa: E402
+from backend.research.training.cameras import orbit  # noqa: E402
+from backend.research.training.figure import PART_INDEX  # noqa: E402
+from backend.research.training.lighting import Light  # noqa: E402
+from backend.research.training.samples import make_sample  # noqa: E402
+from backend.research.training.scans import ScanFolder, sample_texture  # noqa: E402
+from backend.research.training.views import render_views  # noqa: E402
 
 FLAT = Light(
     torch.ones(3), torch.ones(3), torch.tensor([0.0, 1.0, 0.0]), torch.zeros(3), 0.1,

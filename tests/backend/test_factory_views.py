@@ -10,10 +10,10 @@ torch = pytest.importorskip("torch")
 
 from figures import cube, figure_from, mannequin_figure  # noqa: E402
 
-from backend.training.cameras import FIELD_OF_VIEW, MARGIN, frame, frame_figure, orbit  # noqa: E402
-from backend.training.figure import PART_INDEX, Figure  # noqa: E402
-from backend.training.lighting import Light, bake_light, lit_colours, sample_light, shade, visibility  # noqa: E402
-from backend.training.views import render_views  # noqa: E402
+from backend.research.training.cameras import FIELD_OF_VIEW, MARGIN, frame, frame_figure, orbit  # noqa: E402
+from backend.research.training.figure import PART_INDEX, Figure  # noqa: E402
+from backend.research.training.lighting import Light, bake_light, lit_colours, sample_light, shade, visibility  # noqa: E402
+from backend.research.training.views import render_views  # noqa: E402
 
 
 def plain_light(key: float = 0.0, ambient: float = 0.0, direction: tuple[float, float, float] = (0, 1, 0)) -> Light:

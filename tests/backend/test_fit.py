@@ -15,13 +15,14 @@ from backend.body.look import Look, View
 from backend.body.model import JOINT_INDEX, BodyModel, load_body
 from backend.body.priors import joint_limits
 from backend.errors import Cancelled
-from backend.evaluation.mannequins import Mannequin, make_mannequin
-from backend.evaluation.pose_error import align_similarity, pose_error
-from backend.prepare import BlazePose, PreparedPhoto, prepare
+from backend.photo import PreparedPhoto
+from backend.prepare import BlazePose, prepare
 from backend.prepare.image import Photo
 from backend.prepare.weights import missing_weights
-from backend.reconstruct.latent.stage import orbit_views
 from backend.rendering.mesh import rasterize_mesh
+from backend.research.evaluation.mannequins import Mannequin, make_mannequin
+from backend.research.evaluation.pose_error import align_similarity, pose_error
+from backend.views.latent.stage import orbit_views
 
 SIZE = 512
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from backend.geometry.maps import MAP_SIZE, unproject
 from backend.reconstruct.config import LabelConfig
 from backend.reconstruct.labels import _filtered, _likelihoods, hand_bones, label_photo
-from backend.reconstruct.maps import MAP_SIZE, unproject
 from backend.reconstruct.parts import Part
 from backend.reconstruct.shape import as_labelled
 from backend.rendering.mesh import MeshHits, rasterize_mesh

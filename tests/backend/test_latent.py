@@ -17,30 +17,13 @@ from scipy.spatial.transform import Rotation
 
 from backend.body.model import load_body
 from backend.errors import BackendError
-from backend.reconstruct.latent import (
-    CONFIGS,
-    BodyMaps,
-    LatentInput,
-    LatentTransformer,
-    ViewCameras,
-    draw_body,
-    pluecker,
-)
-from backend.reconstruct.latent.codec import LatentCodec
-from backend.reconstruct.latent.hull import hull_maps
-from backend.reconstruct.latent.inputs import shown
-from backend.reconstruct.latent.layers import body_window
-from backend.reconstruct.latent.model import _multiply, _quaternion
-from backend.reconstruct.latent.refine import OFFSETS, compared, comparison_channels
-from backend.reconstruct.latent.settle import joined, settled
-from backend.reconstruct.latent.stage import Orbit, _faces_near, completed, orbit_views, read_network
-from backend.reconstruct.latent.views import SideViews, spread_points
+from backend.networks.layers import body_window
 from backend.reconstruct.types import SurfaceMesh
 from backend.rendering.mesh import rasterize_mesh, vertex_normals
-from backend.training.cameras import orbit
-from backend.training.first_looks import look, read_look, write_look
-from backend.training.latent_data import ORBIT, body_surface, distort, frame_of, latent_input
-from backend.training.latent_losses import (
+from backend.research.training.cameras import orbit
+from backend.research.training.first_looks import look, read_look, write_look
+from backend.research.training.latent_data import ORBIT, body_surface, distort, frame_of, latent_input
+from backend.research.training.latent_losses import (
     LossWeights,
     crop,
     depth_error,
@@ -49,10 +32,19 @@ from backend.training.latent_losses import (
     picture_losses,
     to_gaussians,
 )
-from backend.training.latent_pool import SamplePool, pack, unpack, write_person
-from backend.training.loop import save_weights
-from backend.training.person.identity import body_model
-from backend.training.samples import Sample, make_sample
+from backend.research.training.latent_pool import SamplePool, pack, unpack, write_person
+from backend.research.training.loop import save_weights
+from backend.research.training.person.identity import body_model
+from backend.research.training.samples import Sample, make_sample
+from backend.views.latent import CONFIGS, BodyMaps, LatentInput, LatentTransformer, ViewCameras, draw_body, pluecker
+from backend.views.latent.codec import LatentCodec
+from backend.views.latent.hull import hull_maps
+from backend.views.latent.inputs import shown
+from backend.views.latent.model import _multiply, _quaternion
+from backend.views.latent.refine import OFFSETS, compared, comparison_channels
+from backend.views.latent.settle import joined, settled
+from backend.views.latent.stage import Orbit, _faces_near, completed, orbit_views, read_network
+from backend.views.latent.views import SideViews, spread_points
 
 ROOT = Path(__file__).resolve().parents[2]
 

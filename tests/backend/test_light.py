@@ -12,15 +12,15 @@ import pytest
 import torch
 from figures import figure_from
 
+from backend.photo import PreparedPhoto
 from backend.pipeline import Pipeline
-from backend.prepare import PreparedPhoto
 from backend.reconstruct.light import FEATURES, LightEstimator, LightNetwork, differences, features
 from backend.reconstruct.shading import _MOST, PhotoLight, harmonics, in_light_of
-from backend.training.depth_batches import DepthPool
-from backend.training.depth_data import make_examples, write_examples
-from backend.training.light_data import AHEAD, DIRECTIONS, functions, irradiance, lit_photos, usual_lights
-from backend.training.lighting import bake_light, lit_colours, sample_light
-from backend.training.loop import save_weights
+from backend.research.training.depth_batches import DepthPool
+from backend.research.training.depth_data import make_examples, write_examples
+from backend.research.training.light_data import AHEAD, DIRECTIONS, functions, irradiance, lit_photos, usual_lights
+from backend.research.training.lighting import bake_light, lit_colours, sample_light
+from backend.research.training.loop import save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])

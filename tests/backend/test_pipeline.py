@@ -25,13 +25,13 @@ from backend.bind import bind, template_triangles
 from backend.body.fit import BodyFitter
 from backend.body.model import load_body
 from backend.errors import BackendError, Cancelled
-from backend.evaluation.mannequins import make_mannequin
 from backend.pipeline import Pipeline, ReconstructOptions
 from backend.progress import Progress
 from backend.reconstruct import Reconstruction, SurfaceReconstructor
 from backend.reconstruct import surface as surface_module
-from backend.reconstruct.latent.stage import Step
-from backend.synthesize import Synthesizer
+from backend.research.evaluation.mannequins import make_mannequin
+from backend.views.latent.stage import Step
+from backend.views.synthesize import Synthesizer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -285,13 +285,13 @@ def test_lite_with_weights_makes_a_package(
     import torch
 
     from backend.reconstruct.depth import DepthEstimator, DepthNetwork
-    from backend.reconstruct.latent import CONFIGS, LatentTransformer
-    from backend.reconstruct.latent.codec import LatentCodec
     from backend.reconstruct.light import LightNetwork
-    from backend.synthesize import CONFIGS as SYNTHESIZERS
-    from backend.synthesize import ViewUNet
-    from backend.synthesize.painter import Painter
-    from backend.training.loop import save_weights
+    from backend.research.training.loop import save_weights
+    from backend.views.latent import CONFIGS, LatentTransformer
+    from backend.views.latent.codec import LatentCodec
+    from backend.views.synthesize import CONFIGS as SYNTHESIZERS
+    from backend.views.synthesize import ViewUNet
+    from backend.views.synthesize.painter import Painter
 
     config, imagined = replace(CONFIGS["smoke"](), reference=256), SYNTHESIZERS["smoke"]()
     monkeypatch.setattr(pipeline_module, "CONFIGS", {"lite": lambda: config})

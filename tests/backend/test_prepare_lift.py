@@ -16,13 +16,13 @@ from safetensors.torch import save_file
 from backend.body.landmarks import LANDMARK_INDICES, POSE_LANDMARKS
 from backend.body.model import load_body
 from backend.errors import BackendError
-from backend.evaluation.mannequins import Mannequin, make_mannequin
 from backend.prepare import BlazePose
 from backend.prepare.lift import WEIGHTS, Lifter, LiftNetwork, observe
 from backend.prepare.weights import missing_weights
-from backend.training.latent_pool import SamplePool, pack, write_person
-from backend.training.lift_data import LiftExamples, lift_examples
-from backend.training.lift_mix import MixedPeople
+from backend.research.evaluation.mannequins import Mannequin, make_mannequin
+from backend.research.training.latent_pool import SamplePool, pack, write_person
+from backend.research.training.lift_data import LiftExamples, lift_examples
+from backend.research.training.lift_mix import MixedPeople
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_networks = pytest.mark.skipif(bool(missing_weights()), reason="the pose networks have not been unpacked")

@@ -13,11 +13,12 @@ import torch
 
 from backend.body.model import JOINT_INDEX, load_body
 from backend.errors import BackendError
-from backend.evaluation.mannequins import Mannequin, make_mannequin
-from backend.prepare import CROP_SIZE, FIELD_OF_VIEW, BlazePose, PreparedPhoto, extend_colours, prepare
+from backend.photo import PreparedPhoto
+from backend.prepare import CROP_SIZE, FIELD_OF_VIEW, BlazePose, extend_colours, prepare
 from backend.prepare.detect import find_people, look_again
 from backend.prepare.image import Photo
 from backend.prepare.weights import missing_weights
+from backend.research.evaluation.mannequins import Mannequin, make_mannequin
 
 pytestmark = pytest.mark.skipif(bool(missing_weights()), reason="the pose networks have not been unpacked")
 

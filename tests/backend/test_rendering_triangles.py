@@ -13,7 +13,7 @@ from zbuffer import numpy_hits  # noqa: E402
 from backend.rendering import triangles  # noqa: E402
 from backend.rendering.mesh import rasterize_mesh  # noqa: E402
 from backend.rendering.triangles import depth_maps, rasterize  # noqa: E402
-from backend.training.cameras import orbit  # noqa: E402
+from backend.research.training.cameras import orbit  # noqa: E402
 
 
 def _random_scene(seed: int, faces: int = 300) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from backend.body.model import JOINT_INDEX, load_body
-from backend.reconstruct.maps import unproject
+from backend.geometry.maps import unproject
 from backend.reconstruct.scraps import adrift, without_scraps
 from backend.reconstruct.sheets import Layers
 from backend.reconstruct.types import SurfaceMesh

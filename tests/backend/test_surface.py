@@ -18,22 +18,23 @@ from backend.avatar.quaternion import from_matrix
 from backend.bind import bind
 from backend.body.fit import BodyFit
 from backend.body.model import JOINT_INDEX, BodyModel, load_body
-from backend.evaluation.mannequins import Mannequin, make_mannequin
+from backend.geometry.maps import barycentric, unproject
+from backend.photo import PreparedPhoto
 from backend.pipeline import ReconstructOptions, assemble_avatar
-from backend.prepare import PreparedPhoto
 from backend.reconstruct import Reconstruction, Shaped, SurfaceConfig, SurfaceReconstructor, shape
 from backend.reconstruct.config import DeformConfig
 from backend.reconstruct.deform import OutlineView, _laplacian, deform, smooth, solve
-from backend.reconstruct.maps import barycentric, unproject
 from backend.reconstruct.matching import draw, match_photo
 from backend.reconstruct.parts import PART_OF_JOINT, Part
 from backend.reconstruct.sampling import SurfaceSamples, face_areas, poisson_disk_samples
 from backend.reconstruct.shape import _hang_on_body, _torn
 from backend.reconstruct.sheets import Layers, Sheet, build_layers, push_pull, without_islands
-from backend.reconstruct.splats import Splats, _face_stretch, in_sight, join, rest_of_body, splat_frames
+from backend.reconstruct.splats import Splats, _face_stretch, join, rest_of_body, splat_frames
 from backend.reconstruct.types import SideDepths, SurfaceMesh
+from backend.reconstruct.visibility import View
 from backend.rendering import CameraTensors, GaussianTensors, contributions, render_gaussians
 from backend.rendering.mesh import MeshHits, rasterize_mesh, vertex_normals
+from backend.research.evaluation.mannequins import Mannequin, make_mannequin
 from backend.turntable import orbit_camera
 
 SIZE = 512
@@ -445,30 +446,6 @@ def test_photo_view_meets_the_photo(case: Case) -> None:
     assert -10 * np.log10((error**2).mean()) > 26
 
 
-def test_what_lies_just_behind_another_limb_is_not_in_sight() -> None:
-    weights = np.zeros((6, 24))
-    weights[:3, JOINT_INDEX["spine1"]] = weights[3:, JOINT_INDEX["left_wrist"]] = 1
-    faces = np.arange(6).reshape(2, 3)
-    mesh = SurfaceMesh(np.zeros((6, 3)), np.zeros((6, 3)), faces, weights, 6, 2)
-    flat = np.full((SIZE, SIZE), 2.0)
-    # The photo shows the hand on the left, the belly on the right.
-    shown = np.where(np.arange(SIZE) < SIZE / 2, 1, 0) * np.ones((SIZE, 1), int)
-    shown[:3, :3] = -1
-    layers = Layers(flat, flat + 0.1, shown, np.zeros((SIZE, SIZE), bool))
-    left, right = (100.0, 256.0), (400.0, 256.0)
-    for pixel, depth, face, expected in (
-        (left, 2.01, 0, False), (left, 2.01, 1, True), (left, 1.99, 0, True), (left, 2.02, 1, False),
-        (right, 2.01, 0, True), (right, 2.01, 1, False), ((1.0, 1.0), 2.01, 1, False),
-    ):  # fmt: skip
-        place = np.array([[0.0, 0.0, depth]])
-        assert in_sight(place, np.array([face]), np.array([pixel]), mesh, layers) == expected
-    # Where limbs blend into each other they are one surface; an upper arm is no trunk.
-    for name, share, expected in (("wrist", 0.4, True), ("wrist", 0.02, False), ("shoulder", 0.0, False)):
-        weights[3:] = 0
-        weights[3:, JOINT_INDEX["spine1"]], weights[3:, JOINT_INDEX[f"left_{name}"]] = share, 1 - share
-        assert in_sight(np.array([[0.0, 0.0, 2.01]]), np.array([0]), np.array([left]), mesh, layers) == expected
-
-
 def test_what_shines_through_a_dense_front_is_not_shown() -> None:
     size, distance = 128, 2.0
     pixels = np.stack(np.meshgrid(np.arange(24.5, 104), np.arange(24.5, 104)), -1).reshape(-1, 2)
@@ -620,7 +597,8 @@ def test_splats_of_one_limb_do_not_hide_another_that_the_photo_shows() -> None:
     def kept(labels: np.ndarray, shown: np.ndarray) -> np.ndarray:
         front = np.where(shown, 1.79, 2.0)
         layers = Layers(front, front + 0.1, np.where(square, np.where(shown, 4, 0), -1), np.zeros_like(square))
-        splats = rest_of_body(body, samples, mesh, layers, labels, parts, photo, focal, SurfaceConfig())
+        view = View.of(np.eye(4), focal, np.where(square, front, np.inf), square, labels)
+        splats = rest_of_body(body, samples, mesh, layers, view, parts, photo, focal, SurfaceConfig())
         return np.bincount(splats.face, minlength=6)
 
     trunk = np.where(square, int(Part.TRUNK), int(Part.NONE))

@@ -21,51 +21,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from backend.body.model import load_body
 from backend.errors import BackendError
 from backend.networks import read_network
-from backend.reconstruct.latent.codec import LatentCodec
-from backend.reconstruct.latent.stage import orbit_views
-from backend.reconstruct.latent.views import ViewCameras, draw_body, without_white
 from backend.reconstruct.parts import KIND, Part
 from backend.rendering.triangles import vertex_normals
-from backend.synthesize import (
-    CONFIGS,
-    Conditions,
-    FullConfig,
-    Synthesizer,
-    ViewUNet,
-    azimuths_of,
-    conditions,
-    full,
-    label_body,
-    layout,
-)
-from backend.synthesize.conditions import (
-    CHANNELS,
-    CONDITION_CHANNELS,
-    PARTS,
-    BodyLabels,
-    carry_photo,
-    channel_slice,
-    spread_out,
-    vertex_parts,
-)
-from backend.synthesize.fill import PALETTE, draw_colours, vertex_colours
-from backend.synthesize.memory import GIGABYTE, choose_mode
-from backend.synthesize.painter import Painter, draw_taste
-from backend.synthesize.schedule import (
-    guidance_scales,
-    guide,
-    karras_sigmas,
-    orbit_scales,
-    sample_euler,
-    scalings,
-    velocity,
-)
-from backend.synthesize.tiny import TINY_UNET, TinyEmbedder, tiny_full, tiny_vae
-from backend.training.latent_data import ORBIT
-from backend.training.loop import save_weights
-from backend.training.person.identity import body_model
-from backend.training.samples import Sample, make_sample
-from backend.training.synthesizer_data import (
+from backend.research.training.latent_data import ORBIT
+from backend.research.training.loop import save_weights
+from backend.research.training.person.identity import body_model
+from backend.research.training.samples import Sample, make_sample
+from backend.research.training.synthesizer_data import (
     Example,
     follow_photo,
     hide,
@@ -77,6 +39,44 @@ from backend.training.synthesizer_data import (
     orbit_example,
     picture_loss,
 )
+from backend.views.latent.codec import LatentCodec
+from backend.views.latent.stage import orbit_views
+from backend.views.latent.views import ViewCameras, draw_body, without_white
+from backend.views.synthesize import (
+    CONFIGS,
+    Conditions,
+    FullConfig,
+    Synthesizer,
+    ViewUNet,
+    azimuths_of,
+    conditions,
+    full,
+    label_body,
+    layout,
+)
+from backend.views.synthesize.conditions import (
+    CHANNELS,
+    CONDITION_CHANNELS,
+    PARTS,
+    BodyLabels,
+    carry_photo,
+    channel_slice,
+    spread_out,
+    vertex_parts,
+)
+from backend.views.synthesize.fill import PALETTE, draw_colours, vertex_colours
+from backend.views.synthesize.memory import GIGABYTE, choose_mode
+from backend.views.synthesize.painter import Painter, draw_taste
+from backend.views.synthesize.schedule import (
+    guidance_scales,
+    guide,
+    karras_sigmas,
+    orbit_scales,
+    sample_euler,
+    scalings,
+    velocity,
+)
+from backend.views.synthesize.tiny import TINY_UNET, TinyEmbedder, tiny_full, tiny_vae
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from backend.geometry.maps import unproject
 from backend.reconstruct.config import VisibilityConfig
-from backend.reconstruct.maps import unproject
 from backend.reconstruct.parts import Part
 from backend.reconstruct.visibility import Observation, View, compatible, observe, ramp
 

@@ -28,7 +28,7 @@ PROMISED = (
     "backend/body/data/neutral.npz",
 )
 #: What makes and judges the networks: a developer's, and nothing that runs in Blender imports it.
-UNSHIPPED = ("backend/evaluation/", "backend/training/", "backend/research/")
+UNSHIPPED = ("backend/research/evaluation/", "backend/research/training/", "backend/research/")
 
 
 def test_manifest_and_zip_are_valid(extension_zip: Path) -> None:
