@@ -18,8 +18,8 @@ def nearest_of(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mask is empty, every pixel is its own.
     """
     if not mask.any():
-        rows, columns = np.indices(mask.shape)
-        return rows, columns
+        places = np.indices(mask.shape)
+        return places[0], places[1]
     _, labels = cv2.distanceTransformWithLabels(
         (~mask).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )

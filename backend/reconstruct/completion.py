@@ -79,7 +79,7 @@ def complete(
     """
     config = config or CompletionConfig()
     share = transferable(places, photo, config)
-    source = np.flatnonzero(photo.belief * share > config.source)
+    source = _sources(places.part, photo.belief * share, config)
     if not len(source):
         said = views()
         return np.full_like(photo.rgb, 0.5) if said is None else said.rgb.clip(0, 1)
@@ -112,6 +112,15 @@ def complete(
     return out.clip(0, 1)
 
 
+def _sources(part: np.ndarray, belief: np.ndarray, config: CompletionConfig) -> np.ndarray:
+    """Numbers of the places that lend their colours: believed ones, of parts that show more than a scrap."""
+    believed = belief > config.source
+    count = np.bincount(KIND[part[believed]], minlength=len(KIND))
+    # A head has few places, and nobody else has its colours.
+    kept = (count > config.scrap * count.sum()) | (np.arange(len(KIND)) <= Part.NECK)
+    return np.flatnonzero(believed & kept[KIND[part]])
+
+
 def alike(places: Places, photo: Said, config: CompletionConfig) -> np.ndarray:
     """Colours [n, 3]: the photo's where it shows a place, elsewhere those of the most alike ones; see :func:`partners`.
 
@@ -142,7 +151,7 @@ def transferable(places: Places, photo: Said, config: CompletionConfig) -> np.nd
         own = np.flatnonzero((KIND[places.part] == kind) & (photo.belief > config.source))
         if len(own) < config.fewest:
             continue
-        if _ROUND[kind]:
+        if _ROUND[kind] or kind == Part.SEAT:
             jobs.append((own, own, None))
             continue
         along, across = _along_and_across(places.rest[own], int(kind))
@@ -160,7 +169,7 @@ def transferable(places: Places, photo: Said, config: CompletionConfig) -> np.nd
 
             def frequency(colours: np.ndarray) -> np.ndarray:
                 own = _density(colours, typical, belief, config.alike)
-                # What is more frequent in the face is rather skin than hair.
+                # What is more frequent in the face is rather skin than hair, or than what covers a seat.
                 return own**2 / (config.foreign + (_density(colours, *skin, config.alike) if len(skin[0]) else 0))
 
             own_share = frequency(lab[mine]) / frequency(typical).max()
@@ -187,7 +196,8 @@ def _density(lab: np.ndarray, others: np.ndarray, weight: np.ndarray, width: flo
 
 def _lab(rgb: np.ndarray) -> np.ndarray:
     """CIE L*a*b* [n, 3] of display colours [n, 3], lightness halved: cloth is light and dark."""
-    return cv2.cvtColor(rgb[None].astype(np.float32).clip(0, 1), cv2.COLOR_RGB2LAB)[0] * np.float32([0.5, 1, 1])
+    lab = cv2.cvtColor(rgb[None].astype(np.float32).clip(0, 1), cv2.COLOR_RGB2LAB)[0]
+    return lab * np.array([0.5, 1, 1], np.float32)
 
 
 def _along_and_across(rest: np.ndarray, kind: int) -> tuple[np.ndarray, np.ndarray]:

@@ -65,7 +65,7 @@ class CompletionConfig:
         photo, partner: data terms of a shown place, and of a hidden one's partners next to it.
         views: of what other views say, over that of partners; and how much of that on heads.
         reach: metres of unlikeness at which partners count half.
-        source: confidence from which a place lends its colour.
+        source, scrap: confidence from which a place lends its colour; share of those below which a part lends none.
         neighbours, edges: partners whose colours are mixed; neighbours on the surface.
         along, through: how much more distance counts along trunk and limbs, and through the body, than around it.
         mirror, mirror_face: metres that the other side is farther.
@@ -87,10 +87,11 @@ class CompletionConfig:
     """
 
     photo: float = 1.0
-    partner: float = 0.03
+    partner: float = 0.05
     views: tuple[float, float] = (2.5, 0.8)
     reach: float = 0.15
     source: float = 0.15
+    scrap: float = 0.01
     neighbours: int = 8
     edges: int = 8
     along: float = 2.0
@@ -110,7 +111,7 @@ class CompletionConfig:
     rare: tuple[float, float] = (0.1, 0.3)
     fewest: int = 30
     compared: int = 300
-    pattern: float = 1.5
+    pattern: float = 2.0
     feature: float = 0.03
     face: float = 4.0
     tolerance: float = 1e-3

@@ -104,7 +104,8 @@ def rest_places(body: BodyModel) -> torch.Tensor:
 
 def nearest_inside(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Row and column of the nearest pixel of ``mask`` [H, W] for every pixel, its own where there are none."""
-    return tuple(torch.as_tensor(index, device=mask.device) for index in nearest_of(mask.cpu().numpy()))
+    row, column = nearest_of(mask.cpu().numpy())
+    return torch.as_tensor(row, device=mask.device), torch.as_tensor(column, device=mask.device)
 
 
 _ALIKE = 0.05
@@ -207,8 +208,10 @@ class DepthNetwork(nn.Module):
             nn.Sequential(*(Residual(w) for _ in range(n))) for w, n in zip(config.widths[:-1], config.blocks)
         )
         self.leave = nn.Sequential(nn.GroupNorm(4, first), nn.SiLU(), nn.Conv2d(first, 4, 3, padding=1))
-        nn.init.zeros_(self.leave[-1].weight)
-        nn.init.zeros_(self.leave[-1].bias)
+        final = self.leave[-1]
+        assert isinstance(final, nn.Conv2d) and final.bias is not None
+        nn.init.zeros_(final.weight)
+        nn.init.zeros_(final.bias)
 
     def forward(self, photo: torch.Tensor, body: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """How far front and back lie behind the body's, and how far that may be wrong.
@@ -254,8 +257,9 @@ def small_photo(photo: PreparedPhoto) -> torch.Tensor:
 
 def posed(body: BodyModel, fit: BodyFit) -> tuple[torch.Tensor, torch.Tensor]:
     """Vertices [V, 3] and joints [24, 3] of a fitted body in the photo camera's space, float64."""
-    found = body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas))
-    return tuple(points + torch.as_tensor(fit.translation) for points in found)
+    vertices, joints = body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas))
+    translation = torch.as_tensor(fit.translation)
+    return vertices + translation, joints + translation
 
 
 class DepthEstimator:
@@ -294,7 +298,9 @@ class DepthEstimator:
         depth = torch.stack([first, last]) + offset
         matte = cv2.resize(photo.alpha, (size, size), interpolation=cv2.INTER_AREA) > 0.5
         front, back = depth.double().numpy()
-        return SideDepths(front, np.maximum(back, front), *spread.double().numpy(), matte & photo.inside_at(size))
+        front_spread, back_spread = spread.double().numpy()
+        known = matte & photo.inside_at(size)
+        return SideDepths(front, np.maximum(back, front), front_spread, back_spread, known)
 
     def mend(
         self,

@@ -8,6 +8,8 @@ with the guided filter, He et al. 2010). Where parts have the same colours the b
 
 from __future__ import annotations
 
+from typing import cast
+
 import cv2
 import numpy as np
 
@@ -79,9 +81,9 @@ def hand_bones(landmarks: np.ndarray | None, size: int) -> np.ndarray | None:
     if landmarks is None:
         return None
     drawn, points = np.zeros((MAP_SIZE, MAP_SIZE), np.uint8), landmarks * MAP_SIZE / size
-    cv2.fillPoly(drawn, [np.round(points[list(_PALM)] - 0.5).astype(np.int32)], 1)
+    cv2.fillPoly(drawn, [np.round(points[list(_PALM)] - 0.5).astype(np.int32)], (1,))
     for finger in _FINGERS:
-        cv2.polylines(drawn, [np.round(points[list(finger)] - 0.5).astype(np.int32)[:, None]], False, 1, 1)
+        cv2.polylines(drawn, [np.round(points[list(finger)] - 0.5).astype(np.int32)[:, None]], False, (1,), 1)
     return drawn > 0
 
 
@@ -123,13 +125,14 @@ def _prior(own: np.ndarray, part: int, pixels_per_metre: float, config: LabelCon
 
 def _codes(guide: np.ndarray, matte: np.ndarray, config: LabelConfig) -> np.ndarray:
     """Numbers int [h, w] of the nearest of some colours that stand for all of the person's."""
-    lab = cv2.cvtColor(guide, cv2.COLOR_RGB2LAB) * np.float32([config.lightness, 1, 1])
+    lab = cv2.cvtColor(guide, cv2.COLOR_RGB2LAB) * np.array([config.lightness, 1, 1], np.float32)
     some = lab[matte]
     some = np.ascontiguousarray(some[:: max(1, len(some) // config.samples)])
     cv2.setRNGSeed(0)
     stop = (cv2.TERM_CRITERIA_COUNT, 10, 0.0)
     count = min(config.colours, len(some))
-    _, _, centres = cv2.kmeans(some, count, None, stop, 1, cv2.KMEANS_PP_CENTERS)
+    # OpenCV takes None for no labels to start from; its types do not say so.
+    _, _, centres = cv2.kmeans(some, count, cast(np.ndarray, None), stop, 1, cv2.KMEANS_PP_CENTERS)
     flat = lab.reshape(-1, 3)
     away = (centres**2).sum(1) - 2 * flat @ centres.T
     return away.argmin(1).reshape(matte.shape)
@@ -140,7 +143,7 @@ def _likelihoods(
 ) -> np.ndarray:
     """How frequent each colour is in each part, [P, K]; left and right share theirs."""
     numbers, count = code[matte], int(code.max()) + 1
-    found = np.stack([np.bincount(numbers, values[matte], count) for values in posterior])
+    found: np.ndarray = np.stack([np.bincount(numbers, values[matte], count) for values in posterior])
     shared = {kind: sum(row for row, k in zip(found, kinds) if k == kind) for kind in set(kinds)}
     found = np.stack([shared[kind] for kind in kinds])
     found /= np.maximum(found.sum(1, keepdims=True), 1e-9)

@@ -8,6 +8,7 @@ bright the person is from head to foot, what light comes from behind.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -47,6 +48,11 @@ class LightNetwork(nn.Module):
     Args:
         width: of its two hidden layers.
     """
+
+    usual: torch.Tensor
+    precision: torch.Tensor
+    middle: torch.Tensor
+    spread: torch.Tensor
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
@@ -97,10 +103,11 @@ def differences(
     first, second = first[both], second[both]
     level, tint, place = luminance.log().flatten(), tint.flatten(1).T, body[5:8].flatten(1).T
     light = level[first] - level[second]
-    away = sum(
+    terms = (
         ((values[first] - values[second]) ** 2).sum(1) / (2 * width**2)
         for values, width in ((level[:, None], _LIKE), (tint, _TINT), (place, _NEAR))
     )
+    away = cast(torch.Tensor, sum(terms))
     seen = torch.cat([linear.flatten(1).T, place], 1)[used.flatten()]
     return light, functions[first] - functions[second], torch.exp(-away), seen
 
@@ -159,7 +166,7 @@ class LightEstimator:
     def __init__(self, weights: Path, body: BodyModel) -> None:
         self.body = body
         # So small that it is fastest where its features are: on the processor.
-        self.network = read_frozen(LightNetwork(), weights / WEIGHTS, "cpu")
+        self.network = cast(LightNetwork, read_frozen(LightNetwork(), weights / WEIGHTS, "cpu"))
         self.described = describe(weights, WEIGHTS)
         """What an avatar package says of the weights."""
         self.rest = rest_places(body)

@@ -69,8 +69,8 @@ def draw(
     """
     device = exact_device(device)
     factor = size / alpha.shape[0]
-    matte = cv2.resize(alpha, (size, size), interpolation=cv2.INTER_AREA)
-    matte = torch.as_tensor(matte, device=device).reshape(size**2, 1)
+    resized = cv2.resize(alpha, (size, size), interpolation=cv2.INTER_AREA)
+    matte = torch.as_tensor(resized, device=device).reshape(size**2, 1)
     quaternion = from_matrix(axes)
 
     def contribute(opacity: np.ndarray) -> Contributions:
@@ -109,8 +109,8 @@ def match_photo(
     """
     rows, to_pixels, to_splats = blending.rows, blending.to_pixels, blending.to_splats
     device = rows.device
-    target = cv2.resize(image, (blending.size,) * 2, interpolation=cv2.INTER_AREA)
-    target = torch.as_tensor(target, device=device).reshape(-1, 3)
+    resized = cv2.resize(image, (blending.size,) * 2, interpolation=cv2.INTER_AREA)
+    target = torch.as_tensor(resized, device=device).reshape(-1, 3)
     total = to_splats(torch.ones(int(rows.sum()), 1, device=device))
     wanted = target[rows] * to_pixels(torch.ones(len(rgb), 1, device=device))
     start = colours = torch.as_tensor(rgb, dtype=torch.float32, device=device)

@@ -82,6 +82,7 @@ def _unlikeness() -> np.ndarray:
     alike = {
         ("TRUNK", "ARM"): 0.0, ("TRUNK", "SEAT"): 2.0, ("SEAT", "LEG"): 0.5, ("NECK", "TRUNK"): 0.2,
         ("HAIR", "NECK"): 2.0,
+        ("TRUNK", "LEG"): 2.6, ("ARM", "LEG"): 3.2, ("TRUNK", "FOOT"): 3.2, ("SEAT", "FOOT"): 2.6,
         ("ARM", "HAND"): 1.5, ("LEG", "FOOT"): 1.0, ("SEAT", "ARM"): 3.0, ("NECK", "ARM"): 0.2, ("NECK", "HAND"): 2.0,
     }  # fmt: skip
     for (a, b), value in alike.items():

@@ -65,9 +65,9 @@ def poisson_disk_samples(
         barycentric = np.column_stack([1 - u - v, u, v])
         drawn = [face, barycentric, (vertices[faces[face]] * barycentric[..., None]).sum(1), normals[faces[face, 0]]]
         if len(chosen[0]):
-            free = ~_near_any(*drawn[2:], spacing[face], *chosen[2:], spacing[chosen[0]])
+            free = ~_near_any(drawn[2], drawn[3], spacing[face], chosen[2], chosen[3], spacing[chosen[0]])
             drawn = [values[free] for values in drawn]
-        won = _darts(*drawn[2:], spacing[drawn[0]])
+        won = _darts(drawn[2], drawn[3], spacing[drawn[0]])
         chosen = [np.concatenate([old, new[won]]) for old, new in zip(chosen, drawn)]
     return SurfaceSamples(chosen[0], chosen[1], spacing[chosen[0]])
 

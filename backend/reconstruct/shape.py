@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 import cv2
 import numpy as np
@@ -96,7 +97,7 @@ def clothe(
         matte,
         np.where(first.face >= 0, part_of_face[first.face], Part.NONE),
         focal / float(np.median(posed[:, 2])),
-        tuple(hand_bones(hand, photo.rgb.shape[0]) for hand in (photo.left_hand, photo.right_hand)),
+        (hand_bones(photo.left_hand, photo.rgb.shape[0]), hand_bones(photo.right_hand, photo.rgb.shape[0])),
     )
     first = as_labelled(first, labels, part_of_face, posed, faces, focal, device)
     leg = np.isin(LIMB[part_of_face], LEG_LIMBS)
@@ -161,7 +162,8 @@ def _torn(rest: np.ndarray, sheet: Sheet) -> np.ndarray:
         corner = vertices[sheet.faces]
         return np.linalg.norm(corner - np.roll(corner, 1, axis=1), axis=2)
 
-    return (edges(rest) > _MAX_SHEET_STRETCH * edges(sheet.posed)).any(1).reshape(2, -1).any(0)
+    far = edges(rest) > _MAX_SHEET_STRETCH * edges(sheet.posed)
+    return cast(np.ndarray, far.any(1).reshape(2, -1).any(0))
 
 
 def _hang_on_body(layers: Layers, torn: np.ndarray, first: MeshHits, leg: np.ndarray) -> Layers:

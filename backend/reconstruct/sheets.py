@@ -8,6 +8,7 @@ smoothly; the others, and what lies between trousers, hang on the body's nearest
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 import cv2
 import numpy as np
@@ -73,7 +74,7 @@ def push_pull(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Fill ``values`` [H, W] or [H, W, C] smoothly where ``mask`` [H, W] is false (pyramid interpolation)."""
     flat = values if values.ndim == 3 else values[..., None]
     weight = mask.astype(np.float32)
-    pyramid = [(np.where(mask[..., None], flat, 0).astype(np.float32), weight)]
+    pyramid: list[tuple[np.ndarray, np.ndarray]] = [(np.where(mask[..., None], flat, 0).astype(np.float32), weight)]
     while min(pyramid[-1][1].shape) > 2 and pyramid[-1][1].min() <= 0:
         colour, weight = pyramid[-1]
         size = ((colour.shape[1] + 1) // 2, (colour.shape[0] + 1) // 2)
@@ -325,7 +326,7 @@ def _grid(
     def cells(pixels: np.ndarray) -> np.ndarray:
         padded = np.zeros((count * _CELL, count * _CELL), bool)
         padded[:size, :size] = pixels
-        return padded.reshape(count, _CELL, count, _CELL).any((1, 3))
+        return cast(np.ndarray, padded.reshape(count, _CELL, count, _CELL).any((1, 3)))
 
     def corners(cells: np.ndarray) -> np.ndarray:
         around = np.pad(cells, 1)

@@ -178,6 +178,7 @@ def rest_of_body(
     position = np.where((outside & (gap < _MAX_SNAP))[:, None], moved, position)
     keep = ~shown & ~(outside & (gap >= _MAX_SNAP))
     # What would hide another limb that the photo shows there is not there: the body's stiff fingers, mostly.
+    assert view.part is not None
     mine, theirs = CARRIED[parts[faces[face, 0]]], CARRIED[sample_map(view.part, pixels)]
     before = position[:, 2] < sample_map(layers.front, pixels)
     keep &= ~(in_matte & before & (theirs >= 0) & ~CARRIES[mine, theirs])

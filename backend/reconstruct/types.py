@@ -64,8 +64,13 @@ class SideDepths:
 
     def scaled(self, factor: float) -> SideDepths:
         """Of the same person ``factor`` times as far away and as large."""
-        lengths = (self.front, self.back, self.front_spread, self.back_spread)
-        return SideDepths(*(factor * length for length in lengths), self.known)
+        return SideDepths(
+            factor * self.front,
+            factor * self.back,
+            factor * self.front_spread,
+            factor * self.back_spread,
+            self.known,
+        )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -63,5 +64,5 @@ def said_by(
         weight = np.where(seen.inner > 0, seen.facing.clip(0, 1) ** 2, 0) * ramp(found[:, 3], config.coverage)
         return weight, weight[:, None] * found[:, :3]
 
-    total, mixed = (sum(parts) for parts in zip(*in_threads(one, range(len(viewed.matrices)))))
+    total, mixed = (cast(np.ndarray, sum(parts)) for parts in zip(*in_threads(one, range(len(viewed.matrices)))))
     return mixed / np.maximum(total, 1e-6)[:, None], (total / config.enough).clip(0, 1)

@@ -171,4 +171,5 @@ def _grow(depth: torch.Tensor, face: torch.Tensor, mask: torch.Tensor) -> tuple[
                 sy, sx, best = (torch.where(closer, a, b) for a, b in ((ny, sy), (nx, sx), (distance, best)))
         step //= 2
     index = (sy.clamp(min=0) * size + sx.clamp(min=0)).reshape(views, -1)
-    return (v.reshape(views, -1).gather(1, index).reshape(v.shape) for v in (depth, face))
+    filled_depth, filled_face = (v.reshape(views, -1).gather(1, index).reshape(v.shape) for v in (depth, face))
+    return filled_depth, filled_face
