@@ -33,6 +33,9 @@ from .body.model import JOINT_NAMES, BodyModel, load_body
 from .body.upright import rotation_between, up_direction
 from .devices import choose
 from .errors import BackendError
+from .estimate.depth import DepthEstimator, SideDepths
+from .estimate.light import LightEstimator
+from .estimate.shading import PhotoLight
 from .geometry.maps import MAP_SIZE
 from .options import PRESETS, WEIGHTS_FOLDER, ReconstructOptions, shown
 from .photo import PreparedPhoto
@@ -40,10 +43,7 @@ from .prepare import BlazePose, load_photo, prepare
 from .prepare.doubt import disagreement, hangs_before_legs, refuse_misfit
 from .progress import CancelCheck, ProgressCallback, Reporter
 from .reconstruct import Reconstruction, Shaped, SurfaceReconstructor
-from .reconstruct.depth import DepthEstimator
-from .reconstruct.light import LightEstimator
-from .reconstruct.shading import PhotoLight
-from .reconstruct.types import SideDepths
+from .reconstruct.mend import mend_fit
 from .rendering import render_splats
 from .rendering.mesh import rasterize_mesh
 from .views.latent.config import CONFIGS
@@ -318,7 +318,7 @@ class Pipeline:
         if chosen.depth is not None:
             with timed("depth", "Estimating depth"):
                 if last is None:
-                    fit, depths = chosen.depth.mend(fitter, fit, photo, MAP_SIZE, report.check)
+                    fit, depths = mend_fit(chosen.depth, fitter, fit, photo, MAP_SIZE, report.check)
         if chosen.light is not None:
             with timed("light", "Estimating light"):
                 if last is None:

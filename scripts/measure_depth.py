@@ -26,9 +26,9 @@ from train_depth import measured
 
 from backend.body.model import JOINT_INDEX, load_body
 from backend.errors import BackendError
+from backend.estimate.depth import UNIT, WEIGHTS, DepthNetwork, rest_places
 from backend.networks import read_network
 from backend.options import WEIGHTS_FOLDER
-from backend.reconstruct.depth import UNIT, WEIGHTS, DepthNetwork, rest_places
 from backend.research.training.depth_batches import DepthBatch, DepthViewer, joined
 from backend.research.training.depth_pack import PackedDepths
 

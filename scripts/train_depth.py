@@ -27,9 +27,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.body.model import load_body
+from backend.estimate.depth import UNIT, DepthConfig, DepthNetwork
 from backend.networks import read_network
 from backend.networks.layers import Block, Residual
-from backend.reconstruct.depth import UNIT, DepthConfig, DepthNetwork
 from backend.research.training.depth_batches import DepthBatch, DepthPool, DepthStream, PhotoPool, joined, mirrored
 from backend.research.training.depth_farm import DepthFarm
 from backend.research.training.depth_pack import PackedDepths, PackedPool

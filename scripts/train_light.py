@@ -17,7 +17,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.body.model import load_body
-from backend.reconstruct.light import LightNetwork
+from backend.estimate.light import LightNetwork
 from backend.research.training.depth_batches import DepthPool
 from backend.research.training.light_data import AHEAD, DIRECTIONS, LitPhotos, functions, lit_photos, usual_lights
 from backend.research.training.loop import Average, Run, averaged, falling_rate, set_rate

@@ -24,10 +24,10 @@ from scipy import sparse
 from scipy.sparse.linalg import cg
 
 from ..avatar.threads import in_threads
-from ..geometry.neighbours import tree_of
+from ..estimate.shading import in_light_of
+from ..geometry.kdtree import build_kdtree
 from .config import CompletionConfig
 from .parts import ARMS, FEET, HANDS, KIND, LEGS, UNLIKENESS, Part
-from .shading import in_light_of
 from .visibility import ramp
 
 
@@ -239,7 +239,7 @@ def partners(
         wanted = _features(places[hidden[mine]], False, kind, config)
         wanted = np.column_stack([wanted, np.zeros((len(mine), 2))])
         k = min(config.neighbours, 2 * len(chosen))
-        found, index = tree_of(np.concatenate(both)).query(wanted, k=k, workers=-1)
+        found, index = build_kdtree(np.concatenate(both)).query(wanted, k=k, workers=-1)
         found, index = found.reshape(len(mine), -1), index.reshape(len(mine), -1) % len(chosen)
         weight = np.exp(-0.5 * ((found - found[:, :1]) / (0.5 * found[:, :1] + 0.004)) ** 2)
         weight /= weight.sum(1, keepdims=True)
@@ -267,7 +267,7 @@ def _surface_graph(places: Places, guess: np.ndarray, config: CompletionConfig) 
     """The graph Laplacian [n, n] of neighbours on the surface, weak where colours [n, 3] of a first ``guess`` differ:
     the hem of a shirt goes on around it."""
     features = np.column_stack([places.rest, config.side * places.normal])
-    distance, index = tree_of(features).query(features, k=config.edges + 1, workers=-1)
+    distance, index = build_kdtree(features).query(features, k=config.edges + 1, workers=-1)
     distance, index = distance[:, 1:], index[:, 1:].clip(max=len(features) - 1)
     own = np.repeat(np.arange(len(features)), config.edges)
     unlike = UNLIKENESS[places.part[own], places.part[index.ravel()]]

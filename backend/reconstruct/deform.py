@@ -19,11 +19,11 @@ from scipy import sparse
 from scipy.sparse.linalg import cg, splu
 
 from ..body.model import JOINT_INDEX
+from ..estimate.depth import SideDepths
 from ..geometry.maps import sample_map
 from ..rendering.mesh import MeshHits, rasterize_mesh, vertex_normals
 from .config import DeformConfig
 from .parts import CARRIED, PART_OF_JOINT, Part
-from .types import SideDepths
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,16 +13,17 @@ from scipy import ndimage
 from ..avatar.skinning import PRESERVE_VOLUME, unskin_vertices, vertex_transforms
 from ..body.fit import BodyFit
 from ..body.model import BodyModel, rotation_matrices
+from ..estimate.depth import SideDepths
 from ..geometry.distances import nearest_of
 from ..geometry.maps import MAP_SIZE
 from ..photo import PreparedPhoto
 from ..rendering.mesh import MeshHits, rasterize_mesh
 from .deform import OutlineView, deform
+from .floaters import without_floaters
 from .labels import hand_bones, label_photo
 from .parts import CARRIED, CARRIES, LEG_LIMBS, LIMB, HeadRegions, Part
-from .scraps import without_scraps
-from .sheets import Layers, Sheet, build_layers, without_islands
-from .types import SideDepths, SurfaceMesh
+from .sheets import GarmentPatch, LayeredDepthImage, build_layers, without_islands
+from .types import SurfaceMesh
 
 _MAX_CLOTHES = 0.2
 """Metres that the clothed surface may lie from the body in the rest pose."""
@@ -36,7 +37,7 @@ _MAX_SHEET_STRETCH = 1.7
 
 @dataclass(frozen=True, eq=False)
 class ClothedSurface:
-    """What :func:`clothe` says.
+    """What :func:`fit_clothed_mesh` says.
 
     Attributes:
         mesh: the clothed surface, to which splats are bound.
@@ -46,12 +47,12 @@ class ClothedSurface:
     """
 
     mesh: SurfaceMesh
-    layers: Layers
+    layers: LayeredDepthImage
     labels: np.ndarray
     focal: float
 
 
-def clothe(
+def fit_clothed_mesh(
     body: BodyModel,
     regions: HeadRegions,
     fit: BodyFit,
@@ -114,7 +115,7 @@ def clothe(
         body_vertices=len(rest),
         body_faces=len(faces),
     )
-    return ClothedSurface(mesh, without_scraps(layers, mesh, focal), labels, focal)
+    return ClothedSurface(mesh, without_floaters(layers, mesh, focal), labels, focal)
 
 
 def as_labelled(
@@ -154,7 +155,7 @@ def as_labelled(
     return MeshHits(face, barycentric, depth)
 
 
-def _torn(rest: np.ndarray, sheet: Sheet) -> np.ndarray:
+def _torn(rest: np.ndarray, sheet: GarmentPatch) -> np.ndarray:
     """Where the rest pose stretches a sheet's front or back too far, as between an arm and the hip beside it: bool [m]
     of the m faces that each of them has."""
 
@@ -166,7 +167,7 @@ def _torn(rest: np.ndarray, sheet: Sheet) -> np.ndarray:
     return cast(np.ndarray, far.any(1).reshape(2, -1).any(0))
 
 
-def _hang_on_body(layers: Layers, torn: np.ndarray, first: MeshHits, leg: np.ndarray) -> Layers:
+def _hang_on_body(layers: LayeredDepthImage, torn: np.ndarray, first: MeshHits, leg: np.ndarray) -> LayeredDepthImage:
     """``layers`` with every sheet of which more than a scrap is ``torn`` [m] hung on the body instead.
 
     On legs it stays as it is, elsewhere it is brought near the body and thin. Of other sheets what is torn hangs on the

@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 from scipy import ndimage, sparse
 
+from ..estimate.depth import SideDepths
 from ..geometry.distances import depth_inside, nearest_of
+from ..geometry.kdtree import build_kdtree
 from ..geometry.maps import unproject
-from ..geometry.neighbours import tree_of
 from .parts import ARM_LIMBS, LIMB_OF_JOINT, joint_of_vertex
 from .skirts import Skirt, between_legs, find_skirt
-from .types import SideDepths
 
 _CELL = 6
 """Pixels between grid nodes."""
@@ -42,7 +42,7 @@ _ROUNDNESS = 0.06
 
 
 @dataclass(frozen=True)
-class Layers:
+class LayeredDepthImage:
     """Depth of the person's front and back at every pixel of the matte.
 
     Attributes:
@@ -59,7 +59,7 @@ class Layers:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class GarmentPatch:
     """Grid meshes: ``posed`` [n, 3] in camera space, ``faces`` [m, 3] (0-based), ``weights`` [n, 24].
 
     The second half of nodes and of faces is the back layer's, in the order of the front's.
@@ -105,7 +105,7 @@ def build_layers(
     joints: np.ndarray,
     focal: float,
     depths: SideDepths | None = None,
-) -> tuple[Layers, Sheet]:
+) -> tuple[LayeredDepthImage, GarmentPatch]:
     """Front and back depths over the whole matte, also of skirts before and behind legs, and the meshes of sheets.
     Between trousers there are no meshes, and the layers are at most half as thick as the gap is wide.
 
@@ -114,7 +114,7 @@ def build_layers(
         front, back: [S, S] first and last depth of the clothed body, inf where it is not hit.
         front_face: int [S, S], first face hit or -1.
         vertices, weights: posed clothed body [V, 3] and [V, 24], source of the diffused weights.
-        leg: bool [F], which faces of the body are legs; in ``Layers.face`` the sheets' front is numbered from F.
+        leg: bool [F], which faces of the body are legs; ``LayeredDepthImage.face`` numbers the sheets' front from F.
         joints: [24, 3] metres, posed, camera space.
         focal: pixels at this resolution.
         depths: of front and back where a network knows them.
@@ -152,7 +152,7 @@ def build_layers(
     face = closed.face
     if len(sheet.faces):
         face = np.where(wide & (cell_face >= 0), cell_face + len(leg), face)
-    return Layers(front_all, back_all, np.where(matte, face, -1), broad), sheet
+    return LayeredDepthImage(front_all, back_all, np.where(matte, face, -1), broad), sheet
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,7 @@ _ISLAND = 60
 """Pixels below which a surface is none."""
 
 
-def without_islands(layers: Layers) -> Layers:
+def without_islands(layers: LayeredDepthImage) -> LayeredDepthImage:
     """``layers`` with islands of the front that float before or behind all around them put to the nearest surface."""
     inside = layers.face >= 0
     number = np.full(inside.shape, -1)
@@ -290,7 +290,7 @@ def without_islands(layers: Layers) -> Layers:
     return put_to_nearest(layers, kept)
 
 
-def put_to_nearest(layers: Layers, kept: np.ndarray) -> Layers:
+def put_to_nearest(layers: LayeredDepthImage, kept: np.ndarray) -> LayeredDepthImage:
     """``layers`` with all of the matte that is not ``kept``, bool [S, S], put to the surface of the nearest pixel that
     is, and thin. ``gap`` stays."""
     nearest = nearest_of(kept)
@@ -313,11 +313,11 @@ def _grid(
     focal: float,
     skirt: Skirt | None,
     garment: np.ndarray,
-) -> tuple[Sheet, np.ndarray]:
+) -> tuple[GarmentPatch, np.ndarray]:
     """The meshes of front and back, ``depths`` [2, S, S], over ``wide`` [S, S], of which ``garment`` [S, S] is the
     ``skirt``'s; and, per pixel, which face of the front's lies there (-1 for none)."""
     size = len(wide)
-    empty = Sheet(np.zeros((0, 3)), np.zeros((0, 3), int), np.zeros((0, weights.shape[1])))
+    empty = GarmentPatch(np.zeros((0, 3)), np.zeros((0, 3), int), np.zeros((0, weights.shape[1])))
     cell_face = np.full(wide.shape, -1)
     if not wide.any():
         return empty, cell_face
@@ -358,7 +358,7 @@ def _grid(
         carries = np.isin(LIMB_OF_JOINT[joint_of_vertex(weights)], ARM_LIMBS, invert=True)
         legs = _diffused_weights(posed, faces, vertices[carries], weights[carries])
         hung[own] = skirt.carry(posed[own], hung[own], legs[own])
-    return Sheet(posed, faces, hung), cell_face
+    return GarmentPatch(posed, faces, hung), cell_face
 
 
 def on_rays(chosen: np.ndarray, depth: np.ndarray, focal: float) -> np.ndarray:
@@ -369,7 +369,7 @@ def on_rays(chosen: np.ndarray, depth: np.ndarray, focal: float) -> np.ndarray:
 
 def _diffused_weights(posed: np.ndarray, faces: np.ndarray, vertices: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weights [n, 24]: from the body around each node, then smoothed along the sheet."""
-    distance, index = tree_of(vertices).query(posed, k=24, workers=-1)
+    distance, index = build_kdtree(vertices).query(posed, k=24, workers=-1)
     blend = 1 / (distance**2 + 0.04**2)
     out = (weights[index] * (blend / blend.sum(1, keepdims=True))[..., None]).sum(1)
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])

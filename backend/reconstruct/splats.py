@@ -17,7 +17,7 @@ from ..rendering.mesh import vertex_normals
 from .config import SurfaceConfig
 from .parts import CARRIED, CARRIES
 from .sampling import SurfaceSamples
-from .sheets import INSET, Layers
+from .sheets import INSET, LayeredDepthImage
 from .types import SurfaceMesh
 from .visibility import View, observe
 
@@ -74,7 +74,7 @@ def splat_frames(splats: Splats) -> tuple[np.ndarray, np.ndarray]:
 
 
 def front_splats(
-    layers: Layers, photo: PreparedPhoto, focal: float, config: SurfaceConfig
+    layers: LayeredDepthImage, photo: PreparedPhoto, focal: float, config: SurfaceConfig
 ) -> tuple[Splats, np.ndarray]:
     """Splats on a hexagonal grid over the matte, and their pixels [n, 2] at the maps' resolution."""
     alpha = photo.alpha
@@ -106,7 +106,7 @@ def front_splats(
     return splats, pixels
 
 
-def _layer_normals(layers: Layers, focal: float) -> np.ndarray:
+def _layer_normals(layers: LayeredDepthImage, focal: float) -> np.ndarray:
     """Normals [H, W, 3] of the front layer from its smoothed depth, facing the camera, safe at depth jumps."""
     depth = layers.front.astype(np.float32)
     inside = (layers.face >= 0).astype(np.float32)
@@ -122,7 +122,9 @@ def _layer_normals(layers: Layers, focal: float) -> np.ndarray:
     return normal / np.linalg.norm(normal, axis=-1, keepdims=True)
 
 
-def back_of_sheets(front: Splats, pixels: np.ndarray, layers: Layers, mesh: SurfaceMesh, focal: float) -> Splats:
+def back_of_sheets(
+    front: Splats, pixels: np.ndarray, layers: LayeredDepthImage, mesh: SurfaceMesh, focal: float
+) -> Splats:
     """The far layer of skirts and of the gaps that no body fills."""
     in_gap = sample_map(layers.gap, pixels)
     part = take(front, in_gap)
@@ -137,7 +139,7 @@ def rest_of_body(
     body: BodyModel,
     samples: SurfaceSamples,
     mesh: SurfaceMesh,
-    layers: Layers,
+    layers: LayeredDepthImage,
     view: View,
     parts: np.ndarray,
     photo: PreparedPhoto,

@@ -20,21 +20,22 @@ import torch
 from ..avatar.threads import workers
 from ..body.fit import BodyFit
 from ..body.model import BodyModel
+from ..estimate.depth import SideDepths
+from ..estimate.shading import PhotoLight
 from ..geometry.maps import MAP_SIZE, barycentric, bilinear, sample_map
 from ..photo import PreparedPhoto
 from ..prepare import extend_colours, own_colours
 from ..rendering.mesh import vertex_normals
 from .completion import Places, Said, complete, transferable
 from .config import CompletionConfig, SurfaceConfig, VisibilityConfig
+from .floaters import is_floater
 from .labels import cover_with_hair
 from .matching import Blending, draw, match_photo
 from .parts import PART_OF_JOINT, Part, body_regions, head_part, joint_of_vertex
 from .sampling import poisson_disk_samples
-from .scraps import adrift
-from .shading import PhotoLight
-from .shape import clothe
+from .shape import fit_clothed_mesh
 from .splats import Splats, back_of_sheets, front_splats, join, rest_of_body, splat_frames, take
-from .types import Reconstruction, SideDepths, SurfaceMesh
+from .types import Reconstruction, SurfaceMesh
 from .views import ViewedPerson, said_by
 from .visibility import Observation, View, observe, ramp
 
@@ -127,7 +128,7 @@ class SurfaceReconstructor:
         colours = extend_colours if photo.matte_given else partial(own_colours, device=self.device)
         beside = workers(2, self.device.type)
         own = beside.submit(colours, photo.rgb, photo.alpha)
-        clothed = clothe(self.body, self.regions, fit, photo, depths, self.device)
+        clothed = fit_clothed_mesh(self.body, self.regions, fit, photo, depths, self.device)
         mesh, layers, labels, focal = clothed.mesh, clothed.layers, clothed.labels, clothed.focal
         step(0.3, "Placing splats")
         front, pixels = front_splats(layers, photo, focal, config)
@@ -137,7 +138,7 @@ class SurfaceReconstructor:
         rest = rest_of_body(self.body, self.samples, mesh, layers, view, self.regions.parts, photo, focal, config)
         splats = join(front, back, rest)
         at_rest = mesh.to_rest(splats.position, mesh.faces[splats.face])
-        held = ~adrift(at_rest, len(pixels))
+        held = ~is_floater(at_rest, len(pixels))
         splats, at_rest = take(splats, held), at_rest[held]
         axes, scale = splat_frames(splats)
         scale[:, 2] *= config.thickness

@@ -36,43 +36,6 @@ class SurfaceMesh:
         return self.rest[triangles[:, 0]] + np.einsum("nab,nb->na", rest_frame, local)
 
 
-_DOUBTED = 0.04
-"""Metres of foretold error with which thickness is half believed. People unlike those from whom the network learned, as
-with a strip of background beside them, would get humps and trains."""
-
-
-@dataclass(frozen=True)
-class SideDepths:
-    """Where the photo's rays enter and leave the person, as the network says.
-
-    Attributes:
-        front, back: float [S, S] metres along the camera's axis.
-        front_spread, back_spread: [S, S] metres by which they err, about.
-        known: bool [S, S], the matte inside the photo: elsewhere the others mean nothing.
-    """
-
-    front: np.ndarray
-    back: np.ndarray
-    front_spread: np.ndarray
-    back_spread: np.ndarray
-    known: np.ndarray
-
-    @property
-    def belief(self) -> np.ndarray:
-        """How far the depths' thickness counts against the body's own, [S, S] in 0..1."""
-        return 1 / (1 + (np.maximum(self.front_spread, self.back_spread) / _DOUBTED) ** 4)
-
-    def scaled(self, factor: float) -> SideDepths:
-        """Of the same person ``factor`` times as far away and as large."""
-        return SideDepths(
-            factor * self.front,
-            factor * self.back,
-            factor * self.front_spread,
-            factor * self.back_spread,
-            self.known,
-        )
-
-
 @dataclass(frozen=True)
 class Reconstruction:
     """Splats in the photo's pose, in camera space (OpenCV axes, metres), and where they sit on the surface.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from backend.estimate.shading import LUMINANCE
 from backend.reconstruct.completion import (
     Places,
     Said,
@@ -22,7 +23,6 @@ from backend.reconstruct.completion import (
 )
 from backend.reconstruct.config import CompletionConfig
 from backend.reconstruct.parts import UNLIKENESS, Part
-from backend.reconstruct.shading import LUMINANCE
 
 CONFIG = CompletionConfig()
 SKIN, CLOTH, NOBODY = np.array([0.8, 0.6, 0.5]), np.array([0.2, 0.3, 0.6]), 0.33

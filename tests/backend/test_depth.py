@@ -15,16 +15,13 @@ from zbuffer import numpy_hits
 
 from backend.body.model import JOINT_INDEX, BodyModel, load_body, rotation_matrices
 from backend.errors import BackendError
-from backend.networks import in_eight_bits, read_network
-from backend.photo import PreparedPhoto
-from backend.pipeline import Pipeline
-from backend.reconstruct.deform import meet_depths
-from backend.reconstruct.depth import (
+from backend.estimate.depth import (
     MAP_SIZE,
     PHOTO_SIZE,
     UNIT,
     DepthEstimator,
     DepthNetwork,
+    SideDepths,
     body_maps,
     both_sides,
     enlarged,
@@ -32,7 +29,11 @@ from backend.reconstruct.depth import (
     no_thicker,
     rest_places,
 )
-from backend.reconstruct.types import SideDepths
+from backend.networks import in_eight_bits, read_network
+from backend.photo import PreparedPhoto
+from backend.pipeline import Pipeline
+from backend.reconstruct.deform import meet_depths
+from backend.reconstruct.mend import mend_fit
 from backend.research.training.depth_batches import DepthPool, DepthViewer, drawn, mirrored, rolled, rolled_body
 from backend.research.training.depth_data import (
     errors_of,
@@ -253,7 +254,7 @@ def test_a_mended_fit_leans_as_far_as_the_depths_say(
         return joints[name] - joints[0]
 
     for lean in (0.0, 0.25):
-        mended, depths = told(body, lean, tmp_path).mend(fitter, fit, photo, 512)
+        mended, depths = mend_fit(told(body, lean, tmp_path), fitter, fit, photo, 512)
         # Head and ankles are 1.4 m apart, four fifths of the picture: so much of the lean lies between them.
         before, after = (place(found, 15)[2] - place(found, 7)[2] for found in (fit, mended))
         assert after - before == pytest.approx(-0.78 * lean, abs=0.05)

@@ -16,6 +16,7 @@ LAYERS = (
     ("geometry", "networks", "rendering", "turntable", "posing", "export"),
     ("body",),
     ("prepare",),
+    ("estimate",),
     ("reconstruct",),
     ("views",),
     ("bind",),

@@ -12,10 +12,10 @@ import pytest
 import torch
 from figures import figure_from
 
+from backend.estimate.light import FEATURES, LightEstimator, LightNetwork, differences, features
+from backend.estimate.shading import _MOST, PhotoLight, harmonics, in_light_of
 from backend.photo import PreparedPhoto
 from backend.pipeline import Pipeline
-from backend.reconstruct.light import FEATURES, LightEstimator, LightNetwork, differences, features
-from backend.reconstruct.shading import _MOST, PhotoLight, harmonics, in_light_of
 from backend.research.training.depth_batches import DepthPool
 from backend.research.training.depth_data import make_examples, write_examples
 from backend.research.training.light_data import AHEAD, DIRECTIONS, functions, irradiance, lit_photos, usual_lights

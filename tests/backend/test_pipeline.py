@@ -284,8 +284,8 @@ def test_lite_with_weights_makes_a_package(
     """With untrained weights: splats on the body that show the photo where it sees them."""
     import torch
 
-    from backend.reconstruct.depth import DepthEstimator, DepthNetwork
-    from backend.reconstruct.light import LightNetwork
+    from backend.estimate.depth import DepthEstimator, DepthNetwork
+    from backend.estimate.light import LightNetwork
     from backend.research.training.loop import save_weights
     from backend.views.latent import CONFIGS, LatentTransformer
     from backend.views.latent.codec import LatentCodec

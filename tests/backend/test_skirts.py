@@ -8,10 +8,11 @@ from test_surface import cloth_between, legs, tube
 
 from backend.avatar.skinning import joint_transforms, skin_vertices
 from backend.body.model import JOINT_INDEX, load_body
-from backend.reconstruct.sheets import Sheet
+from backend.estimate.depth import SideDepths
+from backend.reconstruct.sheets import GarmentPatch
 from backend.reconstruct.skirts import Skirt, between_legs, find_skirt
 from backend.reconstruct.splats import Splats, back_of_sheets
-from backend.reconstruct.types import SideDepths, SurfaceMesh
+from backend.reconstruct.types import SurfaceMesh
 
 LEFT, RIGHT = (JOINT_INDEX[f"{side}_hip"] for side in ("left", "right"))
 JOINTS = legs((0.1, 0, 3), (-0.1, 0, 3))
@@ -106,7 +107,7 @@ def test_between_legs() -> None:
         np.testing.assert_array_equal(said, [False, True])
 
 
-def stretched(sheet: Sheet) -> np.ndarray:
+def stretched(sheet: GarmentPatch) -> np.ndarray:
     """How many times as long edges of a sheet between :func:`cloth_between`'s legs become in a long stride."""
     pose = np.zeros((24, 3))
     pose[[LEFT, RIGHT], 0] = 0.6, -0.6

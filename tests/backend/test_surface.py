@@ -18,6 +18,7 @@ from backend.avatar.quaternion import from_matrix
 from backend.bind import bind
 from backend.body.fit import BodyFit
 from backend.body.model import JOINT_INDEX, BodyModel, load_body
+from backend.estimate.depth import SideDepths
 from backend.geometry.maps import barycentric, unproject
 from backend.photo import PreparedPhoto
 from backend.pipeline import ReconstructOptions, assemble_avatar
@@ -28,9 +29,9 @@ from backend.reconstruct.matching import draw, match_photo
 from backend.reconstruct.parts import PART_OF_JOINT, Part
 from backend.reconstruct.sampling import SurfaceSamples, face_areas, poisson_disk_samples
 from backend.reconstruct.shape import _hang_on_body, _torn
-from backend.reconstruct.sheets import Layers, Sheet, build_layers, push_pull, without_islands
+from backend.reconstruct.sheets import GarmentPatch, LayeredDepthImage, build_layers, push_pull, without_islands
 from backend.reconstruct.splats import Splats, _face_stretch, join, rest_of_body, splat_frames
-from backend.reconstruct.types import SideDepths, SurfaceMesh
+from backend.reconstruct.types import SurfaceMesh
 from backend.reconstruct.visibility import View
 from backend.rendering import CameraTensors, GaussianTensors, contributions, render_gaussians
 from backend.rendering.mesh import MeshHits, rasterize_mesh, vertex_normals
@@ -155,7 +156,7 @@ def cloth_between(
     depths: SideDepths | None = None,
     bones: tuple = (0, 0, 0),
     below: int = 0,
-) -> tuple[np.ndarray, Layers, Sheet]:
+) -> tuple[np.ndarray, LayeredDepthImage, GarmentPatch]:
     """(matte, layers, sheet) of two tubes at these places for legs, and a matte that closes the gap and goes on for
     some pixels beside them; depths as a network might say. The legs' bones lie ``bones`` off their
     middle; ``below`` pixels under them are matte too, from leg to leg."""
@@ -249,7 +250,7 @@ def test_a_sheet_that_the_rest_pose_tears_hangs_on_the_body() -> None:
     corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]], float)
     corners = np.vstack([corners, corners + np.array([0, 0, 1])])
     front = np.array([[0, 2, 1], [1, 2, 3]])
-    sheet = Sheet(corners, np.vstack([front, front[:, ::-1] + 4]), np.zeros((8, 24)))
+    sheet = GarmentPatch(corners, np.vstack([front, front[:, ::-1] + 4]), np.zeros((8, 24)))
     assert not _torn(corners * 1.5, sheet).any()
     for node in (3, 7):
         rest = corners.copy()
@@ -262,7 +263,7 @@ def test_a_sheet_that_the_rest_pose_tears_hangs_on_the_body() -> None:
     # The right one is 20 cm behind the left one, and the sheet on its way there.
     depth = np.array([[2.0, 2.05, 2.1, 2.15, 2.2, 0, 0, 2.0]])
     first = MeshHits(body, np.zeros((*face.shape, 3)), np.where(body < 0, np.inf, depth))
-    layers = Layers(depth, depth + 0.2, face=face, gap=face > 1)
+    layers = LayeredDepthImage(depth, depth + 0.2, face=face, gap=face > 1)
     hung = _hang_on_body(layers, torn, first, np.zeros(2, bool))
     np.testing.assert_array_equal(hung.face, [[0, 0, 0, 1, 1, -1, -1, 2]])
     np.testing.assert_allclose(hung.front, [[2.0, 2.03, 2.03, 2.17, 2.2, 0, 0, 2.0]])
@@ -276,7 +277,7 @@ def test_a_sheet_that_the_rest_pose_tears_hangs_on_the_body() -> None:
     # Of a large sheet hardly anything may be torn: it stays in place.
     wide = np.full((1, 41), 2)
     wide[0, [0, 20]] = 0, 3
-    deep = Layers(np.full(wide.shape, 2.0), np.full(wide.shape, 2.2), face=wide, gap=wide > 1)
+    deep = LayeredDepthImage(np.full(wide.shape, 2.0), np.full(wide.shape, 2.2), face=wide, gap=wide > 1)
     behind = MeshHits(np.where(wide > 1, -1, wide), np.zeros((*wide.shape, 3)), np.where(wide > 1, np.inf, 2.5))
     scrap = _hang_on_body(deep, torn, behind, np.zeros(2, bool))
     assert scrap.face[0, 20] == 0 and (scrap.face != wide).sum() == 1
@@ -327,7 +328,7 @@ def test_islands_before_a_surface_are_put_on_it() -> None:
     front[30:50, 30:50] = 1.6
     face = np.where(inside, (front < 1.65) * 7, -1)
     face[10:16, 10:16] = 3
-    after = without_islands(Layers(front, front + 0.02, face, np.zeros_like(inside)))
+    after = without_islands(LayeredDepthImage(front, front + 0.02, face, np.zeros_like(inside)))
     assert (after.front[10:16, 10:16] == 2.0).all() and (after.face[10:16, 10:16] == 0).all()
     assert (after.front[30:50, 30:50] == 1.6).all() and (after.face[30:50, 30:50] == 7).all()
     assert (after.back >= after.front).all() and np.array_equal(after.face >= 0, inside)
@@ -596,7 +597,9 @@ def test_splats_of_one_limb_do_not_hide_another_that_the_photo_shows() -> None:
 
     def kept(labels: np.ndarray, shown: np.ndarray) -> np.ndarray:
         front = np.where(shown, 1.79, 2.0)
-        layers = Layers(front, front + 0.1, np.where(square, np.where(shown, 4, 0), -1), np.zeros_like(square))
+        layers = LayeredDepthImage(
+            front, front + 0.1, np.where(square, np.where(shown, 4, 0), -1), np.zeros_like(square)
+        )
         view = View.of(np.eye(4), focal, np.where(square, front, np.inf), square, labels)
         splats = rest_of_body(body, samples, mesh, layers, view, parts, photo, focal, SurfaceConfig())
         return np.bincount(splats.face, minlength=6)

@@ -15,14 +15,15 @@ from ...avatar import Avatar, Gaussians, pose_gaussians
 from ...bind import bind
 from ...body.fit import BodyFit
 from ...errors import BackendError
+from ...estimate.depth import SideDepths
+from ...estimate.shading import PhotoLight
 from ...geometry.maps import MAP_SIZE
 from ...options import ReconstructOptions
 from ...photo import PreparedPhoto
 from ...pipeline import Pipeline, _imagined, assemble_avatar
 from ...prepare import load_photo, prepare
 from ...reconstruct import SurfaceReconstructor
-from ...reconstruct.shading import PhotoLight
-from ...reconstruct.types import SideDepths
+from ...reconstruct.mend import mend_fit
 from ...reconstruct.views import ViewedPerson
 from ...rendering import CameraTensors, GaussianTensors, render, render_splats
 from ...turntable import orbit_camera
@@ -100,7 +101,7 @@ class Reconstruct:
         """All that comes before the reconstruction."""
         pipeline, photo = self.pipeline, person.photo
         fit = pipeline.fitter().fit(photo)
-        fit, depths = pipeline.depth(PRESET).mend(pipeline.fitter(), fit, photo, MAP_SIZE)
+        fit, depths = mend_fit(pipeline.depth(PRESET), pipeline.fitter(), fit, photo, MAP_SIZE)
         light = pipeline.light(PRESET).estimate(fit, photo)
         local = self.surface.local(self.surface.shape(fit, photo, depths))
         synthesizer, networks = pipeline.synthesizer(PRESET), pipeline.latent(PRESET)

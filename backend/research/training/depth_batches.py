@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from ...body.model import BodyModel, rotation_matrices
-from ...reconstruct.depth import MAP_SIZE, MOST, UNIT, body_maps, mirrored_maps, rest_places, see
+from ...estimate.depth import MAP_SIZE, MOST, UNIT, body_maps, mirrored_maps, pack_rgba, rest_places
 from .depth_data import DepthExample, read_examples, rest_pelvis
 from .depth_spoil import spoilt
 from .estimate import rotation_vectors
@@ -109,7 +109,7 @@ class DepthViewer:
             # Neither the photo nor the evaluation tells how far away all of the person is.
             scale = (ours[0] / depth[0])[covered].median()
             truth = torch.where(known, scale * depth - ours, 0.0).clamp(-MOST, MOST) / UNIT
-        return DepthBatch(see(rgb, alpha)[None], maps[None], truth[None], known[None, None])
+        return DepthBatch(pack_rgba(rgb, alpha)[None], maps[None], truth[None], known[None, None])
 
 
 class PhotoPool(DepthViewer, ABC):

@@ -18,11 +18,11 @@ import torch
 from ...body.fit import BodyFit
 from ...body.model import BodyModel, rotation_matrices
 from ...errors import BackendError
+from ...estimate.depth import PHOTO_SIZE, both_sides
 from ...photo import PreparedPhoto
 from ...pipeline import Pipeline
 from ...prepare import prepare
 from ...prepare.image import Photo
-from ...reconstruct.depth import PHOTO_SIZE, both_sides
 from ..evaluation.alignment import CropCamera, Similarity, into_true_camera, rigid
 from .cameras import Camera, frame_figure
 from .estimate import FitErrors, fit_errors, neutral_betas, noisy_body, placed_body, rotation_vectors, seen_by

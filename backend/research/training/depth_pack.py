@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from ...body.model import BodyModel
-from ...reconstruct.depth import MAP_SIZE, PHOTO_SIZE
+from ...estimate.depth import MAP_SIZE, PHOTO_SIZE
 from .depth_batches import DepthBatch, PhotoPool, joined, smaller
 from .depth_data import DepthExample
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from ...body.model import rotation_matrices
-from ...reconstruct.light import COEFFICIENTS, features
-from ...reconstruct.shading import LUMINANCE, harmonics
+from ...estimate.light import COEFFICIENTS, features
+from ...estimate.shading import LUMINANCE, harmonics
 from .depth_batches import DepthBatch, DepthPool, mirrored
 from .depth_data import DepthExample, read_examples
 from .lighting import Light, sample_light, sphere

@@ -6,8 +6,8 @@ import numpy as np
 
 from backend.body.model import JOINT_INDEX, load_body
 from backend.geometry.maps import unproject
-from backend.reconstruct.scraps import adrift, without_scraps
-from backend.reconstruct.sheets import Layers
+from backend.reconstruct.floaters import is_floater, without_floaters
+from backend.reconstruct.sheets import LayeredDepthImage
 from backend.reconstruct.types import SurfaceMesh
 from backend.rendering.mesh import rasterize_mesh
 
@@ -28,19 +28,19 @@ def boards() -> SurfaceMesh:
     return SurfaceMesh(np.vstack([posed[0], posed[1] + DOWN]), np.vstack(posed), faces, weights, 8, 4)
 
 
-def picture() -> Layers:
+def picture() -> LayeredDepthImage:
     """The trunk with the arm before it, and a scrap of the trunk that hangs on the arm."""
     face = np.full((SIZE, SIZE), -1)
     front = np.full((SIZE, SIZE), TRUNK_DEPTH)
     face[TRUNK] = 0
     face[ARM], front[ARM] = 2, ARM_DEPTH
     face[SCRAP], front[SCRAP] = 2, ARM_DEPTH
-    return Layers(front, front + 0.1, face, np.zeros(face.shape, bool))
+    return LayeredDepthImage(front, front + 0.1, face, np.zeros(face.shape, bool))
 
 
 def test_a_scrap_goes_with_what_lies_around_it() -> None:
     before = picture()
-    after = without_scraps(before, boards(), FOCAL)
+    after = without_floaters(before, boards(), FOCAL)
     assert (after.face[SCRAP] == 0).all() and (after.front[SCRAP] == TRUNK_DEPTH).all()
     elsewhere = np.ones((SIZE, SIZE), bool)
     elsewhere[SCRAP] = False
@@ -52,7 +52,7 @@ def test_what_is_as_large_as_a_limb_is_none() -> None:
     # It hangs as far from everything as a scrap, but is as wide as a forearm with its hand.
     large = picture()
     large.face[70:90, 40:80], large.front[70:90, 40:80] = 2, ARM_DEPTH
-    assert without_scraps(large, boards(), FOCAL) is large
+    assert without_floaters(large, boards(), FOCAL) is large
 
 
 def test_toes_below_a_long_skirt_are_no_scraps() -> None:
@@ -69,9 +69,9 @@ def test_toes_below_a_long_skirt_are_no_scraps() -> None:
     shown = (hits.face >= 0) & ~hidden[hits.face]
     assert 0 < (shown & toes[hits.face]).sum() < 0.04 * shown.sum()  # each of them less than a scrap's most
     face = np.where(shown, hits.face, -1)
-    layers = Layers(hits.depth, hits.depth + 0.1, face, np.zeros(face.shape, bool))
+    layers = LayeredDepthImage(hits.depth, hits.depth + 0.1, face, np.zeros(face.shape, bool))
     mesh = SurfaceMesh(rest, posed, faces, weights, len(rest), len(faces))
-    assert without_scraps(layers, mesh, 700.0) is layers
+    assert without_floaters(layers, mesh, 700.0) is layers
 
 
 def test_unseen_scraps_are_adrift_and_shown_ones_are_not() -> None:
@@ -81,4 +81,4 @@ def test_unseen_scraps_are_adrift_and_shown_ones_are_not() -> None:
     shown, hidden = (scrap + np.array([side, 0.2, 0.0]) for side in (0.5, -0.5))
     hidden[-1] = 1e4  # no room is large enough for that
     rest = np.vstack([shown, body, hidden])
-    assert np.array_equal(adrift(rest, len(shown) + 20000), np.arange(len(rest)) >= len(shown) + len(body))
+    assert np.array_equal(is_floater(rest, len(shown) + 20000), np.arange(len(rest)) >= len(shown) + len(body))

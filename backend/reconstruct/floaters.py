@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from .sheets import Layers, on_rays, put_to_nearest
+from .sheets import LayeredDepthImage, on_rays, put_to_nearest
 from .types import SurfaceMesh
 
 _CELL = 0.015
@@ -18,7 +18,7 @@ _MOST = 0.02
 """Share of what the photo shows up to which a part is a scrap: more is a limb, or a skirt."""
 
 
-def without_scraps(layers: Layers, mesh: SurfaceMesh, focal: float) -> Layers:
+def without_floaters(layers: LayeredDepthImage, mesh: SurfaceMesh, focal: float) -> LayeredDepthImage:
     """``layers`` with scraps put to the nearest surface that the photo shows, be it beside them or not.
 
     What touches the body at rest is no scrap, however small: a foot below a long skirt.
@@ -45,7 +45,7 @@ def without_scraps(layers: Layers, mesh: SurfaceMesh, focal: float) -> Layers:
     return put_to_nearest(layers, kept)
 
 
-def adrift(rest: np.ndarray, front_count: int) -> np.ndarray:
+def is_floater(rest: np.ndarray, front_count: int) -> np.ndarray:
     """Which splats, bool [n], at ``rest`` [n, 3], hang in the air there and are not needed for the photo, which shows
     the first ``front_count``: body that was brought to the matte, far from where it belongs."""
     part = _parts(rest)

@@ -7,7 +7,6 @@ body's, and how far that may be wrong. Moving along rays leaves the photo's own 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,15 +16,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..body.fit import BodyFit, BodyFitter
+from ..body.fit import BodyFit
 from ..body.model import BodyModel
 from ..geometry.distances import nearest_of
 from ..networks import describe, read_frozen
 from ..networks.layers import Block, Residual
 from ..photo import PreparedPhoto
 from ..rendering.triangles import Hits, rasterize, vertex_normals
-from .deform import meet_depths
-from .types import SideDepths
 
 PHOTO_SIZE, MAP_SIZE = 256, 64
 """Pixels a side of the photo that the network sees, and of all maps."""
@@ -43,6 +40,43 @@ trunks end."""
 _TALL = 1.7
 """Metres."""
 WEIGHTS = "depth.safetensors"
+
+
+_DOUBTED = 0.04
+"""Metres of foretold error with which thickness is half believed. People unlike those from whom the network learned, as
+with a strip of background beside them, would get humps and trains."""
+
+
+@dataclass(frozen=True)
+class SideDepths:
+    """Where the photo's rays enter and leave the person, as the network says.
+
+    Attributes:
+        front, back: float [S, S] metres along the camera's axis.
+        front_spread, back_spread: [S, S] metres by which they err, about.
+        known: bool [S, S], the matte inside the photo: elsewhere the others mean nothing.
+    """
+
+    front: np.ndarray
+    back: np.ndarray
+    front_spread: np.ndarray
+    back_spread: np.ndarray
+    known: np.ndarray
+
+    @property
+    def belief(self) -> np.ndarray:
+        """How far the depths' thickness counts against the body's own, [S, S] in 0..1."""
+        return 1 / (1 + (np.maximum(self.front_spread, self.back_spread) / _DOUBTED) ** 4)
+
+    def scaled(self, factor: float) -> SideDepths:
+        """Of the same person ``factor`` times as far away and as large."""
+        return SideDepths(
+            factor * self.front,
+            factor * self.back,
+            factor * self.front_spread,
+            factor * self.back_spread,
+            self.known,
+        )
 
 
 def both_sides(
@@ -240,7 +274,7 @@ class DepthNetwork(nn.Module):
         return offset, functional.softplus(spread) + _LEAST_SPREAD
 
 
-def see(rgb: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+def pack_rgba(rgb: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
     """The photo as the network sees it: [4, S, S] of colours [S, S, 3] and matte [S, S] in 0..1."""
     return torch.cat([rgb * alpha[..., None], alpha[..., None]], -1).permute(2, 0, 1)
 
@@ -252,7 +286,7 @@ def small_photo(photo: PreparedPhoto) -> torch.Tensor:
         torch.as_tensor(cv2.resize(layer.astype(np.float32), size, interpolation=cv2.INTER_AREA))
         for layer in (photo.rgb, photo.alpha)
     )
-    return see(rgb / 255, alpha)
+    return pack_rgba(rgb / 255, alpha)
 
 
 def posed(body: BodyModel, fit: BodyFit) -> tuple[torch.Tensor, torch.Tensor]:
@@ -301,31 +335,6 @@ class DepthEstimator:
         front_spread, back_spread = spread.double().numpy()
         known = matte & photo.inside_at(size)
         return SideDepths(front, np.maximum(back, front), front_spread, back_spread, known)
-
-    def mend(
-        self,
-        fitter: BodyFitter,
-        fit: BodyFit,
-        photo: PreparedPhoto,
-        size: int,
-        check: Callable[[], None] = lambda: None,
-    ) -> tuple[BodyFit, SideDepths]:
-        """The fit moved to where the depths say that the person is, and the depths in the mended fit's camera space.
-
-        Args:
-            fitter: of the body.
-            fit, photo, size: as for :meth:`estimate`.
-            check: called between the steps; may raise to stop.
-        """
-        depths = self.estimate(fit, photo, size)
-        check()
-        vertices = posed(self.body, fit)[0].numpy()
-        focal = fit.focal * size / photo.rgb.shape[0]
-        moved = meet_depths(vertices, self.body.faces.numpy(), focal, depths, device=self.device)
-        mended = fitter.meet(fit, photo, moved, check)
-        # Which of two sizes at two distances it is, no photo tells: the mended fit has chosen anew.
-        pelvis = (self.body.joint_regressor[0].numpy() @ (vertices + moved))[2]
-        return mended, depths.scaled(float(posed(self.body, mended)[1][0, 2]) / pelvis)
 
     def _both_ways(self, photo: torch.Tensor, body: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean of what the network says of the photo and of its mirror image."""

@@ -77,7 +77,7 @@ def differences(
     """How pixels differ from others near them that are of the same cloth.
 
     Args:
-        photo: [4, 256, 256], see :func:`~.depth.see`.
+        photo: [4, 256, 256], see :func:`~.depth.pack_rgba`.
         body: [16, 64, 64], see :func:`~.depth.body_maps`.
 
     Returns:

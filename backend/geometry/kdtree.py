@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 
-def tree_of(points: np.ndarray) -> cKDTree:
+def build_kdtree(points: np.ndarray) -> cKDTree:
     """A tree of ``points`` [n, D].
 
     SciPy's default halves points by their median and shrinks nodes to them. What the photo does not show is far from
