@@ -88,7 +88,7 @@ class CompletionConfig:
 
     photo: float = 1.0
     partner: float = 0.05
-    views: tuple[float, float] = (2.5, 0.8)
+    views: tuple[float, float] = (1.0, 0.7)
     reach: float = 0.15
     source: float = 0.15
     scrap: float = 0.01
@@ -179,6 +179,7 @@ class DeformConfig:
         outline: weight of a vertex at the outline, times how tangent it is.
         grazing: one less the cosine of normal and ray, from which a vertex may lie on the outline.
         beyond: pixels along the normal after which such a vertex has left the mesh.
+        inset: pixels that the mesh keeps inside the outline: splats reach beyond their middles.
         stands_off, limits: metres that a surface may stand off the body; and that of smaller parts.
         pulled_in: metres that it may lie inside.
         pinned, unseen: weights with which faces, and what no picture shows, stay.
@@ -192,9 +193,10 @@ class DeformConfig:
     rounds: int = 4
     stiffness: float = 5.0
     held: float = 1e-4
-    outline: float = 6.0
+    outline: float = 12.0
     grazing: float = 0.6
     beyond: float = 3.0
+    inset: float = 1.25
     stands_off: float = 0.14
     limits: dict[str, float] = field(default_factory=lambda: {"HAIR": 0.12, "NECK": 0.06, "HAND": 0.025, "FOOT": 0.04})
     pulled_in: float = 0.07

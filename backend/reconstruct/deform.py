@@ -185,8 +185,8 @@ def _pull_to_outline(
     reach = int(np.ceil(config.stands_off / metres.min()))
     for group, sense, region in ((candidate[out_of], 1.0, view.matte), (candidate[~out_of], -1.0, ~view.matte)):
         steps, found = _march(pixels[group], sense * direction[group], region, seen, limb[group], reach)
-        # The mesh keeps a pixel inside: splats reach beyond their middles.
-        distance = (sense * (steps + 0.5) - 1.0) * metres[group]
+        # The mesh keeps inside: splats reach beyond their middles.
+        distance = (sense * (steps + 0.5) - config.inset) * metres[group]
         good = found & (distance <= limit[group]) & (distance >= -config.pulled_in)
         target[group[good]] = distance[good]
         trust[group[good]] = (grazing[group[good]] - 0.5) * config.outline
