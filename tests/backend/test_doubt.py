@@ -16,12 +16,12 @@ from backend.avatar import load_avatar
 from backend.body.model import load_body
 from backend.errors import BackendError
 from backend.options import ReconstructOptions
-from backend.photo import PreparedPhoto
+from backend.photo import AGREED, Agreement, PreparedPhoto
 from backend.pipeline import Pipeline
 from backend.prepare import BlazePose, load_photo, prepare
 from backend.prepare.blazepose import MIRRORED, PoseLandmarks
 from backend.prepare.cutout import is_cut_out, rim_width, without_rim
-from backend.prepare.detect import AGREED, Agreement, _agreed_facing, facing
+from backend.prepare.detect import _agreed_facing, facing
 from backend.prepare.doubt import (
     Seen,
     _sharpness,
