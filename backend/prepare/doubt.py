@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ..errors import BackendError
-from .detect import Agreement
+from ..photo import Agreement
 from .legs import UnseenLegs
 
 _NO_PERSON_SPREAD, _NO_PERSON_SCORE = 0.07, 0.25
