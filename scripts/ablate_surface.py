@@ -69,8 +69,8 @@ def _no_views(viewed: object, position: np.ndarray, *_: object) -> tuple[np.ndar
 def _completed(**values: Any) -> list[Patch]:
     """The completion with other numbers."""
 
-    def instead(places: Any, photo: Any, views: Any, config: Any) -> np.ndarray:
-        return completion.complete(places, photo, views, replace(config, **values))
+    def instead(places: Any, photo: Any, views: Any, config: Any, share: Any) -> np.ndarray:
+        return completion.complete(places, photo, views, replace(config, **values), share)
 
     return [(surface, "complete", instead)]
 
@@ -111,7 +111,7 @@ RULES: dict[str, tuple[str, list[Patch]]] = {
         [(surface, "own_colours", lambda rgb, alpha, device: surface.extend_colours(rgb, alpha))],
     ),
     "long hair": ("hair beside the neck hangs behind it", [(surface, "cover_with_hair", _first)]),
-    "transferable": ("what goes on around the body", [(completion, "transferable", _all_go_on)]),
+    "transferable": ("what goes on around the body", [(surface, "transferable", _all_go_on)]),
     "partners": ("the most alike shown places as data", _completed(partner=1e-6)),
     "border": ("neighbours of other parts hardly alike", _completed(border=1e3)),
     "colour edges": ("weak edges between two cloths", _completed(edge=1e3)),

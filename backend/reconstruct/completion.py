@@ -68,6 +68,7 @@ def complete(
     photo: Said,
     views: Callable[[], Said | None] = lambda: None,
     config: CompletionConfig | None = None,
+    share: np.ndarray | None = None,
 ) -> np.ndarray:
     """Colours [n, 3] without light of all ``places``, also of those that the photo shows, as if it did not.
 
@@ -76,9 +77,10 @@ def complete(
         photo: its colours and the confidence of its observations.
         views: gives what other views say, if anything; asked late, so that they may be imagined meanwhile.
         config: weights.
+        share: of :func:`transferable`, where it is known already.
     """
     config = config or CompletionConfig()
-    share = transferable(places, photo, config)
+    share = transferable(places, photo, config) if share is None else share
     source = _sources(places.part, photo.belief * share, config)
     if not len(source):
         said = views()

@@ -52,6 +52,7 @@ class Shaped:
         places: where they are in the rest pose, and what they belong to.
         mesh: what they hang on.
         seen: how the photo sees them.
+        share: [n] how far the colour that the photo shows of each goes on elsewhere.
         image: float32 [S, S, 3] the photo's colours in 0..1, free of background.
         drawn: opacities and blending, see :func:`~.matching.draw`.
     """
@@ -63,6 +64,7 @@ class Shaped:
     places: Places
     mesh: SurfaceMesh
     seen: Observation
+    share: np.ndarray
     image: np.ndarray
     drawn: Callable[[], tuple[np.ndarray, Blending]]
 
@@ -155,13 +157,13 @@ class SurfaceReconstructor:
         image = own.result().astype(np.float32) / 255
         places = Places(at_rest, splats.normal, part)
         beside.shutdown(wait=False)
-        return Shaped(splats, axes, scale, len(pixels), places, mesh, seen, image, drawn.result)
+        share = transferable(places, Said(_at(image, seen), seen.confidence), self.completion)
+        return Shaped(splats, axes, scale, len(pixels), places, mesh, seen, share, image, drawn.result)
 
     def local(self, shaped: Shaped) -> np.ndarray:
         """Places [n, 3] in camera space of what the photo shows and what does not go on elsewhere, such as a print."""
-        photo = Said(self._photo_rgb(shaped), self._belief(shaped))
-        share = transferable(shaped.places, photo, self.completion)
-        return shaped.splats.position[(photo.belief > self.completion.source) & (share < 0.5)]
+        believed = shaped.seen.confidence > self.completion.source
+        return shaped.splats.position[believed & (shaped.share < 0.5)]
 
     def colour(
         self,
@@ -181,7 +183,7 @@ class SurfaceReconstructor:
         step(0.0, "Colouring the unseen side")
         splats, seen, places = shaped.splats, shaped.seen, shaped.places
         lit = np.ones((len(splats.face), 1)) if light is None else light.display(splats.normal)
-        photo_rgb, belief = self._photo_rgb(shaped), self._belief(shaped)
+        photo_rgb, belief = _at(shaped.image, seen), seen.confidence
         photo = Said(photo_rgb / lit, belief)
 
         def others() -> Said | None:
@@ -191,7 +193,7 @@ class SurfaceReconstructor:
             rgb, weight = said_by(viewed, splats.position, splats.normal, places.part, shaped.mesh, self.device)
             return Said(rgb / lit, weight)
 
-        albedo = complete(places, photo, others, self.completion)
+        albedo = complete(places, photo, others, self.completion, shaped.share)
         filled = (albedo * lit).clip(0, 1)
         front = np.arange(len(lit)) < shaped.front_count
         level = ramp(seen.facing, self.visibility.facing)
@@ -213,12 +215,6 @@ class SurfaceReconstructor:
         """:meth:`shape` and :meth:`colour`, without other views."""
         return self.colour(self.shape(fit, photo, depths), light)
 
-    def _photo_rgb(self, shaped: Shaped) -> np.ndarray:
-        return bilinear(shaped.image, shaped.seen.pixels * shaped.image.shape[0] / MAP_SIZE).astype(float)
-
-    def _belief(self, shaped: Shaped) -> np.ndarray:
-        return shaped.seen.confidence
-
     def _parts(self, places: np.ndarray, mesh: SurfaceMesh, corner: np.ndarray, of_vertex: np.ndarray) -> np.ndarray:
         """Part [n] of ``places`` [n, 3] in the rest pose on triangles ``corner`` [n, 3] of ``mesh``.
 
@@ -236,3 +232,8 @@ class SurfaceReconstructor:
         chosen[head] = head_part(np.einsum("nc,ncr->nr", share[head], self.regions.bounds[corner[head]]))
         out[border] = chosen
         return out
+
+
+def _at(image: np.ndarray, seen: Observation) -> np.ndarray:
+    """Colours [n, 3] of ``image`` [S, S, 3] where it shows the splats."""
+    return bilinear(image, seen.pixels * image.shape[0] / MAP_SIZE).astype(float)
