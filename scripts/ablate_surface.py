@@ -95,8 +95,8 @@ RULES: dict[str, tuple[str, list[Patch]]] = {
     "skirts": ("a skirt carried by both legs", [(sheets, "find_skirt", lambda *_: None)]),
     "torn sheets": ("torn sheets hung on the body", [(shape, "_hang_on_body", _first)]),
     "islands": ("islands of depth put to the nearest surface", [(shape, "without_islands", _first)]),
-    "scraps": ("scraps that would hang in the air", [(shape, "without_floaters", _first)]),
-    "is_floater": ("unseen splats that would hang in the air", [(surface, "is_floater", _none_of(0))]),
+    "floating regions": ("regions of the photo that would hang in the air", [(shape, "without_floaters", _first)]),
+    "floaters": ("unseen splats that would hang in the air", [(surface, "is_floater", _none_of(0))]),
     "back of sheets": ("far layer of skirts and gaps", [(surface, "back_of_sheets", _no_sheets_behind)]),
     "gap spread": ("nothing spans limbs far apart", [(sheets, "_MAX_SPREAD", 1e3), (sheets, "_MAX_LEG_SPREAD", 1e3)]),
     "trousers": (

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-VIEWS = {
-    "input": "input view", "sides": "sides", "back": "back", "orbit": "orbit of 24", "head": "head crops",
-    "hands": "hand crops", "repose": "reposed",
-}  # fmt: skip
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from backend.research.evaluation.report import VIEWS  # noqa: E402  (after the path)
+
 MEASURES = {"psnr": ("PSNR", 1), "ssim": ("SSIM", 1), "flip": ("FLIP", -1), "iou": ("outline IoU", 1)}
 """By name in the files: title, and whether more is better."""
 OTHERS = {

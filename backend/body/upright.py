@@ -18,7 +18,8 @@ _STANDS = 0.12
 _BENT = 55.0
 """Degrees between thigh and up from which a leg does not carry as a standing one does."""
 _ERROR = 3.0
-"""Degrees by which the direction is measured wrong, about: of the 46 test people, by scripts/measure_fit.py."""
+"""Degrees: a deviation from the photo's vertical counts half where it is as large. An estimate of how far off the
+balance of a fitted body is, not a measured figure."""
 MOST = 25.0
 """Degrees by which the photo's vertical may be off; farther off, a body falls, lies or jumps."""
 

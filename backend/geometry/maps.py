@@ -29,9 +29,10 @@ def bilinear(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     return out.reshape(rows * 4096, -1)[: len(pixels)]
 
 
-def project(points: np.ndarray, focal: float) -> np.ndarray:
-    """Pixels [n, 2] of a map that show ``points`` [n, 3] in camera space; ``focal`` in them."""
-    return points[:, :2] / points[:, 2:] * focal + MAP_SIZE / 2
+def project(points: np.ndarray, focal: float, size: int = MAP_SIZE) -> np.ndarray:
+    """Pixels [n, 2] of a map of ``size`` pixels a side that show ``points`` [n, 3] in camera space; ``focal`` in
+    them."""
+    return points[:, :2] / points[:, 2:] * focal + size / 2
 
 
 def unproject(pixels: np.ndarray, depth: np.ndarray, focal: float, size: int = MAP_SIZE) -> np.ndarray:

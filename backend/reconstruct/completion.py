@@ -21,11 +21,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import cg
 
 from ..avatar.threads import in_threads
 from ..estimate.shading import in_light_of
 from ..geometry.kdtree import build_kdtree
+from ..geometry.linear import conjugate_gradients, laplacian_of
 from .config import CompletionConfig
 from .parts import ARMS, FEET, HANDS, KIND, LEGS, UNLIKENESS, Part
 from .visibility import ramp
@@ -81,13 +81,14 @@ def complete(
     """
     config = config or CompletionConfig()
     share = transferable(places, photo, config) if share is None else share
-    source = _sources(places.part, photo.belief * share, config)
+    lends = photo.belief * share
+    source = _sources(places.part, lends, config)
     if not len(source):
         said = views()
         return np.full_like(photo.rgb, 0.5) if said is None else said.rgb.clip(0, 1)
-    hidden = np.flatnonzero(photo.belief * share < 1)
-    nearest, lent, distance = partners(places, photo, photo.belief * share, source, hidden, config)
-    data = config.photo * photo.belief * share
+    hidden = np.flatnonzero(lends < 1)
+    nearest, lent, distance = partners(places, photo, lends, source, hidden, config)
+    data = config.photo * lends
     right = data[:, None] * photo.rgb
     believed = config.partner / (1 + (distance / config.reach) ** 2) * (1 - photo.belief[hidden])
     # A face's other half is its mirror image, to the last eyelash, while it is near.
@@ -109,9 +110,8 @@ def complete(
         right[hidden] += weight[:, None] * rgb[hidden]
     coarse = _solved(graph, data + 1e-6, right + 1e-6 * start, start, config)
     detail = _detail(places, photo.rgb - coarse, share, hidden, nearest, config)
-    out = coarse
-    out[hidden] += detail
-    return out.clip(0, 1)
+    coarse[hidden] += detail
+    return coarse.clip(0, 1)
 
 
 def _sources(part: np.ndarray, belief: np.ndarray, config: CompletionConfig) -> np.ndarray:
@@ -222,15 +222,13 @@ def partners(
         belief: [n] how far each place is a source.
         source, hidden: numbers of places.
     """
-    count = len(source)
+    assert len(source)
     nearest, distance = np.zeros(len(hidden), int), np.full(len(hidden), np.inf)
     lent = np.zeros((len(hidden), 3))
     kinds = np.unique(KIND[places.part[source]])
 
     def fill(kind: int) -> None:
         mine = np.flatnonzero(KIND[places.part[hidden]] == kind)
-        if not len(mine):
-            return
         away = UNLIKENESS[kind] * config.unlike
         near = [k for k in kinds if away[k] < config.unlike * 3]
         chosen = source[np.isin(KIND[places.part[source]], near or kinds)]
@@ -248,7 +246,6 @@ def partners(
         lent[mine] = (photo.rgb[chosen][index] * weight[..., None]).sum(1)
         nearest[mine], distance[mine] = chosen[index[:, 0]], found[:, 0]
 
-    assert count
     in_threads(fill, [int(kind) for kind in np.unique(KIND[places.part[hidden]])])
     return nearest, lent, distance
 
@@ -280,7 +277,7 @@ def _surface_graph(places: Places, guess: np.ndarray, config: CompletionConfig) 
     weight[~np.isfinite(weight)] = 0
     matrix = sparse.coo_matrix((weight, (own, index.ravel())), (len(features),) * 2).tocsr()
     matrix = (matrix + matrix.T) / 2
-    return sparse.diags(np.asarray(matrix.sum(1)).ravel()) - matrix
+    return laplacian_of(matrix)
 
 
 def _solved(
@@ -288,16 +285,11 @@ def _solved(
 ) -> np.ndarray:
     """The minimiser [n, 3] of sum data |x - right / data|^2 + x' laplacian x, by conjugate gradients."""
     system = (laplacian + sparse.diags(data)).tocsr()
-    scale = sparse.diags(1 / system.diagonal())
-    out = np.empty_like(start)
 
-    def column(k: int) -> None:
-        out[:, k] = cg(system, right[:, k], x0=start[:, k], rtol=config.tolerance, maxiter=config.iterations, M=scale)[
-            0
-        ]
+    def column(k: int) -> np.ndarray:
+        return conjugate_gradients(system, right[:, k], config.tolerance, config.iterations, start[:, k])
 
-    in_threads(column, range(start.shape[1]))
-    return out
+    return np.stack(in_threads(column, range(start.shape[1])), 1)
 
 
 def _detail(

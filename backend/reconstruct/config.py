@@ -1,4 +1,4 @@
-"""Numbers of the ``surface`` preset."""
+"""Numbers of the reconstruction: a frozen dataclass for each mechanism."""
 
 from __future__ import annotations
 

@@ -16,14 +16,15 @@ from functools import lru_cache
 import numpy as np
 import torch
 from scipy import sparse
-from scipy.sparse.linalg import cg, splu
+from scipy.sparse.linalg import splu
 
 from ..body.model import JOINT_INDEX
 from ..estimate.depth import SideDepths
-from ..geometry.maps import sample_map
+from ..geometry.linear import conjugate_gradients, laplacian_of
+from ..geometry.maps import project, sample_map
 from ..rendering.mesh import MeshHits, rasterize_mesh, vertex_normals
 from .config import DeformConfig
-from .parts import CARRIED, PART_OF_JOINT, Part
+from .parts import CARRIED, PART_OF_JOINT, by_part, joint_of_vertex
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +143,7 @@ def solve(laplacian: sparse.csr_matrix, weight: np.ndarray, right: np.ndarray, c
     row, column = np.broadcast_to(row, data.shape), np.broadcast_to(column, data.shape)
     blocks = sparse.coo_matrix((data.ravel(), (row.ravel(), column.ravel())), (3 * count, 3 * count))
     system = (sparse.kron(config.stiffness * laplacian, sparse.identity(3)) + blocks).tocsr()
-    scale = sparse.diags(1 / system.diagonal())
-    return cg(system, right.ravel(), rtol=config.tolerance, maxiter=config.iterations, M=scale)[0].reshape(-1, 3)
+    return conjugate_gradients(system, right.ravel(), config.tolerance, config.iterations).reshape(-1, 3)
 
 
 def smooth(laplacian: sparse.csr_matrix, target: np.ndarray, trust: np.ndarray, config: DeformConfig) -> np.ndarray:
@@ -170,9 +170,9 @@ def _pull_to_outline(
     height, width = view.matte.shape
     ray = local / np.linalg.norm(local, axis=1, keepdims=True)
     grazing = 1 - np.abs((normals * ray).sum(1))
-    pixels = local[:, :2] / local[:, 2:] * view.focal + np.array([width / 2, height / 2])
+    pixels = project(local, view.focal, width)
     direction = normals[:, :2] / np.maximum(np.linalg.norm(normals[:, :2], axis=1, keepdims=True), 1e-9)
-    limb = CARRIED[PART_OF_JOINT[weights.argmax(1)]]
+    limb = CARRIED[PART_OF_JOINT[joint_of_vertex(weights)]]
     seen = np.where(first.face >= 0, limb[faces[first.face.clip(0), 0]], -1)
     metres = local[:, 2] / view.focal
     inside = ((pixels >= 2) & (pixels < [width - 2, height - 2])).all(1) & sample_map(view.known, pixels)
@@ -262,9 +262,7 @@ _FEET = [joint for name, joint in JOINT_INDEX.items() if name.endswith(("_ankle"
 
 def _outward_limit(config: DeformConfig) -> np.ndarray:
     """Metres [24] that the surface of what each joint moves may stand off the body."""
-    return np.array(
-        [config.limits.get(Part(part).name.rpartition("_")[2], config.stands_off) for part in PART_OF_JOINT]
-    )
+    return by_part(config.limits, config.stands_off)[PART_OF_JOINT]
 
 
 @lru_cache(maxsize=2)
@@ -275,4 +273,4 @@ def _laplacian(faces: bytes, count: int) -> sparse.csr_matrix:
     ends = np.concatenate([edges, edges[:, ::-1]])
     adjacency = sparse.coo_matrix((np.ones(len(ends)), tuple(ends.T)), (count, count)).tocsr()
     adjacency.data[:] = 1
-    return sparse.diags(np.asarray(adjacency.sum(1)).ravel()) - adjacency
+    return laplacian_of(adjacency)

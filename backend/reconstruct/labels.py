@@ -16,7 +16,7 @@ import numpy as np
 from ..geometry.distances import depth_inside, nearest_of
 from ..geometry.maps import MAP_SIZE
 from .config import LabelConfig
-from .parts import COUNT, HANDS, KIND, Part
+from .parts import COUNT, HANDS, KIND, Part, by_part
 
 
 def label_photo(
@@ -119,7 +119,7 @@ def cover_with_hair(
 
 def _prior(own: np.ndarray, part: int, pixels_per_metre: float, config: LabelConfig) -> np.ndarray:
     """How likely a part is at each pixel, [h, w], by its distance from the part's projection ``own``, bool [h, w]."""
-    reach = config.reach.get(Part(part).name.rpartition("_")[2], config.usual_reach) * pixels_per_metre
+    reach = by_part(config.reach, config.usual_reach)[part] * pixels_per_metre
     return np.exp(-depth_inside(~own) / reach).clip(config.least)
 
 

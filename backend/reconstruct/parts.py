@@ -51,7 +51,7 @@ def _part_of_joint() -> np.ndarray:
 
 
 PART_OF_JOINT = _part_of_joint()
-"""The part [24] of what each joint moves; of the head all is HAIR, see :func:`vertex_parts`."""
+"""The part [24] of what each joint moves; of the head all is HAIR, see :func:`body_regions`."""
 
 _LIMBS = (("FACE", "HAIR"), ("NECK", "TRUNK", "SEAT"), ("LEFT_ARM", "LEFT_HAND"), ("RIGHT_ARM", "RIGHT_HAND"),
           ("LEFT_LEG", "LEFT_FOOT"), ("RIGHT_LEG", "RIGHT_FOOT"))  # fmt: skip
@@ -74,6 +74,11 @@ MIRRORED = np.array([Part[p.name.replace("LEFT", "X").replace("RIGHT", "LEFT").r
 """The part [13] of the other side of the body."""
 KIND = np.minimum(np.arange(COUNT), MIRRORED)
 """A number [13] per part, the same for left and right."""
+
+
+def by_part(values: dict[str, float], otherwise: float) -> np.ndarray:
+    """A number [13] per part, of ``values`` by the parts' names without their sides."""
+    return np.array([values.get(Part(part).name.rpartition("_")[2], otherwise) for part in range(COUNT)])
 
 
 def _unlikeness() -> np.ndarray:
@@ -109,20 +114,27 @@ def joint_of_vertex(weights: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class HeadRegions:
-    """Where a head is face and where hair grows.
+    """Parts of a body's vertices, and where a head is face and where hair grows.
 
     Attributes:
-        head, face, seat: bool [V] of the body's vertices: the head; its face with ears and forehead; what people cover
-            whatever else they wear.
+        head: bool [V] of the body's vertices.
         bounds: float [V, 2], metres by which a vertex lies within the bounds of face and of hair, below 0 outside.
         parts: int [V], :class:`Part` of every vertex.
     """
 
     head: np.ndarray
-    face: np.ndarray
-    seat: np.ndarray
     bounds: np.ndarray
     parts: np.ndarray
+
+    @property
+    def face(self) -> np.ndarray:
+        """Bool [V], the face with ears and forehead."""
+        return self.parts == Part.FACE
+
+    @property
+    def seat(self) -> np.ndarray:
+        """Bool [V], what people cover whatever else they wear."""
+        return self.parts == Part.SEAT
 
 
 def head_part(bounds: np.ndarray) -> np.ndarray:
@@ -147,4 +159,4 @@ def body_regions(body: BodyModel) -> HeadRegions:
     seat = lower & (height - crotch > CROTCH_BAND_M[0]) & (height - crotch < CROTCH_BAND_M[1])
     parts[head] = head_part(bounds[head])
     parts[seat] = Part.SEAT
-    return HeadRegions(head, parts == Part.FACE, seat, bounds, parts)
+    return HeadRegions(head, bounds, parts)

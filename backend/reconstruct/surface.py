@@ -31,7 +31,7 @@ from .config import CompletionConfig, SurfaceConfig, VisibilityConfig
 from .floaters import is_floater
 from .labels import cover_with_hair
 from .matching import Blending, draw, match_photo
-from .parts import PART_OF_JOINT, Part, body_regions, head_part, joint_of_vertex
+from .parts import PART_OF_JOINT, body_regions, by_part, head_part, joint_of_vertex
 from .sampling import poisson_disk_samples
 from .shape import fit_clothed_mesh
 from .splats import Splats, back_of_sheets, front_splats, join, rest_of_body, splat_frames, take
@@ -105,7 +105,7 @@ class SurfaceReconstructor:
         self.regions = body_regions(body)
         template, faces = body.template.numpy(), body.faces.numpy()
         part = self.regions.parts[faces[:, 0]]
-        fine = np.array([self.config.density.get(Part(p).name.rpartition("_")[2], 1.0) for p in range(len(Part) - 1)])
+        fine = by_part(self.config.density, 1.0)
         self.samples = poisson_disk_samples(
             template, faces, vertex_normals(template, faces), fine[part], self.config.rest_count
         )
@@ -197,17 +197,17 @@ class SurfaceReconstructor:
         filled = (albedo * lit).clip(0, 1)
         front = np.arange(len(lit)) < shaped.front_count
         level = ramp(seen.facing, self.visibility.facing)
-        trust = np.where(front, level, belief)[:, None]
-        rgb = trust * photo_rgb + (1 - trust) * filled
         # In the photo's own view the rim must match with all that the photo mixes into it; from the side it must not.
-        exact = bilinear(shaped.image, seen.pixels[front] * shaped.image.shape[0] / MAP_SIZE)
-        rgb[front] = trust[front] * exact + (1 - trust[front]) * rgb[front]
+        trust = np.where(front, 1 - (1 - level) ** 2, belief)[:, None]
+        rgb = trust * photo_rgb + (1 - trust) * filled
         step(0.7, "Matching the photo")
         opacity, blending = shaped.drawn()
         rgb, area = match_photo(
             splats, shaped.scale, opacity, rgb, shaped.front_count, shaped.image, blending, self.config.corrections
         )
-        return shaped.coloured(rgb, np.maximum(trust[:, 0], (area / self.config.shown_pixels).clip(0, 1)))
+        return shaped.coloured(
+            rgb, np.maximum(np.where(front, level, belief), (area / self.config.shown_pixels).clip(0, 1))
+        )
 
     def reconstruct(
         self, fit: BodyFit, photo: PreparedPhoto, depths: SideDepths | None = None, light: PhotoLight | None = None

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..geometry.distances import depth_inside
-from ..geometry.maps import sample_map
+from ..geometry.maps import project, sample_map
 from .config import VisibilityConfig
 from .parts import LIMB, Part
 
@@ -77,7 +77,7 @@ def observe(
     local = points @ view.matrix[:3, :3].T + view.matrix[:3, 3]
     ray = local / np.linalg.norm(local, axis=1, keepdims=True)
     facing = -((normals @ view.matrix[:3, :3].T) * ray).sum(1)
-    pixels = local[:, :2] / local[:, 2:] * view.focal + len(view.depth) / 2
+    pixels = project(local, view.focal, len(view.depth))
     limit = sample_map(view.depth, pixels) + config.behind
     if view.blur:
         # Pictures that may be off by some pixels mix in whatever stands before a point close by.

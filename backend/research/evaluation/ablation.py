@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from ...avatar import Avatar, Gaussians, pose_gaussians
 from ...bind import bind
@@ -22,16 +21,16 @@ from ...options import ReconstructOptions
 from ...photo import PreparedPhoto
 from ...pipeline import Pipeline, _imagined, assemble_avatar
 from ...prepare import load_photo, prepare
+from ...prepare.image import Photo
 from ...reconstruct import SurfaceReconstructor
 from ...reconstruct.mend import mend_fit
 from ...reconstruct.views import ViewedPerson
-from ...rendering import CameraTensors, GaussianTensors, render, render_splats
+from ...rendering import GaussianTensors, render, render_splats
 from ...turntable import orbit_camera
 from ..training.cameras import Camera
 from . import metrics
-from .alignment import Similarity
 from .candidates import candidate_of
-from .compare import align
+from .compare import align, camera_tensors, in_true_pose
 from .sources import Source
 from .truth import SIDES, Pictures, Truth, render_photo
 
@@ -77,23 +76,21 @@ class Reconstruct:
         """People of a source; those that the product refuses are left out."""
         for index in range(first, len(source)):
             truth = source.truth(index, 256)
-            with tempfile.TemporaryDirectory(prefix="humansplat-ablation-") as folder:
-                path = Path(folder) / "photo.png"
-                Image.fromarray(render_photo(truth.scene, _PHOTO)[0]).save(path, compress_level=1)
-                photo = self._prepared(path)
+            rgb, _ = render_photo(truth.scene, _PHOTO)
+            photo = self._prepared(partial(Photo, rgb, None, truth.name, ""))
             if photo is not None:
                 yield Inputs(truth.name, photo, truth)
 
     def of_photos(self, folder: Path) -> Iterator[Inputs]:
         """The photos of a folder that the product does not refuse."""
         for path in sorted(folder.iterdir()):
-            photo = self._prepared(path) if path.suffix in (".png", ".jpg") else None
+            photo = self._prepared(partial(load_photo, path)) if path.suffix in (".png", ".jpg") else None
             if photo is not None:
                 yield Inputs(path.stem, photo, None)
 
-    def _prepared(self, path: Path) -> PreparedPhoto | None:
+    def _prepared(self, read: Callable[[], Photo]) -> PreparedPhoto | None:
         try:
-            return prepare(load_photo(path), self.pipeline.networks())
+            return prepare(read(), self.pipeline.networks())
         except BackendError:
             return None
 
@@ -139,11 +136,8 @@ def scores(avatar: Avatar, person: Inputs) -> dict[str, float]:
     if (head := truth.crops["head"]) is not None:
         out["head"] = float(np.mean(_psnr(splats, head.cameras, head.pictures, range(len(head.pictures)))))
     if (reposed := truth.reposed) is not None:
-        posed, pelvis = candidate.repose(reposed.pose)
-        place = Similarity(scale, np.eye(3), reposed.pelvis - scale * pelvis)
-        seen = reposed.seen
-        found = _psnr(place.splats(posed), seen.cameras, seen.pictures, range(len(seen.pictures)))
-        out["posed"] = float(np.mean(found))
+        seen, posed = reposed.seen, in_true_pose(candidate.repose, reposed, scale)
+        out["posed"] = float(np.mean(_psnr(posed, seen.cameras, seen.pictures, range(len(seen.pictures)))))
     return out
 
 
@@ -152,8 +146,7 @@ def _psnr(splats: Gaussians, cameras: Camera, theirs: Pictures, chosen: Iterable
     tensors = GaussianTensors.from_gaussians(splats, cameras.focal.device)
     out = []
     for k in chosen:
-        intrinsics = torch.stack([cameras.focal[k], cameras.focal[k], *cameras.centre[k]])
-        seen = render(tensors, CameraTensors(cameras.world_to_camera[k], intrinsics, cameras.size, cameras.size))
+        seen = render(tensors, camera_tensors(cameras, k))
         ours = (seen.rgb + 1 - seen.alpha[..., None]).clamp(0, 1).numpy()
         out.append(metrics.psnr(theirs.rgb[k], ours))
     return out

@@ -15,9 +15,9 @@ from ...rendering import CameraTensors, GaussianTensors, contributions, render
 from ..training.cameras import Camera, join
 from . import metrics
 from .alignment import Similarity, into_true_camera, rigid, scale_of_depths
-from .candidates import Candidate
+from .candidates import Candidate, Repose
 from .pose_error import align_similarity
-from .truth import SIDES, SURFACE_VIEWS, BodyPoints, Pictures, Truth, render_photo, surface_points
+from .truth import SIDES, SURFACE_VIEWS, BodyPoints, Pictures, Reposed, Truth, render_photo, surface_points
 
 _SAMPLES = 3
 """A pixel of ours is the mean of this many samples squared, so that what is measured is the splats and not the blur of
@@ -74,11 +74,9 @@ def compare(candidate: Candidate, truth: Truth, photo_size: int, lpips: metrics.
         body = BodyPoints(to_world.points(candidate.body.joints), to_world.points(candidate.body.vertices))
         values |= _named("body", _body(truth.body, body))
     if candidate.repose is not None and truth.reposed is not None:
-        posed, pelvis = candidate.repose(truth.reposed.pose)
-        # The avatar stands on the true pelvis, in the size that the photo gave it; its turn is the true pose's.
-        place = Similarity(scale, np.eye(3), truth.reposed.pelvis - scale * pelvis)
         seen = truth.reposed.seen
-        views = _judge(seen.pictures, render_pictures(place.splats(posed), seen.cameras), lpips)
+        posed = in_true_pose(candidate.repose, truth.reposed, scale)
+        views = _judge(seen.pictures, render_pictures(posed, seen.cameras), lpips)
         values |= _named("repose", _mean([view.values for view in views]))
         tiles |= {f"posed {90 * k}": view.tile for k, view in enumerate(views)}
     values |= _named("seconds", candidate.seconds)
@@ -87,6 +85,13 @@ def compare(candidate: Candidate, truth: Truth, photo_size: int, lpips: metrics.
     if candidate.peak_bytes:
         values["memory.peak"] = candidate.peak_bytes / 2**30
     return Measurement({name: value for name, value in values.items() if np.isfinite(value)}, tiles)
+
+
+def in_true_pose(repose: Repose, reposed: Reposed, scale: float) -> Gaussians:
+    """The avatar's splats in the true target pose, on the true pelvis, in the size that the photo gave it; its turn is
+    the true pose's."""
+    posed, pelvis = repose(reposed.pose)
+    return Similarity(scale, np.eye(3), reposed.pelvis - scale * pelvis).splats(posed)
 
 
 def _inside(splats: Gaussians, truth: Truth) -> float:
@@ -117,11 +122,12 @@ def render_pictures(splats: Gaussians, cameras: Camera) -> Pictures:
     axis = np.einsum("nij,nj->ni", to_matrix(splats.rotation.astype(np.float64)), shortest)
     axis = torch.as_tensor(axis, dtype=torch.float32, device=device)
     positions, fine = cameras.positions(), cameras.resized(cameras.size * _SAMPLES)
-    out = [_render(tensors, axis, positions[k], _camera_tensors(fine, k), cameras.size) for k in range(len(cameras))]
+    out = [_render(tensors, axis, positions[k], camera_tensors(fine, k), cameras.size) for k in range(len(cameras))]
     return Pictures(*(np.stack(layer) for layer in zip(*out)))
 
 
-def _camera_tensors(cameras: Camera, index: int) -> CameraTensors:
+def camera_tensors(cameras: Camera, index: int) -> CameraTensors:
+    """One of ``cameras`` as the renderer takes it."""
     intrinsics = torch.stack([cameras.focal[index], cameras.focal[index], *cameras.centre[index]])
     return CameraTensors(cameras.world_to_camera[index], intrinsics, cameras.size, cameras.size)
 
@@ -141,7 +147,7 @@ def median_depth(splats: Gaussians, cameras: Camera, samples: int = 1) -> np.nda
     """
     tensors = GaussianTensors.from_gaussians(splats, cameras.focal.device)
     fine, middle = cameras.resized(cameras.size * samples), slice(samples // 2, None, samples)
-    maps = [_median_depth(tensors, _camera_tensors(fine, k))[middle, middle] for k in range(len(cameras))]
+    maps = [_median_depth(tensors, camera_tensors(fine, k))[middle, middle] for k in range(len(cameras))]
     return torch.stack(maps).cpu().numpy()
 
 
