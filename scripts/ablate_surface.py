@@ -31,8 +31,9 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from backend.geometry.maps import MAP_SIZE  # noqa: E402
 from backend.reconstruct import completion, deform, shape, sheets, splats, surface  # noqa: E402
-from backend.reconstruct.config import DeformConfig  # noqa: E402
+from backend.reconstruct.config import LAYERS, DeformConfig  # noqa: E402
 from backend.research.evaluation import report  # noqa: E402  (after the path)
 from backend.research.evaluation.ablation import CHANGED, FIGURES, Inputs, Reconstruct, pictures, same, scores  # noqa: E402
 from backend.research.evaluation.sources import FactorySource, FolderSource  # noqa: E402
@@ -52,6 +53,10 @@ def _none_of(position: int) -> Callable[..., np.ndarray]:
 
 def _no_sheets_behind(front: splats.Splats, *_: object) -> splats.Splats:
     return splats.take(front, np.zeros(len(front.face), bool))
+
+
+def _no_patches(*given: Any) -> tuple[sheets.LayeredDepthImage, sheets.GarmentPatch]:
+    return sheets.build_layers(*given, config=replace(LAYERS, cell=MAP_SIZE))
 
 
 def _body_labels(rgb: object, matte: np.ndarray, body: np.ndarray, *_: object) -> np.ndarray:
@@ -94,16 +99,14 @@ RULES: dict[str, tuple[str, list[Patch]]] = {
     "as labelled": ("pixels hung on the limb that they show", [(shape, "as_labelled", _first)]),
     "skirts": ("a skirt carried by both legs", [(sheets, "find_skirt", lambda *_: None)]),
     "torn sheets": ("torn sheets hung on the body", [(shape, "_hang_on_body", _first)]),
-    "islands": ("islands of depth put to the nearest surface", [(shape, "without_islands", _first)]),
     "floating regions": ("regions of the photo that would hang in the air", [(shape, "without_floaters", _first)]),
     "floaters": ("unseen splats that would hang in the air", [(surface, "is_floater", _none_of(0))]),
     "back of sheets": ("far layer of skirts and gaps", [(surface, "back_of_sheets", _no_sheets_behind)]),
-    "gap spread": ("nothing spans limbs far apart", [(sheets, "_MAX_SPREAD", 1e3), (sheets, "_MAX_LEG_SPREAD", 1e3)]),
     "trousers": (
         "no mesh between trousers",
-        [(sheets, "between_legs", lambda points, joints: (np.zeros(len(points), bool),) * 2)],
+        [(sheets, "between_legs", lambda points, *_: (np.zeros(len(points), bool),) * 2)],
     ),
-    "sheet meshes": ("all grids in gaps", [(sheets, "_MIN_RADIUS", 1e3)]),
+    "sheet meshes": ("all grids in gaps", [(shape, "build_layers", _no_patches)]),
     "snap": ("hidden body brought to the matte", [(splats, "_MAX_SNAP", 0.0)]),
     "stretch": ("splats stretch with their face", [(splats, "_STRETCH_RANGE", (1.0, 1.0))]),
     "own colours": (

@@ -12,6 +12,15 @@ def laplacian_of(adjacency: sparse.csr_matrix) -> sparse.csr_matrix:
     return sparse.diags(np.asarray(adjacency.sum(1)).ravel()) - adjacency
 
 
+def mesh_laplacian(faces: np.ndarray, count: int) -> sparse.csr_matrix:
+    """The Laplacian [count, count] of the edges of a mesh of ``faces``, int [F, 3]; each counts 1."""
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    ends = np.concatenate([edges, edges[:, ::-1]])
+    adjacency = sparse.coo_matrix((np.ones(len(ends)), tuple(ends.T)), (count, count)).tocsr()
+    adjacency.data[:] = 1
+    return laplacian_of(adjacency)
+
+
 def conjugate_gradients(
     system: sparse.csr_matrix,
     right: np.ndarray,

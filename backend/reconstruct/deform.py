@@ -20,7 +20,7 @@ from scipy.sparse.linalg import splu
 
 from ..body.model import JOINT_INDEX
 from ..estimate.depth import SideDepths
-from ..geometry.linear import conjugate_gradients, laplacian_of
+from ..geometry.linear import conjugate_gradients, mesh_laplacian
 from ..geometry.maps import project, sample_map
 from ..rendering.mesh import MeshHits, rasterize_mesh, vertex_normals
 from .config import DeformConfig
@@ -268,9 +268,4 @@ def _outward_limit(config: DeformConfig) -> np.ndarray:
 @lru_cache(maxsize=2)
 def _laplacian(faces: bytes, count: int) -> sparse.csr_matrix:
     """The graph Laplacian of a mesh of int64 [F, 3] faces: the same mesh is deformed many times."""
-    corners = np.frombuffer(faces, np.int64).reshape(-1, 3)
-    edges = np.concatenate([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]])
-    ends = np.concatenate([edges, edges[:, ::-1]])
-    adjacency = sparse.coo_matrix((np.ones(len(ends)), tuple(ends.T)), (count, count)).tocsr()
-    adjacency.data[:] = 1
-    return laplacian_of(adjacency)
+    return mesh_laplacian(np.frombuffer(faces, np.int64).reshape(-1, 3), count)

@@ -18,21 +18,13 @@ from ..geometry.distances import nearest_of
 from ..geometry.maps import MAP_SIZE
 from ..photo import PreparedPhoto
 from ..rendering.mesh import MeshHits, rasterize_mesh
+from .config import LAYERS, DeformConfig
 from .deform import OutlineView, deform
 from .floaters import without_floaters
 from .labels import hand_bones, label_photo
 from .parts import CARRIED, CARRIES, LEG_LIMBS, LIMB, HeadRegions, Part
-from .sheets import GarmentPatch, LayeredDepthImage, build_layers, without_islands
+from .sheets import GarmentPatch, LayeredDepthImage, build_layers
 from .types import SurfaceMesh
-
-_MAX_CLOTHES = 0.2
-"""Metres that the clothed surface may lie from the body in the rest pose."""
-_MAX_TORN = 0.1
-"""Share of a sheet that may be torn."""
-_MAX_OFF = 0.03
-"""Metres by which what is hung on the body beside it may be nearer or farther than that, and how thick it may be."""
-_MAX_SHEET_STRETCH = 1.7
-"""How much longer an edge of a sheet may be in the rest pose than in the photo's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +79,9 @@ def fit_clothed_mesh(
     posed = deform(posed, faces, weights, regions.face, [view], device=device)
     clothed = unskin_vertices(posed, blended) - rest
     # Where the blend of a sharply bent joint is near singular, the way back to the rest pose leads anywhere.
-    clothed *= np.minimum(1, _MAX_CLOTHES / np.maximum(np.linalg.norm(clothed, axis=1, keepdims=True), 1e-9))
+    clothed *= np.minimum(
+        1, DeformConfig.depth_reach / np.maximum(np.linalg.norm(clothed, axis=1, keepdims=True), 1e-9)
+    )
     clothed += rest
     posed = _moved(clothed, blended)
     first = rasterize_mesh(posed, faces, focal, size, device=device)
@@ -106,7 +100,7 @@ def fit_clothed_mesh(
     layers, sheet = build_layers(matte, first.depth, last.depth, first.face, posed, weights, leg, turned, focal, depths)
     sheet_blended = vertex_transforms(sheet.weights, transforms, PRESERVE_VOLUME)
     sheet_rest = unskin_vertices(sheet.posed, sheet_blended)
-    layers = without_islands(_hang_on_body(layers, _torn(sheet_rest, sheet), first, leg))
+    layers = _hang_on_body(layers, _torn(sheet_rest, sheet), first, leg)
     mesh = SurfaceMesh(
         rest=np.vstack([clothed, sheet_rest]),
         posed=np.vstack([posed, _moved(sheet_rest, sheet_blended)]),
@@ -163,42 +157,35 @@ def _torn(rest: np.ndarray, sheet: GarmentPatch) -> np.ndarray:
         corner = vertices[sheet.faces]
         return np.linalg.norm(corner - np.roll(corner, 1, axis=1), axis=2)
 
-    far = edges(rest) > _MAX_SHEET_STRETCH * edges(sheet.posed)
+    far = edges(rest) > LAYERS.stretch * edges(sheet.posed)
     return cast(np.ndarray, far.any(1).reshape(2, -1).any(0))
 
 
 def _hang_on_body(layers: LayeredDepthImage, torn: np.ndarray, first: MeshHits, leg: np.ndarray) -> LayeredDepthImage:
-    """``layers`` with every sheet of which more than a scrap is ``torn`` [m] hung on the body instead.
-
-    On legs it stays as it is, elsewhere it is brought near the body and thin. Of other sheets what is torn hangs on the
-    body where it is.
+    """``layers`` with what is ``torn``, bool [m], of their sheets hung on the body instead: on legs where it is, as
+    skirts are thick and stand off, elsewhere near the body and thin.
 
     ``first`` is what rays meet of the body, of whose faces those of ``leg``, bool [F], are legs'; sheet faces are
     numbered from F.
     """
-    if not torn.any():
-        return layers
-    body_faces = len(leg)
-    sheet = layers.face >= body_faces
-    bad = sheet & torn[np.where(sheet, layers.face - body_faces, 0)]
+    sheet = layers.face >= len(leg)
+    bad = sheet & np.append(torn, False)[np.where(sheet, layers.face - len(leg), -1)]
     labels, count = ndimage.label(sheet)
-    share = ndimage.mean(bad, labels, np.arange(1, count + 1))
-    whole = np.isin(labels, 1 + np.nonzero(share > _MAX_TORN)[0])
+    share = ndimage.mean(bad, labels, np.arange(count + 1))
+    whole = sheet & (share > LAYERS.scrap)[labels]
     moved = bad | whole
     on_body = first.face >= 0
     nearest = nearest_of(on_body)
     face, there = np.where(moved, first.face[nearest], layers.face), first.depth[nearest]
-    # Between two limbs a sheet is on its way from one to the other: hung on one it would be in the air at rest. What
-    # hangs on legs is mostly a skirt, which is thick and stands off.
-    near = whole & ~leg[face.clip(0, body_faces - 1)]
-    front = np.where(near, layers.front.clip(there - _MAX_OFF, there + _MAX_OFF), layers.front)
-    thick = (layers.back - layers.front).clip(0, _MAX_OFF)
+    near = whole & ~leg[face.clip(0, len(leg) - 1)]
+    front = np.where(near, layers.front.clip(there - LAYERS.surface_step, there + LAYERS.surface_step), layers.front)
+    thick = (layers.back - layers.front).clip(0, LAYERS.surface_step)
+    # A back of their own have only those that no body fills.
     return replace(
         layers,
         front=front,
         back=np.where(near, front + thick, layers.back),
         face=face,
-        # A back of their own have only those that no body fills.
         gap=layers.gap & ~(moved & on_body),
     )
 

@@ -12,22 +12,10 @@ from itertools import pairwise
 import numpy as np
 
 from ..body.model import JOINT_INDEX
+from .config import LAYERS, LayerConfig
 
 _LEG = ("hip", "knee", "ankle", "foot")
 _LEFT, _RIGHT = (np.array([JOINT_INDEX[f"{side}_{name}"] for name in _LEG]) for side in ("left", "right"))
-_MIDDLE = 0.25
-"""How far a place's share of the left leg may be from a half for it to be about as near to both."""
-_LEAST, _KNEE = 0.0075, 1.0
-"""Area between the legs above the knees, over the square of a leg's length, below which nothing hangs there. Of 60
-people of the factory 14 in skirts have .0082 or more, all others have at most .0037: among them five in skirts, three
-of which are short, one lies on the legs and one is seen in a stride. On real photos loose trousers have up to .0059,
-and shadows between shins do not count."""
-_RANGE = (0.05, 0.98)
-"""Quantiles of where along the legs that is: where the garment's gap begins, and its hem."""
-_ABOVE, _BELOW = 0.4, 0.08
-"""Of a bone's length: over which both legs begin to carry it, and over which it ends at the hem."""
-_LOWEST = 1.85
-"""Along a leg: no garment covers feet."""
 
 
 @dataclass(frozen=True)
@@ -36,36 +24,38 @@ class Skirt:
 
     Attributes:
         joints: [24, 3] metres, of the body that wears it, posed, camera space.
-        top, hem: along the legs, 0 at the hips, 1 at the knees, 2 at the ankles: where it begins to span them and ends.
+        hem: how far down the legs it ends: 0 at the hips, 1 at the knees, 2 at the ankles.
+        waist: over how much of a thigh, from the hips down, both legs begin to carry it.
     """
 
     joints: np.ndarray
-    top: float
     hem: float
+    waist: float = LAYERS.waist
 
     def inside(self, points: np.ndarray) -> np.ndarray:
         """How far it is before and behind what is at ``points`` [n, 3] on or beside a leg, in 0..1."""
         along = _beside_legs(points, self.joints)[1]
-        return self._below_top(along) * ((self.hem - along) / _BELOW).clip(0, 1)
+        return self._carried(along) * (along < self.hem)
 
     def carry(self, points: np.ndarray, hung: np.ndarray, legs: np.ndarray) -> np.ndarray:
         """Skinning weights [n, 24] of places [n, 3] of it.
 
         Args:
             points: camera space.
-            hung: [n, 24] weights that they would have, and have where it does not span the legs yet.
+            hung: [n, 24] weights that they would have, and have at the hips.
             legs: [n, 24] weights of the legs and the trunk around them.
         """
         share, along = _beside_legs(points, self.joints)
         both, carried = legs[:, _LEFT] + legs[:, _RIGHT], legs.copy()
         carried[:, _LEFT], carried[:, _RIGHT] = share[:, None] * both, (1 - share)[:, None] * both
-        return hung + self._below_top(along)[:, None] * (carried - hung)
+        return hung + self._carried(along)[:, None] * (carried - hung)
 
-    def _below_top(self, along: np.ndarray) -> np.ndarray:
-        return ((along - max(self.top - _ABOVE, 0)) / _ABOVE).clip(0, 1)
+    def _carried(self, along: np.ndarray) -> np.ndarray:
+        """How much of what is ``along`` [n] the legs both carry, in 0..1."""
+        return (along / self.waist).clip(0, 1)
 
 
-def find_skirt(points: np.ndarray, area: np.ndarray, joints: np.ndarray) -> Skirt | None:
+def find_skirt(points: np.ndarray, area: np.ndarray, joints: np.ndarray, config: LayerConfig = LAYERS) -> Skirt | None:
     """What hangs between the legs, if it is a garment.
 
     Args:
@@ -73,22 +63,25 @@ def find_skirt(points: np.ndarray, area: np.ndarray, joints: np.ndarray) -> Skir
             body's.
         area: [n] square metres of each.
         joints: [24, 3] posed.
+        config: how much it must be.
     """
     along = _beside_legs(points, joints)[1]
     length = np.mean([np.linalg.norm(np.diff(joints[leg[:3]], axis=0), axis=1).sum() for leg in (_LEFT, _RIGHT)])
-    if area[along < _KNEE].sum() < _LEAST * length**2:
+    # Between shins it may be a shadow on the floor.
+    if area[along < 1].sum() < config.skirt_area * length**2:
         return None
-    top, hem = np.quantile(along, _RANGE)
-    return Skirt(joints, float(top), min(float(hem), _LOWEST))
+    return Skirt(joints, min(float(np.quantile(along, config.hem)), 2.0), config.waist)
 
 
-def between_legs(points: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Whether ``points`` [n, 3] lie between both legs, and whether they are about as near to one as to the other too:
-    bool [n] each."""
+def between_legs(
+    points: np.ndarray, joints: np.ndarray, halfway: float = LAYERS.halfway
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether ``points`` [n, 3] lie between both legs, and whether their share of the left leg is also within
+    ``halfway`` of a half: bool [n] each."""
     (left, _, to_left), (right, _, to_right) = (_nearest(points, joints[leg]) for leg in (_LEFT, _RIGHT))
     # In profile what lies before the legs is as near to both.
     between = (to_left * to_right).sum(1) < 0
-    return between, between & (np.abs(_share(left, right) - 0.5) < _MIDDLE)
+    return between, between & (np.abs(_share(left, right) - 0.5) < halfway)
 
 
 def _beside_legs(points: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
