@@ -97,7 +97,7 @@ RULES: dict[str, tuple[str, list[Patch]]] = {
     "face pinned": ("outlines do not move the face", _deformed(pinned=0.0)),
     "labels": ("parts by the photo's colours, not the body alone", [(shape, "label_photo", _body_labels)]),
     "as labelled": ("pixels hung on the limb that they show", [(shape, "as_labelled", _first)]),
-    "skirts": ("a skirt carried by both legs", [(sheets, "find_skirt", lambda *_: None)]),
+    "skirts": ("a skirt before and behind both legs", [(sheets, "find_hem", lambda *_: None)]),
     "torn sheets": ("torn sheets hung on the body", [(shape, "_hang_on_body", _first)]),
     "floating regions": ("regions of the photo that would hang in the air", [(shape, "without_floaters", _first)]),
     "floaters": ("unseen splats that would hang in the air", [(surface, "is_floater", _none_of(0))]),

@@ -185,7 +185,6 @@ class LayerConfig:
         skirt_area: of what hangs between the thighs, over the square of a leg's length, from which it is a skirt. Of 60
             people of the factory 14 in skirts have 0.0082 or more, all others have at most 0.0037, among them five in
             skirts that are short, lie on the legs or are seen in a stride; of real photos loose trousers reach 0.0059.
-        waist: of a thigh's length below the hips, over which both legs begin to carry a skirt.
         hem: quantile of how far down the legs places between them are; the rest may be shadows on the floor.
     """
 
@@ -196,7 +195,6 @@ class LayerConfig:
     scrap: float = 0.02
     halfway: float = 0.25
     skirt_area: float = 0.0075
-    waist: float = 0.4
     hem: float = 0.98
 
 

@@ -22,7 +22,7 @@ from ..geometry.linear import mesh_laplacian
 from ..geometry.maps import unproject
 from .config import LAYERS, DeformConfig, LayerConfig
 from .parts import ARM_LIMBS, LIMB_OF_JOINT, joint_of_vertex
-from .skirts import Skirt, between_legs, find_skirt
+from .skirts import between_legs, down_legs, find_hem
 
 INSET = 2 * DeformConfig.inset
 """Pixels of the maps by which all but the front's splats keep inside the outline: twice as far as the mesh."""
@@ -94,8 +94,9 @@ def build_layers(
     between, halfway = between_legs(points, joints, config.halfway)
     hanging = halfway & wide[loose]
     points, half_width = points[hanging], closed.half_width[loose][hanging]
-    skirt = find_skirt(points, (points[:, 2] / focal) ** 2, joints, config)
-    if skirt is None:
+    hem = find_hem(points, (points[:, 2] / focal) ** 2, joints, config)
+    worn, garment = np.zeros_like(wide), np.zeros_like(wide)
+    if hem is None:
         # Trousers: what lies between them goes with the nearer leg. Legs that turn would part its front and back.
         trousers = np.zeros_like(wide)
         trousers[loose] = between
@@ -103,17 +104,18 @@ def build_layers(
         front_all, back_all = np.where(trousers, middle - half, front_all), np.where(trousers, middle + half, back_all)
         wide = wide & ~trousers
     else:
-        worn = np.zeros(matte.shape)
-        worn[beside] = skirt.inside(on_rays(beside, middle, focal))
+        along = down_legs(on_rays(beside, middle, focal), joints)
+        worn[beside] = (along > 0) & (along < hem)
         if depths is not None:
             most = half_width.max()
-            front_all, back_all = _skirted(front_all, back_all, worn * (front_face >= 0) * depths.known, most, depths)
-        wide = wide | (worn > 0)
+            front_all, back_all = _skirted(front_all, back_all, worn & (front_face >= 0) & depths.known, most, depths)
+        wide = wide | worn
+        garment = beside & wide
         # The front's splats draw the outline; were the back's as wide, both would add up.
-        broad = np.where(beside, (broad | (worn > 0)) & (in_matte > INSET), broad)
+        broad = np.where(beside, (broad | worn) & (in_matte > INSET), broad)
     row, column = nearest_of(matte)
     both = np.stack([front_all, back_all])[:, row, column]
-    sheet, cell_face = _grid(wide, both, vertices, weights, focal, skirt, beside & wide, config)
+    sheet, cell_face = _grid(wide, both, vertices, weights, focal, garment, config)
     face = closed.face
     if len(sheet.faces):
         face = np.where(wide & (cell_face >= 0), cell_face + len(leg), face)
@@ -219,7 +221,7 @@ def _radius(mask: np.ndarray) -> np.ndarray:
 def _skirted(
     front: np.ndarray, back: np.ndarray, worn: np.ndarray, most: float, depths: SideDepths
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``front`` and ``back`` [S, S] of legs where a skirt is ``worn`` [S, S], in 0..1, over them.
+    """``front`` and ``back`` [S, S] of legs where a skirt is ``worn``, bool [S, S], over them.
 
     They move to where ``depths`` say that it is, by at most ``most`` metres, and never into the legs: or else the sheet
     between them would be a ridge.
@@ -237,12 +239,11 @@ def _grid(
     vertices: np.ndarray,
     weights: np.ndarray,
     focal: float,
-    skirt: Skirt | None,
     garment: np.ndarray,
     config: LayerConfig,
 ) -> tuple[GarmentPatch, np.ndarray]:
-    """The meshes of front and back, ``depths`` [2, S, S], over ``wide`` [S, S], of which ``garment`` [S, S] is the
-    ``skirt``'s; and, per pixel, which face of the front's lies there (-1 for none)."""
+    """The meshes of front and back, ``depths`` [2, S, S], over ``wide`` [S, S], of which ``garment`` [S, S] is a
+    skirt's; and, per pixel, which face of the front's lies there (-1 for none)."""
     size, cell = len(wide), config.cell
     empty = GarmentPatch(np.zeros((0, 3)), np.zeros((0, 3), int), np.zeros((0, weights.shape[1])))
     cell_face = np.full(wide.shape, -1)
@@ -279,12 +280,11 @@ def _grid(
     lower = (py % cell) + (px % cell) >= cell
     cell_face[py, px] = cell_number[py // cell, px // cell] * 2 + lower
     hung = _diffused_weights(posed, faces, vertices, weights)
-    if skirt is not None:
+    if garment.any():
+        # A hand that hangs beside a skirt does not carry it.
         own = np.tile(corners(cells(garment))[node], 2)
-        # A hand that hangs beside it does not carry it.
         carries = np.isin(LIMB_OF_JOINT[joint_of_vertex(weights)], ARM_LIMBS, invert=True)
-        legs = _diffused_weights(posed, faces, vertices[carries], weights[carries])
-        hung[own] = skirt.carry(posed[own], hung[own], legs[own])
+        hung[own] = _diffused_weights(posed, faces, vertices[carries], weights[carries])[own]
     return GarmentPatch(posed, faces, hung), cell_face
 
 

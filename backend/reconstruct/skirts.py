@@ -1,12 +1,7 @@
-"""Skirts, dresses and coat tails: what hangs between the legs is one garment with what is on them, carried by both.
-
-Were each half to go with its own leg, the middle would be torn in a stride. So every place of it takes the weights of
-the nearer leg most, and those of the same place of the other leg the more, the nearer that one is too.
-"""
+"""Skirts, dresses and coat tails: what hangs between the legs, and how far down."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -18,45 +13,8 @@ _LEG = ("hip", "knee", "ankle", "foot")
 _LEFT, _RIGHT = (np.array([JOINT_INDEX[f"{side}_{name}"] for name in _LEG]) for side in ("left", "right"))
 
 
-@dataclass(frozen=True)
-class Skirt:
-    """What both legs carry.
-
-    Attributes:
-        joints: [24, 3] metres, of the body that wears it, posed, camera space.
-        hem: how far down the legs it ends: 0 at the hips, 1 at the knees, 2 at the ankles.
-        waist: over how much of a thigh, from the hips down, both legs begin to carry it.
-    """
-
-    joints: np.ndarray
-    hem: float
-    waist: float = LAYERS.waist
-
-    def inside(self, points: np.ndarray) -> np.ndarray:
-        """How far it is before and behind what is at ``points`` [n, 3] on or beside a leg, in 0..1."""
-        along = _beside_legs(points, self.joints)[1]
-        return self._carried(along) * (along < self.hem)
-
-    def carry(self, points: np.ndarray, hung: np.ndarray, legs: np.ndarray) -> np.ndarray:
-        """Skinning weights [n, 24] of places [n, 3] of it.
-
-        Args:
-            points: camera space.
-            hung: [n, 24] weights that they would have, and have at the hips.
-            legs: [n, 24] weights of the legs and the trunk around them.
-        """
-        share, along = _beside_legs(points, self.joints)
-        both, carried = legs[:, _LEFT] + legs[:, _RIGHT], legs.copy()
-        carried[:, _LEFT], carried[:, _RIGHT] = share[:, None] * both, (1 - share)[:, None] * both
-        return hung + self._carried(along)[:, None] * (carried - hung)
-
-    def _carried(self, along: np.ndarray) -> np.ndarray:
-        """How much of what is ``along`` [n] the legs both carry, in 0..1."""
-        return (along / self.waist).clip(0, 1)
-
-
-def find_skirt(points: np.ndarray, area: np.ndarray, joints: np.ndarray, config: LayerConfig = LAYERS) -> Skirt | None:
-    """What hangs between the legs, if it is a garment.
+def find_hem(points: np.ndarray, area: np.ndarray, joints: np.ndarray, config: LayerConfig = LAYERS) -> float | None:
+    """How far down the legs a garment that hangs between them ends, see :func:`down_legs`; None where none does.
 
     Args:
         points: [n, 3] metres, camera space, halfway between the legs, where the photo shows something that is not the
@@ -65,12 +23,13 @@ def find_skirt(points: np.ndarray, area: np.ndarray, joints: np.ndarray, config:
         joints: [24, 3] posed.
         config: how much it must be.
     """
-    along = _beside_legs(points, joints)[1]
+    along = down_legs(points, joints)
     length = np.mean([np.linalg.norm(np.diff(joints[leg[:3]], axis=0), axis=1).sum() for leg in (_LEFT, _RIGHT)])
     # Between shins it may be a shadow on the floor.
     if area[along < 1].sum() < config.skirt_area * length**2:
         return None
-    return Skirt(joints, min(float(np.quantile(along, config.hem)), 2.0), config.waist)
+    # No garment covers feet.
+    return min(float(np.quantile(along, config.hem)), 2.0)
 
 
 def between_legs(
@@ -84,11 +43,11 @@ def between_legs(
     return between, between & (np.abs(_share(left, right) - 0.5) < halfway)
 
 
-def _beside_legs(points: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How much of ``points`` [n, 3] is the left leg's [n], in 0..1, and how far down the legs they are [n]."""
+def down_legs(points: np.ndarray, joints: np.ndarray) -> np.ndarray:
+    """How far down the legs ``points`` [n, 3] are, [n]: 0 at the hips, 1 at the knees, 2 at the ankles."""
     (left, along_left, _), (right, along_right, _) = (_nearest(points, joints[leg]) for leg in (_LEFT, _RIGHT))
     share = _share(left, right)
-    return share, share * along_left + (1 - share) * along_right
+    return share * along_left + (1 - share) * along_right
 
 
 def _share(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 from test_surface import cloth_between, legs, tube
 
 from backend.avatar.skinning import joint_transforms, skin_vertices
 from backend.body.model import JOINT_INDEX, load_body
 from backend.estimate.depth import SideDepths
-from backend.reconstruct.sheets import GarmentPatch
-from backend.reconstruct.skirts import Skirt, between_legs, find_skirt
+from backend.reconstruct import sheets
+from backend.reconstruct.sheets import GarmentPatch, _diffused_weights
+from backend.reconstruct.skirts import between_legs, down_legs, find_hem
 from backend.reconstruct.splats import Splats, back_of_sheets
 from backend.reconstruct.types import SurfaceMesh
 
@@ -25,76 +27,28 @@ def strip(top: float, hem: float, width: float = 0.06) -> tuple[np.ndarray, np.n
     return points, np.full(len(points), width * (hem - top) / len(points))
 
 
-def test_weights_go_by_the_squares_of_distances_from_the_legs() -> None:
-    skirt = Skirt(JOINTS, 1.5)
-    # At the height of the knees, on the left leg, in the middle, and 8 cm beside the left leg.
-    points = np.array([[0.1, 0, 3], [0, 0, 3], [0.18, 0, 3], [0, 0, 2.9]])
-    weights = np.zeros((4, 24))
-    weights[:, LEFT] = 1
-    out = skirt.carry(points, weights, weights)
-    expected = [1, 0.5, 0.28**2 / (0.28**2 + 0.08**2), 0.5]
-    np.testing.assert_allclose(out[:, LEFT], expected)
-    np.testing.assert_allclose(out[:, RIGHT], 1 - out[:, LEFT])
-
-
-def test_weights_are_the_other_legs_in_the_mirror_and_the_trunks_stay() -> None:
-    skirt = Skirt(JOINTS, 1.5)
-    rng = np.random.default_rng(0)
-    points = rng.uniform([-0.2, -0.5, 2.8], [0.2, 0.5, 3.2], (50, 3))
-    weights = rng.random((50, 24))
-    weights /= weights.sum(1, keepdims=True)
-    out = skirt.carry(points, weights, weights)
-    np.testing.assert_allclose(out.sum(1), 1)
-    sides = [(JOINT_INDEX[f"left_{n}"], JOINT_INDEX[f"right_{n}"]) for n in ("hip", "knee", "ankle", "foot")]
-    swap = np.arange(24)
-    for a, b in sides:
-        swap[[a, b]] = b, a
-    mirrored = weights[:, swap]
-    np.testing.assert_allclose(skirt.carry(points * [-1, 1, 1], mirrored, mirrored)[:, swap], out, atol=1e-12)
-    others = np.setdiff1d(np.arange(24), np.ravel(sides))
-    np.testing.assert_allclose(out[:, others], weights[:, others])
-    # Knees stay knees, of one leg or the other.
-    for a, b in sides:
-        np.testing.assert_allclose(out[:, [a, b]].sum(1), weights[:, [a, b]].sum(1))
-
-
-def test_at_the_hips_weights_are_as_they_were_and_change_without_a_jump() -> None:
-    skirt = Skirt(JOINTS, 1.5)
-    hand, leg = np.zeros((2, 41, 24))
-    hand[:, JOINT_INDEX["left_hand"]] = leg[:, LEFT] = 1
-    points = np.stack([np.full(41, 0.05), np.linspace(-0.6, -0.2, 41), np.full(41, 3.0)], 1)
-    out = skirt.carry(points, hand, leg)
-    np.testing.assert_array_equal(out[:10], hand[:10])
-    assert not out[-1, JOINT_INDEX["left_hand"]]
-    assert np.abs(np.diff(out, axis=0)).max() < 0.08
-
-
 def test_a_skirt_is_what_hangs_between_the_legs_from_above_the_knees() -> None:
-    skirt = find_skirt(*strip(0.15, 0.6), JOINTS)
-    assert skirt is not None
     # Bones of half a metre, and a hem 60 cm below the hips.
-    assert skirt.hem == pytest.approx(0.6 / 0.5, abs=0.03)
+    assert find_hem(*strip(0.15, 0.6), JOINTS) == pytest.approx(0.6 / 0.5, abs=0.03)
+    assert find_hem(*strip(0.15, 0.2), JOINTS) is None
     # No garment covers feet.
-    longest = find_skirt(*strip(0.15, 1.2), JOINTS)
-    assert longest is not None and longest.hem <= 2
-    assert find_skirt(*strip(0.15, 0.2), JOINTS) is None
+    assert find_hem(*strip(0.15, 1.2), JOINTS) == 2
     # Between shins alone, or all but alone: trousers before a shadow.
     shadow, crotch = strip(0.6, 0.95), strip(0.1, 0.15)
-    assert find_skirt(*shadow, JOINTS) is None
-    assert find_skirt(*(np.concatenate(both) for both in zip(shadow, crotch)), JOINTS) is None
-    assert find_skirt(np.zeros((0, 3)), np.zeros(0), JOINTS) is None
+    assert find_hem(*shadow, JOINTS) is None
+    assert find_hem(*(np.concatenate(both) for both in zip(shadow, crotch)), JOINTS) is None
+    assert find_hem(np.zeros((0, 3)), np.zeros(0), JOINTS) is None
     # A child's is as much smaller as its legs.
     points, area = strip(0.15, 0.6, 0.05)
-    assert find_skirt(0.6 * points, 0.36 * area, 0.6 * JOINTS) is not None
-    assert find_skirt(points, 0.36 * area, JOINTS) is None
+    assert find_hem(0.6 * points, 0.36 * area, 0.6 * JOINTS) is not None
+    assert find_hem(points, 0.36 * area, JOINTS) is None
 
 
-def test_it_covers_the_legs_down_to_its_hem() -> None:
-    skirt = Skirt(JOINTS, 1.2)
+def test_places_go_down_the_legs_from_the_hips_to_the_feet() -> None:
     x = np.array([0.1, 0.18, 0.0, -0.1])
-    for below, expected in ((0.0, 0), (0.1, 0.5), (0.3, 1), (0.59, 1), (0.62, 0), (0.9, 0)):
+    for below, expected in ((-0.2, 0), (0.0, 0), (0.25, 0.5), (0.5, 1), (0.9, 1.8)):
         points = np.stack([x, np.full(4, below - 0.5), np.full(4, 3.0)], 1)
-        np.testing.assert_allclose(skirt.inside(points), expected, atol=1e-9)
+        np.testing.assert_allclose(down_legs(points, JOINTS), expected, atol=1e-9)
 
 
 def test_between_legs() -> None:
@@ -123,14 +77,35 @@ def stretched(sheet: GarmentPatch) -> np.ndarray:
     return after / before
 
 
-def test_a_stride_stretches_a_skirt_less_than_a_sheet_whose_weights_are_diffused(
+def test_weights_are_the_bodys_where_a_patch_touches_it_and_linear_between() -> None:
+    # A strip of 21 nodes a row from one vertex to another, 1 m away.
+    x, y = np.meshgrid(np.linspace(0, 1, 21), np.arange(3) / 20)
+    nodes = np.stack([x, y, 0 * x], -1).reshape(-1, 3)
+    number = np.arange(63).reshape(3, 21)
+    a, b, c, d = (n.ravel() for n in (number[:-1, :-1], number[:-1, 1:], number[1:, :-1], number[1:, 1:]))
+    faces = np.vstack([np.stack([a, c, b], 1), np.stack([b, c, d], 1)])
+    ends, weights = (
+        np.vstack([nodes[x.ravel() == 0], nodes[x.ravel() == 1]]),
+        np.repeat(np.eye(24)[[LEFT, RIGHT]], 3, 0),
+    )
+    found = _diffused_weights(nodes, faces, ends, weights).reshape(3, 21, 24)
+    np.testing.assert_allclose(found.sum(2), 1)
+    np.testing.assert_allclose(found[..., LEFT], found[::-1, ::-1, RIGHT])
+    steps = np.diff(found[1, 1:-1, RIGHT])
+    assert found[1, 0, LEFT] > 0.9 and steps.min() > 0.02 and steps.max() < 0.06
+
+
+def test_a_stride_stretches_a_skirt_less_than_one_that_goes_with_the_nearest_leg(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _, _, sheet = cloth_between((0.14, 0, 3), (-0.14, 0, 3))
-    monkeypatch.setattr(Skirt, "carry", lambda _, points, hung, legs: hung)
-    _, _, diffused = cloth_between((0.14, 0, 3), (-0.14, 0, 3))
-    np.testing.assert_array_equal(sheet.posed, diffused.posed)
-    assert np.quantile(stretched(sheet), 0.99) < 0.8 * np.quantile(stretched(diffused), 0.99)
+    nearest = lambda posed, faces, vertices, weights: weights[cKDTree(vertices).query(posed)[1]]  # noqa: E731
+    monkeypatch.setattr(sheets, "_diffused_weights", nearest)
+    _, _, parted = cloth_between((0.14, 0, 3), (-0.14, 0, 3))
+    np.testing.assert_array_equal(sheet.posed, parted.posed)
+    assert np.quantile(stretched(sheet), 0.99) < 0.5 * np.quantile(stretched(parted), 0.99)
+    # Not more than what hangs between legs must.
+    assert np.quantile(stretched(sheet), 0.99) < 5.5
 
 
 def test_a_skirt_covers_the_legs_and_what_lies_between_trousers_hangs_on_them() -> None:
