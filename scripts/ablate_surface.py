@@ -107,8 +107,8 @@ RULES: dict[str, tuple[str, list[Patch]]] = {
         [(sheets, "between_legs", lambda points, *_: (np.zeros(len(points), bool),) * 2)],
     ),
     "sheet meshes": ("all grids in gaps", [(shape, "build_layers", _no_patches)]),
-    "snap": ("hidden body brought to the matte", [(splats, "_MAX_SNAP", 0.0)]),
-    "stretch": ("splats stretch with their face", [(splats, "_STRETCH_RANGE", (1.0, 1.0))]),
+    "snap": ("hidden body brought to the matte", [(splats, "DeformConfig", DeformConfig(stands_off=0.0))]),
+    "growth": ("splats grow with their face", [(splats, "face_areas", lambda vertices, faces: np.ones(len(faces)))]),
     "own colours": (
         "background unmixed at the rim",
         [(surface, "own_colours", lambda rgb, alpha, device: surface.extend_colours(rgb, alpha))],

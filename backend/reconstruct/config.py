@@ -10,27 +10,41 @@ class SurfaceConfig:
     """How many splats, how large, and how their colours are matched to the photo.
 
     Attributes:
-        front_count, rest_count: how many splats, about.
-        overlap, rest_overlap: sigma of a splat over the distance to its neighbours, in front and elsewhere.
+        front_count: how many splats show what the photo shows, about.
+        spacing: metres between the others, on the neutral body: about 55,000 of them.
+        darts: see :func:`~.sampling.poisson_disk_samples`.
+        overlap: sigma of a splat over the distance to its neighbours.
+        slope: tangent up to which normals follow the front's depth; steeper, it jumps from limb to limb.
+        blur: pixels of 512, sigma with which that depth is smoothed.
         thickness: sigma across the surface over sigma along it.
         opacity: of a splat inside the matte.
         corrections: iterations of colour correction.
         correction_size: pixels of the picture that they match; finer than 512 so that close-ups do not ring.
         shown_pixels: of that picture, which a splat fills from which the photo counts as showing it.
+        fade: shares of a front splat's light inside the matte, up to which it is removed and from which it stays.
+        trace: share of a splat's light up to which it only shines through what lies before it.
+        slack: how far a colour, in 0..1, may be corrected.
         density: how much denser than elsewhere splats lie on fine parts.
     """
 
     front_count: int = 60_000
-    rest_count: int = 55_000
+    spacing: float = 0.0047
+    darts: int = 3
     overlap: float = 0.65
-    rest_overlap: float = 0.76
+    slope: float = 3.0
+    blur: float = 1.5
     thickness: float = 0.2
     opacity: float = 0.97
     corrections: int = 24
     correction_size: int = 768
-    shown_pixels: float = 0.5
+    shown_pixels: float = 0.25
+    fade: tuple[float, float] = (0.3, 0.7)
+    trace: float = 0.05
+    slack: float = 0.4
     density: dict[str, float] = field(default_factory=lambda: {"FACE": 2.0, "HAIR": 2.0, "HAND": 2.0, "FOOT": 1.5})
 
+
+SURFACE = SurfaceConfig()
 
 EAR_MARGIN_M = 0.01
 """Metres: a face begins this far behind the ears; hair twice as far above and behind them. Of the neutral body."""

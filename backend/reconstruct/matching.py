@@ -12,16 +12,10 @@ from scipy import sparse
 
 from ..avatar.quaternion import from_matrix
 from ..rendering import CameraTensors, Contributions, GaussianTensors, contributions, exact_device
+from .config import SURFACE, SurfaceConfig
 from .splats import Splats
+from .visibility import ramp
 
-_FIT_DAMPING = 0.15
-"""Contribution in pixels below which a splat's colour is not fitted freely."""
-_TRACE = (0.02, 0.1)
-"""Shares of a splat's light up to which the photo does not show it, and from which it does."""
-_FIT_RANGE = 0.4
-"""How far a fitted colour may leave the photo's at the same place."""
-_REST_FIT_RANGE = 0.1
-"""The same for splats behind the front grid, which mostly show their other colours from other sides."""
 _Blend = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -53,6 +47,7 @@ def draw(
     focal: float,
     size: int,
     device: torch.device,
+    config: SurfaceConfig = SURFACE,
 ) -> tuple[np.ndarray, Blending]:
     """Opacities [n] with which the render keeps to the matte, and how the splats blend in it.
 
@@ -66,6 +61,7 @@ def draw(
         focal: in the matte's pixels.
         size: pixels a side of the picture.
         device: where to compute; where that knows no float64, the processor does.
+        config: of how splats fade.
     """
     device = exact_device(device)
     factor = size / alpha.shape[0]
@@ -86,8 +82,8 @@ def draw(
         seen = _exact(contribute(opacity))
         both = seen.gather(torch.cat([torch.ones_like(matte), matte], 1).to(seen.weight)).float().cpu().numpy()
         inside = both[:, 1] / np.maximum(both[:, 0], 1e-6)
-        visible = (both[:, 0] > 0.05) & front
-        opacity = np.where(visible, opacity * ((inside - 0.3) / 0.4).clip(0, 1), opacity)
+        visible = (both[:, 0] > 0) & front
+        opacity = np.where(visible, opacity * ramp(inside, config.fade), opacity)
     rows = matte[:, 0] > 0.5
     return opacity, Blending(rows, size, focal * factor, *_blends(contribute(opacity), rows))
 
@@ -97,15 +93,13 @@ def match_photo(
     scale: np.ndarray,
     opacity: np.ndarray,
     rgb: np.ndarray,
-    front_count: int,
     image: np.ndarray,
     blending: Blending,
-    corrections: int,
+    config: SurfaceConfig = SURFACE,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Colours [n, 3] corrected so that the render meets the photo; and how much of each splat it shows [n], in pixels.
 
-    Overlapping splats blur; SIRT iterations on the colours undo that, mostly on those of the front's splats, the first
-    ``front_count``.
+    Overlapping splats blur; SIRT iterations on the colours undo that.
     """
     rows, to_pixels, to_splats = blending.rows, blending.to_pixels, blending.to_splats
     device = rows.device
@@ -118,13 +112,12 @@ def match_photo(
     facing = np.abs((splats.normal * splats.position).sum(1)) / np.linalg.norm(splats.position, axis=1)
     whole = torch.as_tensor(2 * np.pi * opacity * wide * facing, dtype=torch.float32, device=device)[:, None]
     # A trace of everything shines through what lies before it; of large splats, in close-ups, that is many pixels.
-    shown = total * ((total / whole.clamp(min=1e-6) - _TRACE[0]) / (_TRACE[1] - _TRACE[0])).clamp(0, 1)
-    front = torch.arange(len(rgb), device=device)[:, None] < front_count
-    slack = torch.where(front, _FIT_RANGE, _REST_FIT_RANGE) * (shown > 0.05)
+    shown = total * (total > config.trace * whole)
+    slack = config.slack * (shown > 0)
     low, high = (start - slack).clamp(0, 1), (start + slack).clamp(0, 1)
-    for _ in range(corrections):
+    for _ in range(config.corrections):
         # Barely seen splats hardly move: from the side they are seen whole.
-        change = to_splats(wanted - to_pixels(colours)) / (total + _FIT_DAMPING)
+        change = to_splats(wanted - to_pixels(colours)) / (total + config.shown_pixels)
         colours = (colours + change).clamp(low, high)
     return colours.cpu().numpy(), shown[:, 0].cpu().numpy()
 

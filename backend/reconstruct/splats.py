@@ -8,25 +8,17 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..avatar.skinning import triangle_frames
 from ..body.model import BodyModel
 from ..geometry.distances import depth_inside, nearest_of
 from ..geometry.maps import MAP_SIZE, bilinear, project, sample_map, unproject
 from ..photo import PreparedPhoto
 from ..rendering.mesh import vertex_normals
-from .config import SurfaceConfig
+from .config import DeformConfig, SurfaceConfig, VisibilityConfig
 from .parts import CARRIED, CARRIES
-from .sampling import SurfaceSamples
+from .sampling import SurfaceSamples, face_areas
 from .sheets import INSET, LayeredDepthImage
 from .types import SurfaceMesh
 from .visibility import View, observe
-
-_FACE_ON = 0.6
-"""Cosine between surface and ray below which the front grid is too stretched to be trusted alone."""
-_STRETCH_RANGE = (0.7, 3.0)
-"""Least and most that a splat follows the stretch of its face."""
-_MAX_SNAP = 0.12
-"""Metres that a splat outside the matte is moved to reach it; beyond, that part of the body was not there."""
 
 
 @dataclass(frozen=True)
@@ -98,26 +90,25 @@ def front_splats(
     row, column = to_inside[0][row, column], to_inside[1][row, column]
     depth, face = layers.front[row, column], layers.face[row, column]
     position = unproject(pixels, depth, focal)
-    normal = _layer_normals(layers, focal)[row, column]
+    normal = _layer_normals(layers, focal, config)[row, column]
     ray = position / np.linalg.norm(position, axis=1, keepdims=True)
-    facing = np.maximum(-(normal * ray).sum(1), 0.3)
+    facing = np.maximum(-(normal * ray).sum(1), 1 / config.slope)
     sigma = config.overlap * spacing * depth / focal
     splats = Splats(position, normal, ray, sigma, 1 / facing, config.opacity * opacity, face)
     return splats, pixels
 
 
-def _layer_normals(layers: LayeredDepthImage, focal: float) -> np.ndarray:
+def _layer_normals(layers: LayeredDepthImage, focal: float, config: SurfaceConfig) -> np.ndarray:
     """Normals [H, W, 3] of the front layer from its smoothed depth, facing the camera, safe at depth jumps."""
     depth = layers.front.astype(np.float32)
     inside = (layers.face >= 0).astype(np.float32)
-    blurred = cv2.GaussianBlur(depth * inside, (0, 0), 1.5) / np.maximum(cv2.GaussianBlur(inside, (0, 0), 1.5), 1e-3)
-    pixel = np.maximum(blurred, 1e-3) / focal
+    total = cv2.GaussianBlur(inside, (0, 0), config.blur)
+    blurred = cv2.GaussianBlur(depth * inside, (0, 0), config.blur) / np.maximum(total, 1e-6)
+    pixel = np.maximum(blurred, 1e-6) / focal
     slope_x = cv2.Sobel(blurred, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8) / pixel
     slope_y = cv2.Sobel(blurred, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8) / pixel
-    # A jump between two limbs is no slope.
-    steep = np.hypot(slope_x, slope_y)
-    limit = np.where(steep > 3.0, 3.0 / np.maximum(steep, 1e-6), 1.0)
-    limit = np.where(steep > 8.0, 0.0, limit)
+    # A jump between two limbs is no slope: steeper than twice what is followed, normals turn back to the camera.
+    limit = 1 / (1 + (slope_x**2 + slope_y**2) / (2 * config.slope) ** 2)
     normal = np.stack([slope_x * limit, slope_y * limit, -np.ones_like(depth)], -1)
     return normal / np.linalg.norm(normal, axis=-1, keepdims=True)
 
@@ -170,43 +161,22 @@ def rest_of_body(
     inside = depth_inside(layers.face >= 0) > INSET
     in_matte = in_picture & sample_map(inside, pixels)
     seen = observe(position, normal, parts[faces[face, 0]], view)
-    shown = in_matte & (seen.inner > 0) & (seen.facing > _FACE_ON)
+    shown = in_matte & (seen.inner > 0) & (seen.facing > VisibilityConfig.facing[1])
 
     # Body that the photo shows to be absent: bring it to the matte if that is near, else leave it out.
     outside = in_picture & ~in_matte
     nearest = np.column_stack([sample_map(index, pixels) for index in nearest_of(inside)[::-1]]) + 0.5
     gap = np.linalg.norm(nearest - pixels, axis=1) * position[:, 2] / focal
     moved = unproject(nearest, position[:, 2], focal)
-    position = np.where((outside & (gap < _MAX_SNAP))[:, None], moved, position)
-    keep = ~shown & ~(outside & (gap >= _MAX_SNAP))
+    position = np.where((outside & (gap < DeformConfig.stands_off))[:, None], moved, position)
+    keep = ~shown & ~(outside & (gap >= DeformConfig.stands_off))
     # What would hide another limb that the photo shows there is not there: the body's stiff fingers, mostly.
     assert view.part is not None
     mine, theirs = CARRIED[parts[faces[face, 0]]], CARRIED[sample_map(view.part, pixels)]
     before = position[:, 2] < sample_map(layers.front, pixels)
     keep &= ~(in_matte & before & (theirs >= 0) & ~CARRIES[mine, theirs])
-    # Pose and clothes stretch the body that was sampled: splats stretch with their face.
-    along, wide, narrow = _face_stretch(body.template.numpy(), mesh.posed, faces)
-    own = samples.face
-    wide, narrow = wide.clip(*_STRETCH_RANGE)[own], narrow.clip(*_STRETCH_RANGE)[own]
-    sigma = config.rest_overlap * samples.spacing * narrow
-    opacity = np.full(len(face), config.opacity)
-    splats = Splats(position, normal, along[own], sigma, wide / narrow, opacity, face)
+    # Pose and clothes stretch the body that was sampled: splats grow with their face.
+    wider = np.sqrt(face_areas(mesh.posed, faces) / face_areas(body.template.numpy(), faces))[face]
+    sigma, ones = config.overlap * samples.spacing * wider, np.ones(len(face))
+    splats = Splats(position, normal, 0 * normal, sigma, ones, config.opacity * ones, face)
     return take(splats, keep)
-
-
-def _face_stretch(rest: np.ndarray, posed: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How each face was stretched: direction of the most [F, 3], unit, in ``posed``; factors [F] along and across it.
-
-    The singular values of the linear map between the planes of a triangle before and after.
-    """
-
-    def edges(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        frame, _ = triangle_frames(vertices, faces)
-        corner = vertices[faces]
-        both = np.stack([corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]], -1)
-        return frame, np.einsum("fai,fab->fib", frame[:, :, :2], both)
-
-    _, before = edges(rest)
-    frame, after = edges(posed[: len(rest)])
-    left, factors, _ = np.linalg.svd(after @ np.linalg.inv(before))
-    return np.einsum("fai,fi->fa", frame[:, :, :2], left[:, :, 0]), factors[:, 0], factors[:, 1]

@@ -105,9 +105,9 @@ class SurfaceReconstructor:
         self.regions = body_regions(body)
         template, faces = body.template.numpy(), body.faces.numpy()
         part = self.regions.parts[faces[:, 0]]
-        fine = by_part(self.config.density, 1.0)
+        spacing = self.config.spacing / np.sqrt(by_part(self.config.density, 1.0))
         self.samples = poisson_disk_samples(
-            template, faces, vertex_normals(template, faces), fine[part], self.config.rest_count
+            template, faces, vertex_normals(template, faces), spacing[part], self.config.darts
         )
 
     def shape(
@@ -202,9 +202,7 @@ class SurfaceReconstructor:
         rgb = trust * photo_rgb + (1 - trust) * filled
         step(0.7, "Matching the photo")
         opacity, blending = shaped.drawn()
-        rgb, area = match_photo(
-            splats, shaped.scale, opacity, rgb, shaped.front_count, shaped.image, blending, self.config.corrections
-        )
+        rgb, area = match_photo(splats, shaped.scale, opacity, rgb, shaped.image, blending, self.config)
         return shaped.coloured(
             rgb, np.maximum(np.where(front, level, belief), (area / self.config.shown_pixels).clip(0, 1))
         )

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial import cKDTree
-from scipy.spatial.transform import Rotation
 
 from backend.avatar import pose_gaussians
 from backend.avatar.quaternion import from_matrix
@@ -30,7 +29,7 @@ from backend.reconstruct.parts import PART_OF_JOINT, Part
 from backend.reconstruct.sampling import SurfaceSamples, face_areas, poisson_disk_samples
 from backend.reconstruct.shape import _hang_on_body, _torn
 from backend.reconstruct.sheets import GarmentPatch, LayeredDepthImage, build_layers
-from backend.reconstruct.splats import Splats, _face_stretch, join, rest_of_body, splat_frames
+from backend.reconstruct.splats import Splats, join, rest_of_body, splat_frames
 from backend.reconstruct.types import SurfaceMesh
 from backend.reconstruct.visibility import View
 from backend.rendering import CameraTensors, GaussianTensors, contributions, render_gaussians
@@ -280,7 +279,9 @@ def test_a_sheet_that_the_rest_pose_tears_hangs_on_the_body() -> None:
 def test_poisson_disk_samples_keep_their_distance_and_density() -> None:
     vertices, faces = tube(0.3, (0, 0, 0))
     density = np.where(vertices[faces].mean(1)[:, 1] > 0, 4.0, 1.0)
-    samples = poisson_disk_samples(vertices, faces, vertex_normals(vertices, faces), density, 4000)
+    spacing = 0.02 / np.sqrt(density)
+    samples = poisson_disk_samples(vertices, faces, vertex_normals(vertices, faces), spacing, SurfaceConfig.darts)
+    np.testing.assert_array_equal(samples.spacing, spacing[samples.face])
     point = (vertices[faces[samples.face]] * samples.barycentric[..., None]).sum(1)
     distance = np.linalg.norm(point[:, None] - point[None], axis=2) + np.eye(len(point)) * 9
     allowed = 0.5 * (samples.spacing[:, None] + samples.spacing[None])
@@ -293,20 +294,12 @@ def test_poisson_disk_samples_keep_their_distance_and_density() -> None:
     a, b, c = (vertices[faces[face, k]] for k in range(3))
     away, nearest = cKDTree(point).query(a + u[:, None] * (b - a) + v[:, None] * (c - a))
     assert (away > 1.05 * samples.spacing[nearest]).mean() < 0.01
-    assert len(point) == pytest.approx(4000, rel=0.1)
+    # Discs of half the spacing cover about half of the surface: no such set is much denser.
+    covered = (np.pi / 4 * samples.spacing**2).sum() / face_areas(vertices, faces).sum()
+    assert 0.45 < covered < 0.6
     upper = (point[:, 1] > 0).mean()
     assert upper == pytest.approx(0.8, abs=0.04)
     assert face_areas(vertices, faces).sum() == pytest.approx(2 * np.pi * 0.3, rel=0.01)
-
-
-def test_splats_stretch_with_their_faces() -> None:
-    vertices, faces = tube(0.3, (0, 0, 0), rings=5, sides=12)
-    # Twice as tall, turned: the stretch lies along the tube's new axis, everywhere.
-    turn = Rotation.from_rotvec([0.3, -0.2, 0.9]).as_matrix()
-    along, most, least = _face_stretch(vertices, (vertices * [1, 2, 1]) @ turn.T, faces)
-    assert most == pytest.approx(np.full(len(faces), 2.0))
-    assert least == pytest.approx(np.full(len(faces), 1.0))
-    assert np.abs(along @ turn[:, 1]) == pytest.approx(np.ones(len(faces)))
 
 
 def test_the_seat_is_where_people_sit(case: Case) -> None:
@@ -444,7 +437,7 @@ def test_what_shines_through_a_dense_front_is_not_shown() -> None:
         axes, scale = splat_frames(both)
         rgb = np.full((len(scale), 3), 0.75)
         opacity, blending = draw(both, axes, scale, count, alpha, float(size), size, torch.device("cpu"))
-        return match_photo(both, scale, opacity, rgb, count, image, blending, corrections=24)
+        return match_photo(both, scale, opacity, rgb, image, blending)
 
     rgb, shown = matched(join(front, back), len(pixels))
     assert np.median(shown[: len(pixels)]) > 0.5
