@@ -26,7 +26,7 @@ from ..avatar.threads import in_threads
 from ..estimate.shading import in_light_of
 from ..geometry.kdtree import build_kdtree
 from ..geometry.linear import conjugate_gradients, laplacian_of
-from .config import CompletionConfig
+from .config import LIGHTNESS, CompletionConfig
 from .parts import ARMS, FEET, HANDS, KIND, LEGS, UNLIKENESS, Part
 from .visibility import ramp
 
@@ -199,7 +199,7 @@ def _density(lab: np.ndarray, others: np.ndarray, weight: np.ndarray, width: flo
 def _lab(rgb: np.ndarray) -> np.ndarray:
     """CIE L*a*b* [n, 3] of display colours [n, 3], lightness halved: cloth is light and dark."""
     lab = cv2.cvtColor(rgb[None].astype(np.float32).clip(0, 1), cv2.COLOR_RGB2LAB)[0]
-    return lab * np.array([0.5, 1, 1], np.float32)
+    return lab * np.array([LIGHTNESS, 1, 1], np.float32)
 
 
 def _along_and_across(rest: np.ndarray, kind: int) -> tuple[np.ndarray, np.ndarray]:

@@ -46,6 +46,8 @@ class SurfaceConfig:
 
 SURFACE = SurfaceConfig()
 
+LIGHTNESS = 0.5
+"""Weight of lightness beside the other axes of CIE L*a*b* where colours are compared: cloth is light and dark."""
 EAR_MARGIN_M = 0.01
 """Metres: a face begins this far behind the ears; hair twice as far above and behind them. Of the neutral body."""
 FOREHEAD_M = 0.055
@@ -154,33 +156,25 @@ class LabelConfig:
     Attributes:
         usual_reach, reach: metres from a part's projection over which it becomes unlikely, of most parts, and of those
             that stand off the body or are stiff on it.
-        least: how likely any part is anywhere, at least, over where its projection is.
-        finger, bones: metres around found bones over which a hand becomes unlikely; how likely it is on them.
-        colours, samples, lightness: colours that stand for all; pixels that choose them; weight of lightness.
-        floor: share of every colour that every part is taken to have.
+        finger: metres around found bones over which a hand becomes unlikely: a finger is about as wide.
+        floor: share that every part has of every colour and, over that of the likeliest, at every pixel.
+        bones: how likely a hand is on its bones, over where the body has it.
+        colours: how many stand for all of the photo's.
         bare: how far the colours of hands and neck are taken to be the face's.
-        rounds: of expectation maximisation.
+        rounds: of expectation maximisation, and of choosing colours.
         radius, edge: pixels of the filter; difference of brightness that counts as an edge.
-        row, covering, fewest: metres of height that are compared for how long hair is; share of hair beside a neck from
-            which it hangs behind it; places without which nothing is concluded.
     """
 
     usual_reach: float = 0.02
     reach: dict[str, float] = field(default_factory=lambda: {"FACE": 0.035, "HAIR": 0.045, "NECK": 0.05, "HAND": 0.025})
-    least: float = 1e-4
     finger: float = 0.012
+    floor: float = 1e-3
     bones: float = 3.0
     colours: int = 24
-    samples: int = 6000
-    lightness: float = 0.6
-    floor: float = 0.002
     bare: float = 0.6
     rounds: int = 8
     radius: int = 4
     edge: float = 0.04
-    row: float = 0.015
-    covering: float = 0.35
-    fewest: int = 10
 
 
 @dataclass(frozen=True)

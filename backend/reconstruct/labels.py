@@ -15,7 +15,7 @@ import numpy as np
 
 from ..geometry.distances import depth_inside, nearest_of
 from ..geometry.maps import MAP_SIZE
-from .config import LabelConfig
+from .config import LIGHTNESS, CompletionConfig, LabelConfig
 from .parts import COUNT, HANDS, KIND, Part, by_part
 
 
@@ -88,7 +88,7 @@ def hand_bones(landmarks: np.ndarray | None, size: int) -> np.ndarray | None:
 
 
 def cover_with_hair(
-    part: np.ndarray, rest: np.ndarray, confidence: np.ndarray, config: LabelConfig | None = None
+    part: np.ndarray, rest: np.ndarray, confidence: np.ndarray, config: CompletionConfig | None = None
 ) -> np.ndarray:
     """Parts [n] of places where hair that shows beside the neck also hangs behind it.
 
@@ -96,9 +96,9 @@ def cover_with_hair(
         part: int [n], as the body and the photo say.
         rest: [n, 3] metres in the rest pose.
         confidence: [n] in 0..1, how far the photo shows each place.
-        config: of the model.
+        config: height and least number of places of a row that are compared.
     """
-    config = config or LabelConfig()
+    config = config or CompletionConfig()
     neck = np.flatnonzero((part == Part.NECK) & (confidence <= 0))
     if not len(neck):
         return part
@@ -108,7 +108,7 @@ def cover_with_hair(
     count = int(row[neck].max()) + 1
     inside = shown & (row < count)
     hair, all_ = (np.bincount(row[chosen], minlength=count) for chosen in (inside & (part == Part.HAIR), inside))
-    covered = (hair > config.covering * np.maximum(all_, 1)) & (all_ >= config.fewest)
+    covered = (2 * hair > all_) & (all_ >= config.fewest)
     # Hair hangs down: what covers the nape further down covers it above, too.
     covered = np.maximum.accumulate(covered)
     out = part.copy()
@@ -120,16 +120,15 @@ def cover_with_hair(
 def _prior(own: np.ndarray, part: int, pixels_per_metre: float, config: LabelConfig) -> np.ndarray:
     """How likely a part is at each pixel, [h, w], by its distance from the part's projection ``own``, bool [h, w]."""
     reach = by_part(config.reach, config.usual_reach)[part] * pixels_per_metre
-    return np.exp(-depth_inside(~own) / reach).clip(config.least)
+    return np.exp(-depth_inside(~own) / reach).clip(config.floor)
 
 
 def _codes(guide: np.ndarray, matte: np.ndarray, config: LabelConfig) -> np.ndarray:
     """Numbers int [h, w] of the nearest of some colours that stand for all of the person's."""
-    lab = cv2.cvtColor(guide, cv2.COLOR_RGB2LAB) * np.array([config.lightness, 1, 1], np.float32)
+    lab = cv2.cvtColor(guide, cv2.COLOR_RGB2LAB) * np.array([LIGHTNESS, 1, 1], np.float32)
     some = lab[matte]
-    some = np.ascontiguousarray(some[:: max(1, len(some) // config.samples)])
     cv2.setRNGSeed(0)
-    stop = (cv2.TERM_CRITERIA_COUNT, 10, 0.0)
+    stop = (cv2.TERM_CRITERIA_COUNT, config.rounds, 0.0)
     count = min(config.colours, len(some))
     # OpenCV takes None for no labels to start from; its types do not say so.
     _, _, centres = cv2.kmeans(some, count, cast(np.ndarray, None), stop, 1, cv2.KMEANS_PP_CENTERS)
