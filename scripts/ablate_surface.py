@@ -118,7 +118,7 @@ RULES: dict[str, tuple[str, list[Patch]]] = {
     "partners": ("the most alike shown places as data", _completed(partner=1e-6)),
     "border": ("neighbours of other parts hardly alike", _completed(border=1e3)),
     "colour edges": ("weak edges between two cloths", _completed(edge=1e3)),
-    "mirror": ("left takes from right", _completed(mirror=1e3, mirror_face=1e3)),
+    "mirror": ("left takes from right", _completed(mirror=1e3)),
     "along": ("stripes and hems run around", _completed(along=1.0)),
     "through": ("a back continues the front", _completed(through=1.0)),
     "detail": ("pattern of the nearest partner", _completed(pattern=0.0)),

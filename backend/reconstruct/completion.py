@@ -26,7 +26,7 @@ from ..avatar.threads import in_threads
 from ..estimate.shading import in_light_of
 from ..geometry.kdtree import build_kdtree
 from ..geometry.linear import conjugate_gradients, laplacian_of
-from .config import LIGHTNESS, CompletionConfig
+from .config import LIGHTNESS, SCRAP, SURFACE_STEP_M, CompletionConfig
 from .parts import ARMS, FEET, HANDS, KIND, LEGS, UNLIKENESS, Part
 from .visibility import ramp
 
@@ -88,7 +88,7 @@ def complete(
         return np.full_like(photo.rgb, 0.5) if said is None else said.rgb.clip(0, 1)
     hidden = np.flatnonzero(lends < 1)
     nearest, lent, distance = partners(places, photo, lends, source, hidden, config)
-    data = config.photo * lends
+    data = lends.copy()
     right = data[:, None] * photo.rgb
     believed = config.partner / (1 + (distance / config.reach) ** 2) * (1 - photo.belief[hidden])
     # A face's other half is its mirror image, to the last eyelash, while it is near.
@@ -119,7 +119,7 @@ def _sources(part: np.ndarray, belief: np.ndarray, config: CompletionConfig) -> 
     believed = belief > config.source
     count = np.bincount(KIND[part[believed]], minlength=len(KIND))
     # A head has few places, and nobody else has its colours.
-    kept = (count > config.scrap * count.sum()) | (np.arange(len(KIND)) <= Part.NECK)
+    kept = (count > SCRAP * count.sum()) | (np.arange(len(KIND)) <= Part.NECK)
     return np.flatnonzero(believed & kept[KIND[part]])
 
 
@@ -172,10 +172,10 @@ def transferable(places: Places, photo: Said, config: CompletionConfig) -> np.nd
             def frequency(colours: np.ndarray) -> np.ndarray:
                 own = _density(colours, typical, belief, config.alike)
                 # What is more frequent in the face is rather skin than hair, or than what covers a seat.
-                return own**2 / (config.foreign + (_density(colours, *skin, config.alike) if len(skin[0]) else 0))
+                return own**2 / (config.rare[0] + (_density(colours, *skin, config.alike) if len(skin[0]) else 0))
 
             own_share = frequency(lab[mine]) / frequency(typical).max()
-            out[mine] = ramp(own_share, config.own_part)
+            out[mine] = ramp(own_share, config.rare)
             return
         rank = np.empty(len(row))
         rank[np.argsort(across, kind="stable")] = np.linspace(-1, 1, len(row))
@@ -233,9 +233,8 @@ def partners(
         near = [k for k in kinds if away[k] < config.unlike * 3]
         chosen = source[np.isin(KIND[places.part[source]], near or kinds)]
         twin = [_features(places[chosen], mirrored, kind, config) for mirrored in (False, True)]
-        penalty = away[places.part[chosen]] + (1 - belief[chosen]) * config.doubt
-        farther = config.mirror_face if kind == Part.FACE else config.mirror
-        both = [np.column_stack([f, penalty, np.full(len(chosen), m * farther)]) for m, f in enumerate(twin)]
+        penalty = away[places.part[chosen]] + (1 - belief[chosen]) * config.reach
+        both = [np.column_stack([f, penalty, np.full(len(chosen), m * config.mirror)]) for m, f in enumerate(twin)]
         wanted = _features(places[hidden[mine]], False, kind, config)
         wanted = np.column_stack([wanted, np.zeros((len(mine), 2))])
         k = min(config.neighbours, 2 * len(chosen))
@@ -265,10 +264,10 @@ def _features(places: Places, mirrored: bool, kind: int, config: CompletionConfi
 def _surface_graph(places: Places, guess: np.ndarray, config: CompletionConfig) -> sparse.csr_matrix:
     """The graph Laplacian [n, n] of neighbours on the surface, weak where colours [n, 3] of a first ``guess`` differ:
     the hem of a shirt goes on around it."""
-    features = np.column_stack([places.rest, config.side * places.normal])
-    distance, index = build_kdtree(features).query(features, k=config.edges + 1, workers=-1)
+    features = np.column_stack([places.rest, SURFACE_STEP_M * places.normal])
+    distance, index = build_kdtree(features).query(features, k=config.neighbours + 1, workers=-1)
     distance, index = distance[:, 1:], index[:, 1:].clip(max=len(features) - 1)
-    own = np.repeat(np.arange(len(features)), config.edges)
+    own = np.repeat(np.arange(len(features)), config.neighbours)
     unlike = UNLIKENESS[places.part[own], places.part[index.ravel()]]
     width = np.median(distance)
     weight = np.exp(-0.5 * (distance.ravel() / (2 * width)) ** 2) / (1 + (unlike / config.border) ** 2)

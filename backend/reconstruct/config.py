@@ -46,8 +46,15 @@ class SurfaceConfig:
 
 SURFACE = SurfaceConfig()
 
+SURFACE_STEP_M = 0.03
+"""Metres; places closer than this belong to one surface, and the two sides of something thin are as far apart. Splats,
+and pixels of a person who fills the photo, are 7 mm apart at most."""
+
 LIGHTNESS = 0.5
 """Weight of lightness beside the other axes of CIE L*a*b* where colours are compared: cloth is light and dark."""
+SCRAP = 0.02
+"""Share of a whole up to which a part of it is a scrap: of what the photo shows it may hang in the air, where more is a
+limb, and lends no colours; of a garment patch it may be torn."""
 EAR_MARGIN_M = 0.01
 """Metres: a face begins this far behind the ears; hair twice as far above and behind them. Of the neutral body."""
 FOREHEAD_M = 0.055
@@ -62,76 +69,74 @@ class VisibilityConfig:
 
     Attributes:
         behind: metres behind the first surface at which a point still counts as on it: the error of depth maps.
-        apart: metres that something close by may be nearer, in pictures that may be off by some pixels.
         outline: pixels from the outline, from not at all to wholly; the background mixes in there.
         facing: cosines of surface and ray, likewise; at a slant a pixel is many millimetres wide.
     """
 
     behind: float = 0.012
-    apart: float = 0.06
     outline: tuple[float, float] = (1.5, 8.0)
     facing: tuple[float, float] = (0.1, 0.5)
 
 
 @dataclass(frozen=True)
-class CompletionConfig:
-    """Weights of the colours' least-squares problem; an edge between two neighbours of one part counts 1 at most.
+class SolverConfig:
+    """When conjugate gradients stop.
 
     Attributes:
-        photo, partner: data terms of a shown place, and of a hidden one's partners next to it.
+        tolerance: of the residual, over the right side: colours and places differ by less than what can be seen.
+        iterations: at most; some 100 are needed.
+    """
+
+    tolerance: float = 1e-3
+    iterations: int = 300
+
+
+@dataclass(frozen=True)
+class CompletionConfig(SolverConfig):
+    """Weights of the colours' least-squares problem; an edge between neighbours of one part, and the photo, count 1 at
+    most.
+
+    Attributes:
+        partner: data term of a hidden place's partners next to it.
         views: of what other views say, over that of partners; and how much of that on heads.
-        reach: metres of unlikeness at which partners count half.
-        source, scrap: confidence from which a place lends its colour; share of those below which a part lends none.
-        neighbours, edges: partners whose colours are mixed; neighbours on the surface.
+        reach: metres of unlikeness at which partners count half; and that a colour of no confidence is farther.
+        source: confidence from which a place lends its colour.
+        neighbours: partners whose colours are mixed, and neighbours on the surface.
         along, through: how much more distance counts along trunk and limbs, and through the body, than around it.
-        mirror, mirror_face: metres that the other side is farther.
+        mirror: metres that the other side is farther.
         unlike: metres to one of ``parts.UNLIKENESS``.
-        doubt: metres that a colour of no confidence is farther.
         border: unlikeness of parts at which an edge between them counts half.
         edge: CIE L*a*b* units between neighbours' first guesses at which an edge counts half: the border of two cloths.
-        side: metres that opposite normals are apart: the two sides of something thin do not mix.
         row: metres of height that are compared for what goes on around the body.
         alike: CIE L*a*b* units within which colours are one cloth in light and shadow.
         one_side: how much a colour counts that shows at one side alone.
-        foreign: density in the face below which a colour is no skin.
-        own_part: how frequent a colour is over the most frequent one, likewise, in parts without rows around them.
-        rare: how frequent a colour is at the sides, over there and everywhere, from not going on to going on.
+        rare: from not going on to going on: how frequent a colour is at the sides, over there and everywhere; in parts
+            without rows around them, over the most frequent one. Skin is no less frequent in the face than the first.
         fewest, compared: places of a row without which nothing is concluded; and how many are compared, at most.
         pattern: root mean squares of a part's detail up to which detail is its pattern.
         feature, face: metres of unlikeness over which a face's other half is its mirror image, and its weight then.
-        tolerance, iterations: of the solver.
     """
 
-    photo: float = 1.0
     partner: float = 0.05
     views: tuple[float, float] = (1.0, 0.7)
     reach: float = 0.15
     source: float = 0.15
-    scrap: float = 0.01
     neighbours: int = 8
-    edges: int = 8
     along: float = 2.0
     through: float = 0.35
-    mirror: float = 0.05
-    mirror_face: float = 0.012
+    mirror: float = 0.02
     unlike: float = 0.3
-    doubt: float = 0.12
     border: float = 0.5
-    edge: float = 5.0
-    side: float = 0.03
     row: float = 0.015
+    edge: float = 5.0
     alike: float = 8.0
     one_side: float = 0.1
-    own_part: tuple[float, float] = (0.1, 0.35)
-    foreign: float = 0.1
     rare: tuple[float, float] = (0.1, 0.3)
     fewest: int = 30
     compared: int = 300
     pattern: float = 2.0
     feature: float = 0.03
     face: float = 4.0
-    tolerance: float = 1e-3
-    iterations: int = 200
 
 
 @dataclass(frozen=True)
@@ -182,13 +187,9 @@ class LayerConfig:
     """What the photo's pixels hang on: the body, or garment patches over gaps of the body.
 
     Attributes:
-        surface_step: metres; places closer than this belong to one surface. Splats, and pixels of a person who fills
-            the photo, are 7 mm apart at most.
-        cell: pixels of 512 between a patch's nodes; gaps narrower than this have no patch and no back of their own.
-        smoothing: pixels over which the depths of the limbs on both sides of a gap blend.
+        cell: pixels of 512 between a patch's nodes; gaps narrower than this have no patch and no back of their own;
+            and sigma with which the depths of the limbs on both sides of a gap blend.
         stretch: how many times as long as in the photo's pose a patch's edge may be in the rest pose.
-        scrap: share of a whole up to which a part of it is a scrap: of what the photo shows, where it hangs in the air,
-            as more is a limb; of a patch, what of it may be torn.
         halfway: how far a place's share of the left leg may be from a half for it to hang between both legs.
         skirt_area: of what hangs between the thighs, over the square of a leg's length, from which it is a skirt. Of 60
             people of the factory 14 in skirts have 0.0082 or more, all others have at most 0.0037, among them five in
@@ -196,11 +197,8 @@ class LayerConfig:
         hem: quantile of how far down the legs places between them are; the rest may be shadows on the floor.
     """
 
-    surface_step: float = 0.03
     cell: int = 8
-    smoothing: int = 10
     stretch: float = 1.7
-    scrap: float = 0.02
     halfway: float = 0.25
     skirt_area: float = 0.0075
     hem: float = 0.98
@@ -210,7 +208,7 @@ LAYERS = LayerConfig()
 
 
 @dataclass(frozen=True)
-class DeformConfig:
+class DeformConfig(SolverConfig):
     """Weights of the deformation's terms; an edge of the mesh counts ``stiffness``.
 
     Attributes:
@@ -218,16 +216,14 @@ class DeformConfig:
         stiffness, held: of the membrane; what holds every vertex to where it is.
         outline: weight of a vertex at the outline, times how tangent it is.
         grazing: one less the cosine of normal and ray, from which a vertex may lie on the outline.
-        beyond: pixels along the normal after which such a vertex has left the mesh.
-        inset: pixels that the mesh keeps inside the outline: splats reach beyond their middles.
-        stands_off, limits: metres that a surface may stand off the body; and that of smaller parts.
-        pulled_in: metres that it may lie inside.
+        inset: pixels that the mesh keeps inside the outline: splats reach beyond their middles. Twice as far along its
+            normal a vertex at the mesh's own outline has left the mesh.
+        stands_off, limits: metres that a surface may stand off the body, half as far inside; and that of smaller parts.
         pinned, unseen: weights with which faces, and what no picture shows, stay.
         depth_share, follows: how much thicker, over how much wider, clothes make the body; the weight of that.
         shoes: weight of feet growing along their normals: shoes hide the toes' shape.
-        depth, foretold, depth_reach: weight of depths; metres of foretold error at which they count half; metres that
-            they may move a vertex.
-        tolerance, iterations: of the solver.
+        depth, depth_reach: weight of depths, half as much where their foretold error is the step between two surfaces;
+            metres that they may move a vertex.
     """
 
     rounds: int = 4
@@ -235,18 +231,13 @@ class DeformConfig:
     held: float = 1e-4
     outline: float = 12.0
     grazing: float = 0.6
-    beyond: float = 3.0
     inset: float = 1.25
     stands_off: float = 0.14
     limits: dict[str, float] = field(default_factory=lambda: {"HAIR": 0.12, "NECK": 0.06, "HAND": 0.025, "FOOT": 0.04})
-    pulled_in: float = 0.07
     pinned: float = 0.4
     unseen: float = 0.05
     depth_share: float = 0.5
     follows: float = 0.3
     shoes: float = 2.0
     depth: float = 0.45
-    foretold: float = 0.04
     depth_reach: float = 0.25
-    tolerance: float = 1e-3
-    iterations: int = 300

@@ -23,7 +23,7 @@ from ..estimate.depth import SideDepths
 from ..geometry.linear import conjugate_gradients, mesh_laplacian
 from ..geometry.maps import project, sample_map
 from ..rendering.mesh import MeshHits, rasterize_mesh, vertex_normals
-from .config import DeformConfig
+from .config import SURFACE_STEP_M, DeformConfig
 from .parts import CARRIED, PART_OF_JOINT, by_part, joint_of_vertex
 
 
@@ -177,7 +177,7 @@ def _pull_to_outline(
     metres = local[:, 2] / view.focal
     inside = ((pixels >= 2) & (pixels < [width - 2, height - 2])).all(1) & sample_map(view.known, pixels)
     # Folds within a limb are tangent too; only where the mesh ends does its outline lie.
-    ends = sample_map(seen, pixels + config.beyond * direction) < 0
+    ends = sample_map(seen, pixels + 2 * config.inset * direction) < 0
     candidate = np.flatnonzero((grazing > config.grazing) & inside & ends)
     out_of = sample_map(view.matte, pixels[candidate])
     limit = weights @ _outward_limit(config)
@@ -187,7 +187,7 @@ def _pull_to_outline(
         steps, found = _march(pixels[group], sense * direction[group], region, seen, limb[group], reach)
         # The mesh keeps inside: splats reach beyond their middles.
         distance = (sense * (steps + 0.5) - config.inset) * metres[group]
-        good = found & (distance <= limit[group]) & (distance >= -config.pulled_in)
+        good = found & (distance <= limit[group]) & (distance >= -config.stands_off / 2)
         target[group[good]] = distance[good]
         trust[group[good]] = (grazing[group[good]] - 0.5) * config.outline
     trust[pinned], target[pinned] = config.pinned, 0
@@ -250,7 +250,7 @@ def _to_depths(
         near = np.abs(moved) < config.depth_reach
         moved, (row, column) = moved[near], (index[near] for index in shown)
         corner = faces[hits.face[row, column]]
-        share = hits.barycentric[row, column] / (1 + (spread[row, column] / config.foretold) ** 2)[:, None]
+        share = hits.barycentric[row, column] / (1 + (spread[row, column] / SURFACE_STEP_M) ** 2)[:, None]
         for k in range(3):
             wanted += np.bincount(corner[:, k], share[:, k] * moved, len(local))
             trust += np.bincount(corner[:, k], share[:, k], len(local))

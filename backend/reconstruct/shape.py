@@ -18,7 +18,7 @@ from ..geometry.distances import nearest_of
 from ..geometry.maps import MAP_SIZE
 from ..photo import PreparedPhoto
 from ..rendering.mesh import MeshHits, rasterize_mesh
-from .config import LAYERS, DeformConfig
+from .config import LAYERS, SCRAP, SURFACE_STEP_M, DeformConfig
 from .deform import OutlineView, deform
 from .floaters import without_floaters
 from .labels import hand_bones, label_photo
@@ -172,14 +172,14 @@ def _hang_on_body(layers: LayeredDepthImage, torn: np.ndarray, first: MeshHits, 
     bad = sheet & np.append(torn, False)[np.where(sheet, layers.face - len(leg), -1)]
     labels, count = ndimage.label(sheet)
     share = ndimage.mean(bad, labels, np.arange(count + 1))
-    whole = sheet & (share > LAYERS.scrap)[labels]
+    whole = sheet & (share > SCRAP)[labels]
     moved = bad | whole
     on_body = first.face >= 0
     nearest = nearest_of(on_body)
     face, there = np.where(moved, first.face[nearest], layers.face), first.depth[nearest]
     near = whole & ~leg[face.clip(0, len(leg) - 1)]
-    front = np.where(near, layers.front.clip(there - LAYERS.surface_step, there + LAYERS.surface_step), layers.front)
-    thick = (layers.back - layers.front).clip(0, LAYERS.surface_step)
+    front = np.where(near, layers.front.clip(there - SURFACE_STEP_M, there + SURFACE_STEP_M), layers.front)
+    thick = (layers.back - layers.front).clip(0, SURFACE_STEP_M)
     # A back of their own have only those that no body fills.
     return replace(
         layers,

@@ -20,7 +20,7 @@ from ..geometry.distances import depth_inside, nearest_of
 from ..geometry.kdtree import build_kdtree
 from ..geometry.linear import mesh_laplacian
 from ..geometry.maps import unproject
-from .config import LAYERS, DeformConfig, LayerConfig
+from .config import LAYERS, SURFACE_STEP_M, DeformConfig, LayerConfig
 from .parts import ARM_LIMBS, LIMB_OF_JOINT, joint_of_vertex
 from .skirts import between_legs, down_legs, find_hem
 
@@ -165,10 +165,10 @@ def _close_gaps(
     middle = middle[nearest].astype(np.float32)
     half_width = _radius(gap) * middle / focal
     around = (matte | covered).astype(np.float32)
-    total = np.maximum(cv2.GaussianBlur(around, (0, 0), config.smoothing), 1e-6)
+    total = np.maximum(cv2.GaussianBlur(around, (0, 0), config.cell), 1e-6)
 
     def smoothed(values: np.ndarray) -> np.ndarray:
-        return cv2.GaussianBlur(values * around, (0, 0), config.smoothing) / total
+        return cv2.GaussianBlur(values * around, (0, 0), config.cell) / total
 
     smooth = smoothed(middle)
     # Nothing spans two legs that are farther apart in depth than the gap is wide: a flap would hang between them. Other
@@ -177,7 +177,7 @@ def _close_gaps(
     together = 1 / (1 + (smoothed((middle - smooth) ** 2) / allowed**2) ** 2)
     smooth = together * smooth + (1 - together) * middle
     # As thick as the body beside the gap, and round where it ends at the outline.
-    window = np.ones((2 * config.smoothing + 1,) * 2)
+    window = np.ones((2 * config.cell + 1,) * 2)
     thick = smoothed(cv2.dilate(half.astype(np.float32), window)[nearest])
     rim = np.minimum(in_matte * middle / focal, thick)
     half_gap = np.sqrt(rim * (2 * thick - rim))
@@ -297,6 +297,6 @@ def on_rays(chosen: np.ndarray, depth: np.ndarray, focal: float) -> np.ndarray:
 def _diffused_weights(posed: np.ndarray, faces: np.ndarray, vertices: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weights [n, 24]: the body's where the sheet touches it, and between those the smoothest."""
     distance, index = build_kdtree(vertices).query(posed, workers=-1)
-    touches = 1 / (1 + (distance / LAYERS.surface_step) ** 4)
+    touches = 1 / (1 + (distance / SURFACE_STEP_M) ** 4)
     system = (mesh_laplacian(faces, len(posed)) + sparse.diags(touches)).tocsc()
     return splu(system).solve(touches[:, None] * weights[index])

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from ..geometry.distances import depth_inside
 from ..geometry.maps import project, sample_map
-from .config import VisibilityConfig
+from .config import SURFACE_STEP_M, VisibilityConfig
 from .parts import LIMB, Part
 
 
@@ -82,7 +82,7 @@ def observe(
     if view.blur:
         # Pictures that may be off by some pixels mix in whatever stands before a point close by.
         around = ndimage.minimum_filter(view.depth, 2 * view.blur + 1)
-        limit = np.minimum(limit, sample_map(around, pixels) + config.apart)
+        limit = np.minimum(limit, sample_map(around, pixels) + 2 * SURFACE_STEP_M)
     seen = (local[:, 2] < limit) & ((pixels >= 0) & (pixels < len(view.depth))).all(1)
     if view.part is not None:
         seen &= compatible(sample_map(view.part, pixels), parts)

@@ -21,7 +21,7 @@ from backend.reconstruct.completion import (
     partners,
     transferable,
 )
-from backend.reconstruct.config import CompletionConfig
+from backend.reconstruct.config import SURFACE_STEP_M, CompletionConfig
 from backend.reconstruct.parts import UNLIKENESS, Part
 
 CONFIG = CompletionConfig()
@@ -95,9 +95,10 @@ def test_neighbours_are_weighted_as_written_here_once_more() -> None:
     guess = rng.random((count, 3))
     found = _surface_graph(places, guess, CONFIG).toarray()
     away = np.sqrt(
-        ((places.rest[:, None] - places.rest) ** 2).sum(2) + ((normal[:, None] - normal) ** 2).sum(2) * CONFIG.side**2
+        ((places.rest[:, None] - places.rest) ** 2).sum(2)
+        + ((normal[:, None] - normal) ** 2).sum(2) * SURFACE_STEP_M**2
     )
-    near = np.argsort(away + np.diag(np.full(count, np.inf)), axis=1)[:, : CONFIG.edges]
+    near = np.argsort(away + np.diag(np.full(count, np.inf)), axis=1)[:, : CONFIG.neighbours]
     width = np.median(np.take_along_axis(away, near, 1))
     lab = cv2.cvtColor(guess[None].astype(np.float32), cv2.COLOR_RGB2LAB)[0] * [0.5, 1, 1]
     expected = np.zeros((count, count))
@@ -127,9 +128,8 @@ def test_partners_are_those_that_a_search_through_all_finds() -> None:
         }.get(part[place], (1, one.along, one.through))  # fmt: skip
         best = []
         for j in source:
-            unlike = UNLIKENESS[part[place], part[j]] * one.unlike + (1 - belief[j]) * one.doubt
-            mirror = one.mirror_face if part[place] == Part.FACE else one.mirror
-            for side, farther in ((1, 0.0), (-1, mirror)):
+            unlike = UNLIKENESS[part[place], part[j]] * one.unlike + (1 - belief[j]) * one.reach
+            for side, farther in ((1, 0.0), (-1, one.mirror)):
                 apart = (places.rest[place] - places.rest[j] * [side, 1, 1]) * scale
                 best.append((np.sqrt((apart**2).sum() + unlike**2 + farther**2), j))
         assert distance[k] == pytest.approx(min(best)[0]) and nearest[k] == min(best)[1]
@@ -364,7 +364,7 @@ def test_views_count_against_the_guess_by_how_far_they_are_believed(part: Part, 
     colour = np.array([0.5, 0.4, 0.3])
     # As bright as the photo's, or it would be brought into its light.
     other = colour + 0.2 * np.array([LUMINANCE[1], -LUMINANCE[0], 0])
-    exact = replace(CONFIG, edges=1, tolerance=1e-13)
+    exact = replace(CONFIG, neighbours=1, tolerance=1e-13)
     photo, views = (
         said(np.stack([colour, colour]), np.array([1.0, 0.0])),
         Said(np.stack([colour, other]), np.full(2, belief)),
@@ -373,8 +373,8 @@ def test_views_count_against_the_guess_by_how_far_they_are_believed(part: Part, 
     guess = CONFIG.partner / (1 + (apart / CONFIG.reach) ** 2)
     view = guess * belief * CONFIG.views[0] * (CONFIG.views[1] if part == Part.HAIR else 1)
     edge = np.exp(-1 / 8)
-    system = np.array([[CONFIG.photo + edge, -edge], [-edge, guess + view + edge]])
-    right = np.stack([CONFIG.photo * colour, guess * colour + view * other])
+    system = np.array([[1 + edge, -edge], [-edge, guess + view + edge]])
+    right = np.stack([colour, guess * colour + view * other])
     np.testing.assert_allclose(found, np.linalg.solve(system, right), atol=2e-5)
     np.testing.assert_allclose(complete(places, photo, lambda: None, exact), [colour, colour], atol=1e-6)
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from backend.geometry.maps import unproject
-from backend.reconstruct.config import VisibilityConfig
+from backend.reconstruct.config import SURFACE_STEP_M, VisibilityConfig
 from backend.reconstruct.parts import Part
 from backend.reconstruct.visibility import Observation, View, compatible, observe, ramp
 
@@ -88,7 +88,7 @@ def test_what_may_be_off_by_some_pixels_is_not_believed_beside_something_nearer(
         assert at((column + 0.5, 48.5), DEPTH, view=blurred).confidence[0] == expected, column
         assert at((column + 0.5, 48.5), DEPTH, view=sharp).confidence[0] == (column not in range(40, 44))
     # What is nearer by less than the tolerance is the same surface in a fold.
-    for step, expected in ((CONFIG.apart - 1e-3, 1), (CONFIG.apart + 1e-3, 0)):
+    for step, expected in ((2 * SURFACE_STEP_M - 1e-3, 1), (2 * SURFACE_STEP_M + 1e-3, 0)):
         depth[:, 40:44] = DEPTH - step
         assert at((46.5, 48.5), DEPTH, view=wall(depth=depth, blur=3)).confidence[0] == expected
 
