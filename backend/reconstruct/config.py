@@ -219,11 +219,11 @@ class DeformConfig(SolverConfig):
         inset: pixels that the mesh keeps inside the outline: splats reach beyond their middles. Twice as far along its
             normal a vertex at the mesh's own outline has left the mesh.
         stands_off, limits: metres that a surface may stand off the body, half as far inside; and that of smaller parts.
-        pinned, unseen: weights with which faces, and what no picture shows, stay.
+        pinned: weight with which faces, and what no picture shows, stay.
         depth_share, follows: how much thicker, over how much wider, clothes make the body; the weight of that.
         shoes: weight of feet growing along their normals: shoes hide the toes' shape.
-        depth, depth_reach: weight of depths, half as much where their foretold error is the step between two surfaces;
-            metres that they may move a vertex.
+        depth, foretold, depth_reach: weight of depths; metres of foretold error at which they count half; metres that
+            they may move a vertex.
     """
 
     rounds: int = 4
@@ -235,9 +235,9 @@ class DeformConfig(SolverConfig):
     stands_off: float = 0.14
     limits: dict[str, float] = field(default_factory=lambda: {"HAIR": 0.12, "NECK": 0.06, "HAND": 0.025, "FOOT": 0.04})
     pinned: float = 0.4
-    unseen: float = 0.05
     depth_share: float = 0.5
     follows: float = 0.3
     shoes: float = 2.0
     depth: float = 0.45
+    foretold: float = 0.04
     depth_reach: float = 0.25

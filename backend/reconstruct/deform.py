@@ -23,7 +23,7 @@ from ..estimate.depth import SideDepths
 from ..geometry.linear import conjugate_gradients, mesh_laplacian
 from ..geometry.maps import project, sample_map
 from ..rendering.mesh import MeshHits, rasterize_mesh, vertex_normals
-from .config import SURFACE_STEP_M, DeformConfig
+from .config import DeformConfig
 from .parts import CARRIED, PART_OF_JOINT, by_part, joint_of_vertex
 
 
@@ -192,7 +192,7 @@ def _pull_to_outline(
         trust[group[good]] = (grazing[group[good]] - 0.5) * config.outline
     trust[pinned], target[pinned] = config.pinned, 0
     hidden = ~inside & (trust == 0)
-    trust[hidden] = config.unseen
+    trust[hidden] = config.pinned
     rotation = view.matrix[:3, :3]
     vector = np.column_stack([target[:, None] * direction, np.zeros(len(target))]) @ rotation
     pulls.add(trust, vector, rotation[:2])
@@ -250,7 +250,7 @@ def _to_depths(
         near = np.abs(moved) < config.depth_reach
         moved, (row, column) = moved[near], (index[near] for index in shown)
         corner = faces[hits.face[row, column]]
-        share = hits.barycentric[row, column] / (1 + (spread[row, column] / SURFACE_STEP_M) ** 2)[:, None]
+        share = hits.barycentric[row, column] / (1 + (spread[row, column] / config.foretold) ** 2)[:, None]
         for k in range(3):
             wanted += np.bincount(corner[:, k], share[:, k] * moved, len(local))
             trust += np.bincount(corner[:, k], share[:, k], len(local))
