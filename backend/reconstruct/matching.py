@@ -11,6 +11,8 @@ import torch
 from scipy import sparse
 
 from ..avatar.quaternion import from_matrix
+from ..geometry.distances import depth_inside
+from ..geometry.maps import project, sample_map
 from ..rendering import CameraTensors, Contributions, GaussianTensors, contributions, exact_device
 from .config import SURFACE, SurfaceConfig
 from .splats import Splats
@@ -69,23 +71,28 @@ def draw(
     matte = torch.as_tensor(resized, device=device).reshape(size**2, 1)
     quaternion = from_matrix(axes)
 
-    def contribute(opacity: np.ndarray) -> Contributions:
+    def contribute(chosen: np.ndarray, opacity: np.ndarray) -> Contributions:
         arrays = (splats.position, quaternion, scale, opacity, np.zeros((len(opacity), 1)))
-        tensors = (torch.as_tensor(np.ascontiguousarray(a, np.float32), device=device) for a in arrays)
+        tensors = (torch.as_tensor(np.ascontiguousarray(a[chosen], np.float32), device=device) for a in arrays)
         intrinsics = torch.tensor([focal * factor, focal * factor, size / 2, size / 2], device=device)
         camera = CameraTensors(torch.eye(4, device=device), intrinsics, size, size)
         return contributions(GaussianTensors(*tensors), camera)
 
     opacity = splats.opacity.clip(0, 1)
     front = np.arange(len(opacity)) < front_count
+    pixels = project(splats.position, focal * factor, size)
+    # Farther inside no light of a splat, nor of one that hides it, falls outside.
+    reach = config.rim * scale.max(1) * focal * factor / splats.position[:, 2]
+    rim = np.flatnonzero(sample_map(depth_inside(resized > 1 - 1 / 255), pixels) < reach)
     for _ in range(2):
-        seen = _exact(contribute(opacity))
+        seen = _exact(contribute(rim, opacity))
         both = seen.gather(torch.cat([torch.ones_like(matte), matte], 1).to(seen.weight)).float().cpu().numpy()
         inside = both[:, 1] / np.maximum(both[:, 0], 1e-6)
-        visible = (both[:, 0] > 0) & front
-        opacity = np.where(visible, opacity * ramp(inside, config.fade), opacity)
+        visible = (both[:, 0] > 0) & front[rim]
+        opacity[rim] = np.where(visible, opacity[rim] * ramp(inside, config.fade), opacity[rim])
     rows = matte[:, 0] > 0.5
-    return opacity, Blending(rows, size, focal * factor, *_blends(contribute(opacity), rows))
+    every = np.arange(len(opacity))
+    return opacity, Blending(rows, size, focal * factor, *_blends(contribute(every, opacity), rows))
 
 
 def match_photo(
@@ -99,7 +106,8 @@ def match_photo(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Colours [n, 3] corrected so that the render meets the photo; and how much of each splat it shows [n], in pixels.
 
-    Overlapping splats blur; SIRT iterations on the colours undo that.
+    Overlapping splats blur. Projected gradient descent on the colours undoes that: steps as of SIRT, momentum as of
+    FISTA (Beck and Teboulle, 2009).
     """
     rows, to_pixels, to_splats = blending.rows, blending.to_pixels, blending.to_splats
     device = rows.device
@@ -115,10 +123,13 @@ def match_photo(
     shown = total * (total > config.trace * whole)
     slack = config.slack * (shown > 0)
     low, high = (start - slack).clamp(0, 1), (start + slack).clamp(0, 1)
+    ahead, momentum = colours, 1.0
     for _ in range(config.corrections):
         # Barely seen splats hardly move: from the side they are seen whole.
-        change = to_splats(wanted - to_pixels(colours)) / (total + config.shown_pixels)
-        colours = (colours + change).clamp(low, high)
+        change = to_splats(wanted - to_pixels(ahead)) / (total + config.shown_pixels)
+        before, colours = colours, (ahead + change).clamp(low, high)
+        slower, momentum = momentum - 1, (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+        ahead = colours + slower / momentum * (colours - before)
     return colours.cpu().numpy(), shown[:, 0].cpu().numpy()
 
 
