@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from .devices import check_name
 from .errors import BackendError, Cancelled
 from .export.targets import TARGETS
-from .options import BODIES, DEFAULT_PRESET, PRESETS, SEED_LIMIT, ReconstructOptions, shown
+from .options import BODIES, DEFAULT_PRESET, PRESETS, SEED_LIMIT, ReconstructOptions, SidePicture, shown
 from .progress import Progress
 from .server import explain_unexpected, serve_stdio
 
@@ -65,6 +65,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--shading", type=_share, default=1.0,
         help="how far the photo's light shades what the photo does not show, 0 to 1 (default)",
     )  # fmt: skip
+    for side in ("back", "left", "right"):
+        where = "from behind" if side == "back" else f"from the person's own {side}"
+        make.add_argument(f"--{side}", type=Path, metavar="FILE", help=f"a picture of the same person {where}")
+    make.add_argument(
+        "--more", type=Path, nargs="+", default=[], metavar="FILE", help="further pictures of the person from any side"
+    )
     make.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     make.set_defaults(run=_reconstruct)
 
@@ -229,6 +235,13 @@ class _ProgressLine:
             _say("\r", end="")
 
 
+def _pictures(arguments: argparse.Namespace) -> tuple[SidePicture, ...]:
+    """The further pictures that were given."""
+    named = [(getattr(arguments, side), side) for side in ("back", "left", "right")]
+    every = [*((path, side) for path, side in named if path is not None), *((path, "other") for path in arguments.more)]
+    return tuple(SidePicture(path, side) for path, side in every)
+
+
 def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
     # Refuse what needs no network before spending seconds on loading PyTorch.
     try:
@@ -256,6 +269,7 @@ def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
         device=arguments.device,
         body=arguments.body,
         shading=arguments.shading,
+        pictures=_pictures(arguments),
     )
     with closing(_ProgressLine()) as line:
         result = Pipeline(device=arguments.device).reconstruct(

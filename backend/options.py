@@ -18,6 +18,27 @@ SEED_LIMIT = 2**63
 """PyTorch's generators take seeds of 64 bits with a sign."""
 
 
+SIDES = {"back": 180.0, "left": 90.0, "right": -90.0, "other": None}
+"""Of further pictures: degrees that the camera stands around the person from the photo's, towards the person's left."""
+MOST_PICTURES = 8
+
+
+@dataclass(frozen=True)
+class SidePicture:
+    """A further picture of the photo's person: its file, and one of `SIDES`."""
+
+    path: Path
+    side: str = "other"
+
+    @property
+    def title(self) -> str:
+        """As sentences name it."""
+        name = {"back": "of the back, ", "left": "of the left side, ", "right": "of the right side, "}.get(
+            self.side, ""
+        )
+        return f"picture {name}{shown(self.path.name, 60)}"
+
+
 @dataclass(frozen=True)
 class ReconstructOptions:
     """What the user chooses.
@@ -30,6 +51,7 @@ class ReconstructOptions:
         body: one of `BODIES`, or the path of a licensed SMPL or SMPL-X file.
         shading: in 0..1, how far the photo's light shades what the photo does not show; without any of it they are as
             bright as what they go on from, as those of the surface preset always are.
+        pictures: further ones of the same person, at most one of the back and of each side.
     """
 
     preset: str = DEFAULT_PRESET
@@ -38,6 +60,7 @@ class ReconstructOptions:
     device: str = "auto"
     body: str = "neutral"
     shading: float = 1.0
+    pictures: tuple[SidePicture, ...] = ()
 
     def check(self) -> None:
         """Refuse what no computation could use, before one begins.
@@ -49,6 +72,21 @@ class ReconstructOptions:
             raise BackendError(
                 "arguments", "The seed must be 0 or more, and less than 2 to the power of 63.", "Choose a smaller seed."
             )
+        if len(self.pictures) > MOST_PICTURES:
+            raise BackendError(
+                "arguments", f"There are {len(self.pictures)} further pictures; {MOST_PICTURES} are the most.",
+                "Choose the back and the sides first.",
+            )  # fmt: skip
+        for side in SIDES:
+            if side != "other" and sum(picture.side == side for picture in self.pictures) > 1:
+                raise BackendError(
+                    "arguments", f"There are two pictures of the {side}.", "Give one of them as another."
+                )
+        for picture in self.pictures:
+            if picture.side not in SIDES:
+                raise BackendError(
+                    "arguments", f"There is no side {shown(picture.side, 40)}.", f"Choose one of: {', '.join(SIDES)}."
+                )
 
 
 def installed_presets() -> tuple[str, ...]:

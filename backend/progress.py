@@ -54,6 +54,7 @@ class Reporter:
         self._callback = callback
         self._cancelled = cancelled
         self._stopped = False
+        self._last = ("", 0.0)
 
     def check(self) -> None:
         """Raise :class:`~backend.errors.Cancelled` if the caller wants to stop, or the job has failed elsewhere."""
@@ -65,8 +66,11 @@ class Reporter:
         self._stopped = True
 
     def step(self, stage: str, fraction: float, step: str) -> None:
-        """Report that ``stage`` has reached ``fraction`` (0..1) and now does ``step``."""
+        """Report that ``stage`` has reached ``fraction`` (0..1), or is as far as it was, and now does ``step``."""
         self.check()
+        if stage == self._last[0]:
+            fraction = max(fraction, self._last[1])
+        self._last = (stage, fraction)
         if self._callback is None:
             return
         index = self._names.index(stage)

@@ -27,7 +27,17 @@ from typing import Any, BinaryIO, Protocol
 from . import __version__
 from .devices import check_name
 from .errors import BackendError, Cancelled
-from .options import BODIES, DEFAULT_PRESET, PRESETS, SEED_LIMIT, ReconstructOptions, installed_presets
+from .options import (
+    BODIES,
+    DEFAULT_PRESET,
+    MOST_PICTURES,
+    PRESETS,
+    SEED_LIMIT,
+    SIDES,
+    ReconstructOptions,
+    SidePicture,
+    installed_presets,
+)
 from .progress import CancelCheck, Progress, ProgressCallback
 
 PROTOCOL_VERSION = 1
@@ -496,6 +506,21 @@ def _checked_request(message: Any) -> tuple[str, dict[str, Any]]:
     return method, params
 
 
+def _checked_pictures(given: Any) -> tuple[SidePicture, ...]:
+    """The further pictures of ``reconstruct``, or :class:`_RequestError`."""
+    if not isinstance(given, list) or len(given) > MOST_PICTURES:
+        text = f"'pictures' must be a list of at most {MOST_PICTURES} pictures."
+        raise _RequestError(INVALID_PARAMS, "invalid_params", text)
+    for one in given:
+        if isinstance(one, dict):
+            _check_texts(one)
+        right = isinstance(one, dict) and set(one) == {"path", "side"} and all(isinstance(v, str) for v in one.values())
+        if not right or not one["path"] or one["side"] not in SIDES:
+            text = f"Each of 'pictures' must have a 'path' and a 'side', one of {', '.join(SIDES)}."
+            raise _RequestError(INVALID_PARAMS, "invalid_params", text)
+    return tuple(SidePicture(Path(one["path"]), one["side"]) for one in given)
+
+
 def _checked_params(params: dict[str, Any]) -> ReconstructParams:
     """The parameters of ``reconstruct``, or :class:`_RequestError` naming the first bad one."""
 
@@ -518,6 +543,7 @@ def _checked_params(params: dict[str, Any]) -> ReconstructParams:
         device=take("device", (str,), "auto", "the name of a device"),
         body=take("body", (str,), "neutral", "the name of a body type"),
         shading=take("shading", (int, float), 1.0, "a number from 0 to 1"),
+        pictures=_checked_pictures(params.get("pictures", [])),
     )
     checked = ReconstructParams(
         image=Path(take("image", (str,), "", "the path of the photo")),

@@ -74,10 +74,13 @@ def _no_views(viewed: object, position: np.ndarray, *_: object) -> tuple[np.ndar
 def _completed(**values: Any) -> list[Patch]:
     """The completion with other numbers."""
 
-    def instead(places: Any, photo: Any, views: Any, config: Any, share: Any) -> np.ndarray:
-        return completion.complete(places, photo, views, replace(config, **values), share)
+    def posed(places: Any, photo: Any, share: Any, config: Any) -> completion.Problem:
+        return completion.pose_problem(places, photo, share, replace(config, **values))
 
-    return [(surface, "complete", instead)]
+    def solved(problem: Any, views: Any, config: Any) -> np.ndarray:
+        return completion.solve_problem(problem, views, replace(config, **values))
+
+    return [(surface, "pose_problem", posed), (surface, "solve_problem", solved)]
 
 
 def _deformed(**values: Any) -> list[Patch]:

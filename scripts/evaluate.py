@@ -28,7 +28,7 @@ from backend.devices import choose_device  # noqa: E402  (after the path)
 from backend.errors import BackendError  # noqa: E402
 from backend.pipeline import PRESETS  # noqa: E402
 from backend.research.evaluation import report  # noqa: E402
-from backend.research.evaluation.candidates import CONTROLS, TRUE_VIEWS  # noqa: E402
+from backend.research.evaluation.candidates import CONTROLS, WITH_PICTURES  # noqa: E402
 from backend.research.evaluation.metrics import Lpips, require_flip  # noqa: E402
 from backend.research.evaluation.runner import Row, Settings, code_digest, run  # noqa: E402
 from backend.research.evaluation.sources import FactorySource, FolderSource  # noqa: E402
@@ -45,11 +45,10 @@ REFUSED = 1
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    given_views = [preset + TRUE_VIEWS for preset in PRESETS if preset != BASELINE]
-    names = [*PRESETS, *given_views, *CONTROLS]
+    names = [*PRESETS, *(preset + plus for preset in PRESETS for plus in WITH_PICTURES), *CONTROLS]
     parser.add_argument("--preset", nargs="+", default=[BASELINE], choices=names, metavar="NAME",
-                        help=f"one or more of {', '.join(names)}; with {TRUE_VIEWS} the networks are given true "
-                             "pictures of the other sides")  # fmt: skip
+                        help=f"one or more of {', '.join(names)}; with {' or '.join(WITH_PICTURES)} further "
+                             "pictures are given, from cameras that the product does not know")  # fmt: skip
     parser.add_argument("--source", default="factory", help="factory, or a folder of 3D characters")
     parser.add_argument("--scan-body", type=Path, metavar="FILE",
                         help="your SMPL or SMPL-X file that a folder's parameters belong to")  # fmt: skip
@@ -152,7 +151,7 @@ def write_document(
     networks = [preset for preset in shown if preset != BASELINE and not controls]
     characters = not isinstance(settings.source, FactorySource)
     section = "controls" if controls else "networks" if networks else "results"
-    section = "views" if any(preset.endswith(TRUE_VIEWS) for preset in networks) else section
+    section = "views" if any("+" in preset for preset in networks) else section
     report.write_section(DOCUMENT, "characters" if characters else section, text)
     # Pictures of somebody else's characters are not ours to publish.
     for preset in [] if controls or characters else networks or [BASELINE]:

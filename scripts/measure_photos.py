@@ -31,8 +31,8 @@ from backend.avatar import Avatar, Gaussians, load_avatar, pose_gaussians
 from backend.avatar.skinning import surface_in_pose
 from backend.body.fit import BodyFit
 from backend.errors import BackendError
-from backend.options import DEFAULT_PRESET, PRESETS
-from backend.pipeline import Pipeline, ReconstructOptions
+from backend.options import DEFAULT_PRESET, PRESETS, ReconstructOptions
+from backend.pipeline import Pipeline
 from backend.prepare import load_photo, prepare
 from backend.rendering import render_splats
 from backend.rendering.mesh import rasterize_mesh

@@ -42,6 +42,17 @@ def _blend(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     return flat.numpy().reshape(len(weights), *values.shape[1:])
 
 
+def turn_with_derivative(axis_angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rotation [3, 3] of ``axis_angle`` [3], and its derivative [3, 3, 3] by it, that index last."""
+    angle = np.sqrt((axis_angle**2).sum() + 1e-16)
+    cross = _skew(axis_angle) / angle
+    square = cross @ cross
+    turn = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * square
+    left = np.eye(3) + (1 - np.cos(angle)) / angle * cross + (1 - np.sin(angle) / angle) * square
+    # Component c turns about the axis left[:, c].
+    return turn, np.moveaxis(_skew(left.T) @ turn, 0, 2)
+
+
 @dataclass(frozen=True)
 class PosedSkeleton:
     """A skeleton at one value of the unknowns.

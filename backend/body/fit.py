@@ -46,6 +46,9 @@ class FitConfig:
         cover_shape: how much of that pull the body's shape feels; the rest moves limbs only, since clothes are no
             reason to fatten the body.
         shape: weight of the pull towards the mean shape.
+        level: radians by which cameras of several pictures are rolled, usually.
+        turn: radians by which further pictures are not taken from where it is said, usually.
+        pitch: radians by which the photo's camera looks up or down, usually.
         iterations: at most, of the three stages.
     """
 
@@ -57,6 +60,9 @@ class FitConfig:
     cover_spread: float = 0.06
     cover_shape: float = 0.3
     shape: float = 0.06
+    level: float = 0.02
+    turn: float = 0.15
+    pitch: float = 0.2
     iterations: tuple[int, int, int] = (25, 25, 20)
 
 
@@ -83,8 +89,15 @@ class BodyFit:
     confidence: np.ndarray
 
 
+_SHARED_HINTS = 0.3
+"""Of the weight of hints from the photo alone, where other pictures see depth."""
 _STANDING = 0.5
 """Weight of the hints that make cut people stand; that of a landmark that is surely seen is 1."""
+
+
+_HELD = (0.2, 10.0)
+"""Weights with which a pose that another picture shows holds, in one of another moment and in one of the same pose; the
+relaxed pose's is 0.02."""
 
 
 def _rotation_onto(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -137,20 +150,6 @@ class BodyFitter:
         with _one_thread():
             return _Problem(self, photo, (), check).solve()
 
-    def refine(
-        self, fit: BodyFit, photo: PreparedPhoto, views: Sequence[View], check: Callable[[], None] | None = None
-    ) -> BodyFit:
-        """Mend the fit to ``photo`` by further pictures of the person, which say where limbs are in depth.
-
-        Args:
-            fit: of :meth:`fit`.
-            photo: the same.
-            views: pictures from other sides.
-            check: as in :meth:`fit`.
-        """
-        with _one_thread():
-            return _Problem(self, photo, views, check).refine(fit)
-
     def meet(
         self, fit: BodyFit, photo: PreparedPhoto, moved: np.ndarray, check: Callable[[], None] | None = None
     ) -> BodyFit:
@@ -165,6 +164,50 @@ class BodyFitter:
         """
         with _one_thread():
             return _Problem(self, photo, (), check).meet(fit, self.regressor @ moved)
+
+    def place(
+        self, fit: BodyFit, picture: PreparedPhoto, pelvis: np.ndarray, check: Callable[[], None] | None = None
+    ) -> tuple[BodyFit, float]:
+        """Turn and move the body of ``fit`` to where another picture of the same person shows it, in that camera's
+        space, and the loss; its pose and shape stay.
+
+        Args:
+            fit: to another picture.
+            picture: where it is wanted.
+            pelvis: [3] axis-angle to begin with.
+            check: as in :meth:`fit`.
+        """
+        with _one_thread():
+            return _Problem(self, picture, (), check).place(fit, pelvis)
+
+    def adjust(
+        self, fit: BodyFit, photo: PreparedPhoto, views: Sequence[View], check: Callable[[], None] | None = None
+    ) -> tuple[BodyFit, list[np.ndarray]]:
+        """Bundle adjustment: mend the fit to ``photo`` by further pictures of the same pose, whose cameras are sought
+        as well; also those [4, 4], from the photo camera's space.
+
+        Args:
+            fit: of :meth:`fit`.
+            photo: the same.
+            views: pictures from other sides, and about where their cameras stand.
+            check: as in :meth:`fit`.
+        """
+        with _one_thread():
+            return _Problem(self, photo, views, check).adjust(fit)
+
+    def follow(
+        self, fit: BodyFit, picture: PreparedPhoto, little: bool, check: Callable[[], None] | None = None
+    ) -> BodyFit:
+        """Bend the body of ``fit`` as far as ``picture`` clearly asks for; its shape stays.
+
+        Args:
+            fit: in that picture's camera space.
+            picture: of the same person.
+            little: it shows the same pose, but for what a person moves between two pictures.
+            check: as in :meth:`fit`.
+        """
+        with _one_thread():
+            return _Problem(self, picture, (), check).follow(fit, _HELD[little])
 
 
 @contextmanager
@@ -187,13 +230,16 @@ class _Problem:
         self.f, self.check, self.config = fitter, check or (lambda: None), fitter.config
         hands = (photo.left_hand, photo.right_hand)
         self.photo = Look(photo.alpha, photo.inside, photo.landmarks, photo.visibility, hands, photo.focal, np.eye(4))
-        self.looks = [self.photo]
+        self.looks, self.matrices, self.sought = [self.photo], [v.matrix for v in views], False
         for v in views:
-            everywhere = np.ones(v.alpha.shape, bool)
-            self.looks.append(Look(v.alpha, everywhere, v.landmarks, v.visibility, (None, None), v.focal, v.matrix))
+            known = np.ones(v.alpha.shape, bool) if v.inside is None else v.inside
+            look = Look(v.alpha, known, v.landmarks, v.visibility, v.hands, v.focal, v.matrix)
+            look.said_turn = v.turn
+            self.looks.append(look)
         for look in self.looks:
             look.doubt(self.config.off_matte)
             look.weights = look.weights * self.f.known
+        self.rest, self.held = fitter.rest, 0.02
         self.visibility = photo.visibility
         self.hints = photo.world_landmarks[LANDMARK_INDICES]
         self.weights_3d = self.photo.trust * self.f.known[: len(self.hints)]
@@ -221,6 +267,14 @@ class _Problem:
 
     def _terms(self, stage: int, unknowns: np.ndarray, posed: PosedSkeleton) -> Iterator[Term]:
         c = self.config
+        if self.sought:
+            for number, look in enumerate(self.looks[1:]):
+                own = slice(UNKNOWNS + 6 * number, UNKNOWNS + 6 * number + 6)
+                look.stand_at(unknowns[own], own)
+                yield look.level_term(float(unknowns[-1]), len(unknowns), c.level)
+                if look.said_turn is not None:
+                    yield look.turn_term(len(unknowns), c.turn)
+            yield Term(unknowns[None, -1:], np.eye(len(unknowns))[None, -1:], 1 / c.pitch**2)
         yield self._hint_term(stage, unknowns, posed)
         yield from self._prior_terms(unknowns)
         if stage == 0:
@@ -250,7 +304,7 @@ class _Problem:
 
     def _prior_terms(self, unknowns: np.ndarray) -> Iterator[Term]:
         pose, diagonal = unknowns[POSE], np.eye(UNKNOWNS)[:, None]
-        yield Term((pose - self.f.rest)[:, None], diagonal[POSE], 0.02 * self.f.stiffness)
+        yield Term((pose - self.rest)[:, None], diagonal[POSE], self.held * self.f.stiffness)
         beyond = np.maximum(pose - self.f.high, 0) + np.minimum(pose - self.f.low, 0)
         yield Term(beyond[3:, None], diagonal[POSE][3:] * (beyond[3:, None, None] != 0), 1.0)
         yield Term(unknowns[BETAS, None], diagonal[BETAS], self.config.shape)
@@ -273,11 +327,12 @@ class _Problem:
         cost = sum(term.cost() for term in terms)
         for _ in range(iterations):
             self.check()
-            matrix, gradient = np.zeros((UNKNOWNS, UNKNOWNS)), np.zeros(UNKNOWNS)
+            count = len(unknowns)
+            matrix, gradient = np.zeros((count, count)), np.zeros(count)
             for term in terms:
                 m, g = term.normal_equations()
-                matrix += m
-                gradient += g
+                matrix[: len(g), : len(g)] += m
+                gradient[: len(g)] += g
             matrix, gradient = matrix[np.ix_(free, free)], gradient[free]
             diagonal = np.diag(matrix)
             accepted = False
@@ -305,7 +360,7 @@ class _Problem:
     def _start(self) -> np.ndarray:
         """Relaxed pose, turned by the trunk's 3D hints."""
         unknowns = np.zeros(UNKNOWNS)
-        unknowns[POSE] = self.f.rest
+        unknowns[POSE] = self.rest
         points = self.f.lifted(self.f.skeleton.pose(unknowns))
         rotation = _rotation_onto(points[self.torso], self.hints[self.torso])
         unknowns[:3] = Rotation.from_matrix(rotation).as_rotvec()
@@ -343,22 +398,55 @@ class _Problem:
         """From ``fit`` on, with hints that lie ``moved`` [27, 3] elsewhere."""
         # The hints themselves move, not the landmarks of the fit, which the outline has pulled away from them once.
         self.hints = self.hints + moved - moved[self.hips].mean(0)
-        return self._go_on(fit)
+        return self._found(self._go_on(_unknowns_of(fit)))
 
-    def refine(self, fit: BodyFit) -> BodyFit:
-        """From ``fit`` on, by all pictures."""
+    def adjust(self, fit: BodyFit) -> tuple[BodyFit, list[np.ndarray]]:
+        """From ``fit`` and the looks' cameras on, both by all pictures."""
+        cameras = [np.append(Rotation.from_matrix(m[:3, :3]).as_rotvec(), m[:3, 3]) for m in self.matrices]
+        self.sought = True
         for look in self.looks[1:]:
             look.believe_as_far_as(self.photo, fit.translation[2])
-        return self._go_on(fit)
+        # What is known of depth by other means than landmarks is in the fit that there is.
+        points = self.f.lifted(self.f.skeleton.pose(_unknowns_of(fit)))
+        self.hints = points - points[self.hips].mean(0)
+        self.weights_3d = _SHARED_HINTS * self.weights_3d
+        found = self._go_on(np.concatenate([_unknowns_of(fit), *cameras, [0.0]]))
+        matrices = []
+        for camera in found[UNKNOWNS:-1].reshape(-1, 6):
+            matrix = np.eye(4)
+            matrix[:3, :3], matrix[:3, 3] = Rotation.from_rotvec(camera[:3]).as_matrix(), camera[3:]
+            matrices.append(matrix)
+        return self._found(found), matrices
 
-    def _go_on(self, fit: BodyFit) -> BodyFit:
-        unknowns = np.zeros(UNKNOWNS)
-        unknowns[POSE], unknowns[BETAS], unknowns[TRANSLATION] = fit.pose.reshape(-1), fit.betas, fit.translation
+    def place(self, fit: BodyFit, pelvis: np.ndarray) -> tuple[BodyFit, float]:
+        """From the pose and shape of ``fit`` on, turned by ``pelvis`` [3]."""
+        unknowns = _unknowns_of(fit)
+        unknowns[:3] = pelvis
+        unknowns[TRANSLATION] = self._start_translation(unknowns)
+        free = np.zeros(UNKNOWNS, bool)
+        free[:3] = free[TRANSLATION] = free[SCALE] = True
+        self._keep_head(unknowns)
+        for stage in (1, 2):
+            unknowns, cost = self._minimise(stage, unknowns, free, self.config.iterations[stage])
+        return self._found(unknowns), cost
+
+    def follow(self, fit: BodyFit, held: float) -> BodyFit:
+        """From ``fit`` on, whose pose weighs as much as ``held`` says."""
+        unknowns = _unknowns_of(fit)
+        self.rest, self.held = unknowns[POSE].copy(), held
         free = np.ones(UNKNOWNS, bool)
+        free[BETAS] = False
+        self._keep_head(unknowns)
+        for stage in (1, 2):
+            unknowns, _ = self._minimise(stage, unknowns, free, self.config.iterations[stage])
+        return self._found(unknowns)
+
+    def _go_on(self, unknowns: np.ndarray) -> np.ndarray:
+        free = np.ones(len(unknowns), bool)
         unknowns, _ = self._minimise(1, unknowns, free, self.config.iterations[1])
         self._keep_head(unknowns)
         unknowns, _ = self._minimise(2, unknowns, free, self.config.iterations[2])
-        return self._found(unknowns)
+        return unknowns
 
     def _keep_head(self, unknowns: np.ndarray) -> None:
         """The head stays where it is while forearms make way for it."""
@@ -388,6 +476,12 @@ class _Problem:
             agreement = [math.exp(-0.5 * (error_of[i] / (0.03 * self.photo.size)) ** 2) for i in evidence]
             confidence[joint] = float(np.mean(self.visibility[list(evidence)] * agreement))
         return confidence.clip(0, 1)
+
+
+def _unknowns_of(fit: BodyFit) -> np.ndarray:
+    unknowns = np.zeros(UNKNOWNS)
+    unknowns[POSE], unknowns[BETAS], unknowns[TRANSLATION] = fit.pose.reshape(-1), fit.betas, fit.translation
+    return unknowns
 
 
 def _clear_face(photo: PreparedPhoto) -> tuple[np.ndarray, float] | None:

@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from .differential import BETAS, UNKNOWNS
+from .differential import BETAS, turn_with_derivative
 from .landmarks import HAND_LANDMARKS, LANDMARK_INDICES, LANDMARK_NAMES, POSE_LANDMARKS
 
 _BEYOND = 0.03
@@ -35,6 +35,9 @@ class View:
         visibility: [33] in 0..1.
         focal: pixels; the principal point is the picture's centre.
         matrix: [4, 4] from the photo camera's space to this camera's, OpenCV axes, metres.
+        inside: bool [S, S] where the picture is known; None is everywhere.
+        hands: of the left and the right hand [21, 2] pixels, None where one was not seen.
+        turn: radians that the camera is said to stand around the person from the photo's, to the person's left.
     """
 
     alpha: np.ndarray
@@ -42,6 +45,9 @@ class View:
     visibility: np.ndarray
     focal: float
     matrix: np.ndarray
+    inside: np.ndarray | None = None
+    hands: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
+    turn: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class Term:
 
     Attributes:
         residual: [n, d].
-        derivative: [n, d, 86].
+        derivative: [n, d, U] by the unknowns: 86 of the body, and 6 for each camera that is sought.
         weight: [n] or one number.
         spread: robust scale in the residual's unit, or None.
     """
@@ -69,12 +75,13 @@ class Term:
         return float((self.weight * square).sum())
 
     def normal_equations(self) -> tuple[np.ndarray, np.ndarray]:
-        """Matrix [86, 86] and gradient [86] of the reweighted least squares problem."""
+        """Matrix [U, U] and gradient [U] of the reweighted least squares problem."""
         weight = np.broadcast_to(np.asarray(self.weight, float), len(self.residual))
         if self.spread is not None:
             weight = weight * (self.spread**2 / ((self.residual**2).sum(1) + self.spread**2)) ** 2
-        rows = torch.from_numpy(self.derivative.reshape(-1, UNKNOWNS))
-        weighted = torch.from_numpy((self.derivative * weight[:, None, None]).reshape(-1, UNKNOWNS)).T
+        count = self.derivative.shape[-1]
+        rows = torch.from_numpy(self.derivative.reshape(-1, count))
+        weighted = torch.from_numpy((self.derivative * weight[:, None, None]).reshape(-1, count)).T
         return (weighted @ rows).numpy(), (weighted @ torch.from_numpy(self.residual.reshape(-1))).numpy()
 
 
@@ -117,6 +124,9 @@ class Look:
     ) -> None:
         self.side, self.focal = len(alpha), focal
         self._turn, self._shift = matrix[:3, :3], matrix[:3, 3]
+        self._by_camera: np.ndarray | None = None
+        self._own = slice(0, 0)
+        self.said_turn: float | None = None
         self._read_landmarks(landmarks, visibility, hands, inside)
         self._read_outline(alpha, inside)
 
@@ -191,6 +201,36 @@ class Look:
         # What the photo hides it cannot deny.
         self.weights[:count] *= 1 - photo.visibility * (1 - agreed)
 
+    def stand_at(self, camera: np.ndarray, own: slice) -> None:
+        """Move the camera to ``camera`` [6], axis-angle and translation from the photo camera's space, which are the
+        unknowns ``own``."""
+        self._turn, self._by_camera = turn_with_derivative(camera[:3])
+        self._shift, self._own = camera[3:], own
+
+    def turn_term(self, count: int, usual: float) -> Term:
+        """How far the camera stands from where it is said to stand, in units of ``usual`` radians, among ``count``
+        unknowns."""
+        # The photo's axis as this camera sees it, turned back by what is said: its sideways part is the sine.
+        cos, sin = np.cos(self.said_turn), np.sin(self.said_turn)
+        back = np.array([cos, 0.0, -sin])
+        derivative = np.zeros((1, 1, count))
+        derivative[0, 0, self._own][:3] = back @ self._by_camera[:, 2]
+        return Term((back @ self._turn[:, 2])[None, None], derivative, 1 / usual**2)
+
+    def level_term(self, pitch: float, count: int, roll: float) -> Term:
+        """How far the camera is rolled about its axis, in units of ``roll`` radians.
+
+        Args:
+            pitch: radians by which the photo's camera looks down; the last of the unknowns.
+            count: of unknowns.
+            roll: see above.
+        """
+        up, by_pitch = np.array([0.0, np.cos(pitch), np.sin(pitch)]), np.array([0.0, -np.sin(pitch), np.cos(pitch)])
+        derivative = np.zeros((1, 1, count))
+        derivative[0, 0, self._own][:3] = up @ self._by_camera[0]
+        derivative[0, 0, -1] = self._turn[0] @ by_pitch
+        return Term(self._turn[:1] @ up[:, None], derivative, 1 / roll**2)
+
     def project(self, points: np.ndarray) -> np.ndarray:
         """Pixels [N, 2] of points [N, 3] of the photo camera's space."""
         return self._pixels(points @ self._turn.T + self._shift)
@@ -200,7 +240,13 @@ class Look:
 
     def _with_derivative(self, points: np.ndarray, derivative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pixels [N, 2] and their derivative [N, 2, 86]."""
-        local, derivative = points @ self._turn.T + self._shift, self._turn @ derivative
+        local, by_body = points @ self._turn.T + self._shift, self._turn @ derivative
+        derivative = by_body
+        if self._by_camera is not None:
+            derivative = np.zeros((len(points), 3, max(self._own.stop, derivative.shape[2])))
+            derivative[:, :, : by_body.shape[2]] = by_body
+            by_turn = np.einsum("abc,nb->nac", self._by_camera, points)
+            derivative[:, :, self._own] = np.concatenate([by_turn, np.broadcast_to(np.eye(3), by_turn.shape)], 2)
         z = np.maximum(local[:, 2], 0.1)[:, None, None]
         slope = self.focal / z * (derivative[:, :2] - (local[:, :2] / z[..., 0])[..., None] * derivative[:, 2:])
         return self._pixels(local), slope

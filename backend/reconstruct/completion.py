@@ -15,7 +15,6 @@ pattern of the cloth and not a badge on it. Light is put back at the end, by one
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -26,7 +25,7 @@ from ..avatar.threads import in_threads
 from ..estimate.shading import in_light_of
 from ..geometry.kdtree import build_kdtree
 from ..geometry.linear import conjugate_gradients, laplacian_of
-from .config import LIGHTNESS, SCRAP, SURFACE_STEP_M, CompletionConfig
+from .config import COMPLETION, LIGHTNESS, SCRAP, SURFACE_STEP_M, CompletionConfig
 from .parts import ARMS, FEET, HANDS, KIND, LEGS, UNLIKENESS, Part
 from .visibility import ramp
 
@@ -63,53 +62,85 @@ _ROUND = np.isin(np.arange(len(KIND)), [Part.FACE, Part.HAIR, *HANDS, *FEET])
 """Parts [13] that have no rows around them: of them nearness in space counts."""
 
 
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """The least-squares problem but for what other views say, of n places of which the photo does not show h.
+
+    Attributes:
+        places, photo, share: see :func:`pose_problem`.
+        hidden: int [h].
+        nearest: int [h], the most alike shown place of each.
+        believed: [h] weights of partners.
+        weight: [n] of all data, right: [n, 3] their colours times that.
+        start: [n, 3] colours to begin with.
+        graph: the graph Laplacian [n, n]; None where nothing is shown.
+    """
+
+    places: Places
+    photo: Said
+    share: np.ndarray
+    hidden: np.ndarray
+    nearest: np.ndarray
+    believed: np.ndarray
+    weight: np.ndarray
+    right: np.ndarray
+    start: np.ndarray
+    graph: sparse.csr_matrix | None
+
+
 def complete(
-    places: Places,
-    photo: Said,
-    views: Callable[[], Said | None] = lambda: None,
-    config: CompletionConfig | None = None,
-    share: np.ndarray | None = None,
+    places: Places, photo: Said, views: Said | None = None, config: CompletionConfig = COMPLETION
 ) -> np.ndarray:
     """Colours [n, 3] without light of all ``places``, also of those that the photo shows, as if it did not.
 
     Args:
         places: n of them.
         photo: its colours and the confidence of its observations.
-        views: gives what other views say, if anything; asked late, so that they may be imagined meanwhile.
+        views: what other views say, if anything.
         config: weights.
-        share: of :func:`transferable`, where it is known already.
     """
-    config = config or CompletionConfig()
-    share = transferable(places, photo, config) if share is None else share
+    return solve_problem(pose_problem(places, photo, transferable(places, photo, config), config), views, config)
+
+
+def pose_problem(places: Places, photo: Said, share: np.ndarray, config: CompletionConfig = COMPLETION) -> Problem:
+    """All of :func:`complete` that needs no other views; ``share`` [n] is of :func:`transferable`."""
     lends = photo.belief * share
     source = _sources(places.part, lends, config)
     if not len(source):
-        said = views()
-        return np.full_like(photo.rgb, 0.5) if said is None else said.rgb.clip(0, 1)
+        nothing, nowhere = np.zeros(0), np.zeros(0, int)
+        grey = np.full_like(photo.rgb, 0.5)
+        return Problem(places, photo, share, nowhere, nowhere, nothing, lends, photo.rgb, grey, None)
     hidden = np.flatnonzero(lends < 1)
     nearest, lent, distance = partners(places, photo, lends, source, hidden, config)
-    data = lends.copy()
-    right = data[:, None] * photo.rgb
+    weight = lends.copy()
+    right = weight[:, None] * photo.rgb
     believed = config.partner / (1 + (distance / config.reach) ** 2) * (1 - photo.belief[hidden])
     # A face's other half is its mirror image, to the last eyelash, while it is near.
     face = places.part[hidden] == Part.FACE
     believed += face * config.face * np.exp(-((distance / config.feature) ** 2)) * (1 - photo.belief[hidden])
-    data[hidden] += believed
+    weight[hidden] += believed
     right[hidden] += believed[:, None] * lent
     start = photo.rgb.copy()
     start[hidden] = lent
     graph = _surface_graph(places, start, config)
-    said = views()
-    if said is not None:
+    return Problem(places, photo, share, hidden, nearest, believed, weight, right, start, graph)
+
+
+def solve_problem(problem: Problem, views: Said | None = None, config: CompletionConfig = COMPLETION) -> np.ndarray:
+    """The colours [n, 3] of a ``problem``, with what other ``views`` say."""
+    places, hidden, start = problem.places, problem.hidden, problem.start
+    if problem.graph is None:
+        return start if views is None else views.rgb.clip(0, 1)
+    weight, right = problem.weight.copy(), problem.right.copy()
+    if views is not None:
         # Views know better what is where than what light is on it.
-        rgb = in_light_of(said.rgb, start, places.normal, said.belief)
-        weight = config.views[0] * said.belief[hidden]
-        weight[np.isin(places.part[hidden], (Part.FACE, Part.HAIR, Part.NECK))] *= config.views[1]
-        weight *= believed
-        data[hidden] += weight
-        right[hidden] += weight[:, None] * rgb[hidden]
-    coarse = _solved(graph, data + 1e-6, right + 1e-6 * start, start, config)
-    detail = _detail(places, photo.rgb - coarse, share, hidden, nearest, config)
+        rgb = in_light_of(views.rgb, start, places.normal, views.belief)
+        theirs = config.views[0] * views.belief[hidden] * problem.believed
+        theirs[np.isin(places.part[hidden], (Part.FACE, Part.HAIR, Part.NECK))] *= config.views[1]
+        weight[hidden] += theirs
+        right[hidden] += theirs[:, None] * rgb[hidden]
+    coarse = _solved(problem.graph, weight + 1e-6, right + 1e-6 * start, start, config)
+    detail = _detail(places, problem.photo.rgb - coarse, problem.share, hidden, problem.nearest, config)
     coarse[hidden] += detail
     return coarse.clip(0, 1)
 

@@ -141,6 +141,9 @@ class CompletionConfig(SolverConfig):
     face: float = 4.0
 
 
+COMPLETION = CompletionConfig()
+
+
 @dataclass(frozen=True)
 class ViewsConfig:
     """How far other views and pictures are believed.

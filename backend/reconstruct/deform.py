@@ -32,11 +32,13 @@ class OutlineView:
     """A picture of S x S pixels whose outline is known.
 
     Attributes:
-        matrix: [4, 4] from the mesh's space to the camera's (OpenCV axes, metres).
+        matrix: [4, 4] from the mesh's space to the camera's (OpenCV axes, metres); or [V, 3, 4], each vertex by its
+            own, where the picture shows another pose.
         focal: in pixels.
         matte: bool [S, S], the person.
         known: bool [S, S], where that may be asked: inside the photo.
         depths: of front and back along the rays, where they are known.
+        profile: its outline moves faces too, which others leave to the body.
     """
 
     matrix: np.ndarray
@@ -44,6 +46,7 @@ class OutlineView:
     matte: np.ndarray
     known: np.ndarray
     depths: SideDepths | None = None
+    profile: bool = False
 
 
 class _Pulls:
@@ -86,17 +89,19 @@ def deform(
         pulls = _Pulls(len(vertices))
         normals = vertex_normals(vertices, faces)
         for view in views:
-            rotation = view.matrix[:3, :3]
-            local, turned = vertices @ rotation.T + view.matrix[:3, 3], normals @ rotation.T
+            rotation = np.broadcast_to(view.matrix[..., :3, :3], (len(vertices), 3, 3))
+            local, turned = (np.einsum("vab,vb->va", rotation, x) for x in (vertices, normals))
+            local += view.matrix[..., :3, 3]
             size = view.matte.shape
             first = rasterize_mesh(local, faces, view.focal, size, device=device)
-            _pull_to_outline(pulls, local, turned, faces, weights, pinned, view, first, laplacian, config)
+            _pull_to_outline(pulls, local, turned, rotation, faces, weights, pinned, view, first, laplacian, config)
             if view.depths is not None:
                 last = rasterize_mesh(local, faces, view.focal, size, farthest=True, device=device)
                 moved, trust = _to_depths(local, faces, view.depths, first, last, config)
                 ray = local / np.linalg.norm(local, axis=1, keepdims=True)
-                target = (moved / local[:, 2])[:, None] * local @ rotation
-                pulls.add(config.depth * np.minimum(trust, 1.0), target, (ray @ rotation)[:, None])
+                target = np.einsum("vab,va->vb", rotation, (moved / local[:, 2])[:, None] * local)
+                along = np.einsum("vab,va->vb", rotation, ray)[:, None]
+                pulls.add(config.depth * np.minimum(trust, 1.0), target, along)
         vertices = vertices + solve(laplacian, pulls.weight, pulls.right, config)
     return vertices
 
@@ -158,6 +163,7 @@ def _pull_to_outline(
     pulls: _Pulls,
     local: np.ndarray,
     normals: np.ndarray,
+    rotation: np.ndarray,
     faces: np.ndarray,
     weights: np.ndarray,
     pinned: np.ndarray,
@@ -166,7 +172,8 @@ def _pull_to_outline(
     laplacian: sparse.csr_matrix,
     config: DeformConfig,
 ) -> None:
-    """The terms of a view's outline; ``local`` and ``normals`` [V, 3] in its camera's space."""
+    """The terms of a view's outline; ``local`` and ``normals`` [V, 3] in its camera's space, to which ``rotation``
+    [V, 3, 3] turns."""
     height, width = view.matte.shape
     ray = local / np.linalg.norm(local, axis=1, keepdims=True)
     grazing = 1 - np.abs((normals * ray).sum(1))
@@ -190,19 +197,19 @@ def _pull_to_outline(
         good = found & (distance <= limit[group]) & (distance >= -config.stands_off / 2)
         target[group[good]] = distance[good]
         trust[group[good]] = (grazing[group[good]] - 0.5) * config.outline
-    trust[pinned], target[pinned] = config.pinned, 0
+    if not view.profile:
+        trust[pinned], target[pinned] = config.pinned, 0
     hidden = ~inside & (trust == 0)
     trust[hidden] = config.pinned
-    rotation = view.matrix[:3, :3]
-    vector = np.column_stack([target[:, None] * direction, np.zeros(len(target))]) @ rotation
-    pulls.add(trust, vector, rotation[:2])
+    across = rotation[:, :2]
+    pulls.add(trust, np.einsum("vab,va->vb", across, target[:, None] * direction), across)
     # In depth the body grows as it widens, of which an outline shows one half; shoes and hair stand off all around.
     wider = smooth(laplacian, target, trust, config)
     shoe = weights[:, _FEET].sum(1)
     share = config.depth_share + (1 - config.depth_share) * (shoe + weights[:, JOINT_INDEX["head"]])
-    along = (share * wider * normals[:, 2])[:, None] * rotation[2]
-    pulls.add(np.full(len(local), config.follows), along, rotation[2:])
-    pulls.add(config.shoes * shoe, (wider[:, None] * normals) @ rotation, rotation[:2])
+    along = (share * wider * normals[:, 2])[:, None] * rotation[:, 2]
+    pulls.add(np.full(len(local), config.follows), along, rotation[:, 2:])
+    pulls.add(config.shoes * shoe, np.einsum("vab,va->vb", across, wider[:, None] * normals[:, :2]), across)
 
 
 def _march(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import cv2
@@ -13,9 +15,11 @@ from scipy import ndimage
 from ..avatar.skinning import PRESERVE_VOLUME, unskin_vertices, vertex_transforms
 from ..body.fit import BodyFit
 from ..body.model import BodyModel, rotation_matrices
+from ..body.several import FittedPicture
 from ..estimate.depth import SideDepths
 from ..geometry.distances import nearest_of
-from ..geometry.maps import MAP_SIZE
+from ..geometry.kdtree import build_kdtree
+from ..geometry.maps import MAP_SIZE, project, sample_map
 from ..photo import PreparedPhoto
 from ..rendering.mesh import MeshHits, rasterize_mesh
 from .config import LAYERS, SCRAP, SURFACE_STEP_M, DeformConfig
@@ -23,8 +27,12 @@ from .deform import OutlineView, deform
 from .floaters import without_floaters
 from .labels import hand_bones, label_photo
 from .parts import CARRIED, CARRIES, LEG_LIMBS, LIMB, HeadRegions, Part
-from .sheets import GarmentPatch, LayeredDepthImage, build_layers
+from .sheets import GarmentPatch, LayeredDepthImage, build_layers, on_rays
 from .types import SurfaceMesh
+from .visibility import View
+
+_CARVE_STEP_M = 0.005
+"""Metres; steps in which other pictures move what is hung beside the body: a pixel of a person who fills one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +44,29 @@ class ClothedSurface:
         layers: its depths over the matte, at :data:`MAP_SIZE` pixels a side.
         labels: int [S, S], :class:`~.parts.Part` that the photo shows.
         focal: pixels of those maps.
+        pictures: what further pictures show of it.
     """
 
     mesh: SurfaceMesh
     layers: LayeredDepthImage
     labels: np.ndarray
     focal: float
+    pictures: tuple[PicturedMesh, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class PicturedMesh:
+    """The clothed surface as a further picture shows it.
+
+    Attributes:
+        picture: the picture.
+        posed: [S, 3] the mesh's vertices in the picture camera's space.
+        view: what the picture shows at :data:`MAP_SIZE` pixels a side; its space is that of ``posed``.
+    """
+
+    picture: PreparedPhoto
+    posed: np.ndarray
+    view: View
 
 
 def fit_clothed_mesh(
@@ -51,6 +76,7 @@ def fit_clothed_mesh(
     photo: PreparedPhoto,
     depths: SideDepths | None,
     device: torch.device,
+    pictures: Sequence[FittedPicture] = (),
 ) -> ClothedSurface:
     """The clothed surface of a fitted body.
 
@@ -60,6 +86,7 @@ def fit_clothed_mesh(
         fit, photo: from the stages before.
         depths: of front and back, :data:`MAP_SIZE` pixels a side, where a network knows them.
         device: where to compute.
+        pictures: further ones of the person.
     """
     focal = fit.focal * MAP_SIZE / photo.rgb.shape[0]
     size = (MAP_SIZE, MAP_SIZE)
@@ -68,15 +95,14 @@ def fit_clothed_mesh(
     faces, weights = body.faces.numpy(), body.weights.numpy()
     with torch.no_grad():
         rest, joints = (x.numpy() for x in body.shaped(torch.as_tensor(fit.betas)))
-        transforms = body.joint_transforms(
-            rotation_matrices(torch.as_tensor(fit.pose)), torch.as_tensor(joints)
-        ).numpy()
-    transforms = transforms.copy()
-    transforms[:, :, 3] += fit.translation
+    transforms = _joint_transforms(body, fit, joints)
     blended = vertex_transforms(weights, transforms, PRESERVE_VOLUME)
     posed = _moved(rest, blended)
-    view = OutlineView(np.eye(4), focal, matte, known, depths)
-    posed = deform(posed, faces, weights, regions.face, [view], device=device)
+    views = [OutlineView(np.eye(4), focal, matte, known, depths)]
+    views += [
+        _outline_of(other, weights, rest, transforms, _joint_transforms(body, other.fit, joints)) for other in pictures
+    ]
+    posed = deform(posed, faces, weights, regions.face, views, device=device)
     clothed = unskin_vertices(posed, blended) - rest
     # Where the blend of a sharply bent joint is near singular, the way back to the rest pose leads anywhere.
     clothed *= np.minimum(
@@ -97,7 +123,10 @@ def fit_clothed_mesh(
     first = as_labelled(first, labels, part_of_face, posed, faces, focal, device)
     leg = np.isin(LIMB[part_of_face], LEG_LIMBS)
     turned = _moved(joints, transforms)
-    layers, sheet = build_layers(matte, first.depth, last.depth, first.face, posed, weights, leg, turned, focal, depths)
+    carve = partial(within_outlines, views=views[1:], vertices=posed, focal=focal)
+    layers, sheet = build_layers(
+        matte, first.depth, last.depth, first.face, posed, weights, leg, turned, focal, depths, carve
+    )
     sheet_blended = vertex_transforms(sheet.weights, transforms, PRESERVE_VOLUME)
     sheet_rest = unskin_vertices(sheet.posed, sheet_blended)
     layers = _hang_on_body(layers, _torn(sheet_rest, sheet), first, leg)
@@ -109,7 +138,96 @@ def fit_clothed_mesh(
         body_vertices=len(rest),
         body_faces=len(faces),
     )
-    return ClothedSurface(mesh, without_floaters(layers, mesh, focal), labels, focal)
+    pictured = tuple(
+        _pictured(other, _joint_transforms(body, other.fit, joints), mesh, part_of_face, device) for other in pictures
+    )
+    return ClothedSurface(mesh, without_floaters(layers, mesh, focal), labels, focal, pictured)
+
+
+def _joint_transforms(body: BodyModel, fit: BodyFit, joints: np.ndarray) -> np.ndarray:
+    """From the rest pose, whose ``joints`` [24, 3] are known, to the camera's space, [24, 3, 4]."""
+    with torch.no_grad():
+        out = (
+            body.joint_transforms(rotation_matrices(torch.as_tensor(fit.pose)), torch.as_tensor(joints)).numpy().copy()
+        )
+    out[:, :, 3] += fit.translation
+    return out
+
+
+def _outline_of(
+    other: FittedPicture, weights: np.ndarray, rest: np.ndarray, transforms: np.ndarray, others: np.ndarray
+) -> OutlineView:
+    """What a further picture says to the deformation of the body in the photo's pose.
+
+    Args:
+        other: the picture.
+        weights, rest: [V, 24], [V, 3] of the body.
+        transforms, others: [24, 3, 4] of the joints, to the photo camera's space and to the picture camera's.
+    """
+    here, there = (vertex_transforms(weights, joints, PRESERVE_VOLUME) for joints in (transforms, others))
+    # Blends may be singular: turns are those of rigid blends.
+    turn = vertex_transforms(weights, others, 1.0)[:, :, :3] @ np.swapaxes(
+        vertex_transforms(weights, transforms, 1.0)[:, :, :3], 1, 2
+    )
+    shift = _moved(rest, there) - np.einsum("vab,vb->va", turn, _moved(rest, here))
+    picture = other.picture
+    scale = MAP_SIZE / picture.rgb.shape[0]
+    matte = cv2.resize(picture.alpha, (MAP_SIZE, MAP_SIZE), interpolation=cv2.INTER_AREA) > 0.5
+    motion = np.concatenate([turn, shift[:, :, None]], 2)
+    return OutlineView(motion, other.fit.focal * scale, matte, picture.inside_at(MAP_SIZE), profile=True)
+
+
+def within_outlines(
+    depth: np.ndarray, where: np.ndarray, views: Sequence[OutlineView], vertices: np.ndarray, focal: float
+) -> np.ndarray:
+    """``depth`` [S, S], where asked as near as may be to what it was so that other pictures show person there too.
+
+    Args:
+        depth: metres along the photo's axis.
+        where: bool [S, S].
+        views: the other pictures, with a motion of each vertex.
+        vertices: [V, 3] of the body, with whose nearest one each place moves.
+        focal: pixels at this resolution.
+    """
+    if not views or not where.any():
+        return depth
+    points = on_rays(where, depth, focal)
+    _, nearest = build_kdtree(vertices).query(points, workers=-1)
+    steps = np.arange(1, round(DeformConfig.depth_reach / _CARVE_STEP_M) + 1)
+    offsets = _CARVE_STEP_M * np.append(0, np.stack([steps, -steps], 1).ravel())
+    found, best = np.zeros(len(points), bool), np.zeros(len(points))
+    for offset in offsets:
+        moved = points * (1 + offset / points[:, 2:])
+        good = ~found
+        for view in views:
+            motion = view.matrix[nearest]
+            local = np.einsum("nab,nb->na", motion[:, :, :3], moved) + motion[:, :, 3]
+            pixels = project(local, view.focal, len(view.matte))
+            good &= sample_map(view.matte | ~view.known, pixels)
+        best[good], found = offset, found | good
+    out = depth.copy()
+    out[where] += best
+    return out
+
+
+def _pictured(
+    other: FittedPicture, transforms: np.ndarray, mesh: SurfaceMesh, part_of_face: np.ndarray, device: torch.device
+) -> PicturedMesh:
+    """The clothed surface in the picture, whose joints move by ``transforms`` [24, 3, 4]."""
+    picture, size = other.picture, (MAP_SIZE, MAP_SIZE)
+    focal = other.fit.focal * MAP_SIZE / picture.rgb.shape[0]
+    posed = _moved(mesh.rest, vertex_transforms(mesh.weights, transforms, PRESERVE_VOLUME))
+    hits = rasterize_mesh(posed, mesh.faces, focal, size, device=device)
+    body = rasterize_mesh(posed, mesh.faces[: mesh.body_faces], focal, size, device=device)
+    matte = cv2.resize(picture.alpha, size, interpolation=cv2.INTER_AREA) > 0.5
+    labels = label_photo(
+        cv2.resize(picture.rgb, size, interpolation=cv2.INTER_AREA),
+        matte,
+        np.where(body.face >= 0, part_of_face[body.face], Part.NONE),
+        focal / float(np.median(posed[:, 2])),
+        (hand_bones(picture.left_hand, picture.rgb.shape[0]), hand_bones(picture.right_hand, picture.rgb.shape[0])),
+    )
+    return PicturedMesh(picture, posed, View.of(np.eye(4), focal, hits.depth, matte, labels))
 
 
 def as_labelled(

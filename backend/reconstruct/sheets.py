@@ -7,6 +7,7 @@ smoothly; the others, and what lies between trousers, hang on the body's nearest
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -68,6 +69,7 @@ def build_layers(
     joints: np.ndarray,
     focal: float,
     depths: SideDepths | None = None,
+    carve: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda depth, where: depth,
     config: LayerConfig = LAYERS,
 ) -> tuple[LayeredDepthImage, GarmentPatch]:
     """Front and back depths over the whole matte, also of skirts before and behind legs, and the meshes of sheets.
@@ -82,6 +84,7 @@ def build_layers(
         joints: [24, 3] metres, posed, camera space.
         focal: pixels at this resolution.
         depths: of front and back where a network knows them.
+        carve: brings depths [S, S], where bool [S, S] says so, to where other pictures show the person.
         config: of gaps and patches.
     """
     in_matte = depth_inside(matte)
@@ -113,6 +116,7 @@ def build_layers(
         garment = beside & wide
         # The front's splats draw the outline; were the back's as wide, both would add up.
         broad = np.where(beside, (broad | worn) & (in_matte > INSET), broad)
+    front_all, back_all = (carve(side, broad | wide & matte) for side in (front_all, back_all))
     row, column = nearest_of(matte)
     both = np.stack([front_all, back_all])[:, row, column]
     sheet, cell_face = _grid(wide, both, vertices, weights, focal, garment, config)

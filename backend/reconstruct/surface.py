@@ -10,7 +10,7 @@ The first two and the third's observation depend on no seed and no shading: :cla
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,13 +20,14 @@ import torch
 from ..avatar.threads import workers
 from ..body.fit import BodyFit
 from ..body.model import BodyModel
+from ..body.several import FittedPicture
 from ..estimate.depth import SideDepths
 from ..estimate.shading import PhotoLight
 from ..geometry.maps import MAP_SIZE, barycentric, bilinear, sample_map
 from ..photo import PreparedPhoto
 from ..prepare import extend_colours, own_colours
 from ..rendering.mesh import vertex_normals
-from .completion import Places, Said, complete, transferable
+from .completion import Places, Problem, Said, pose_problem, solve_problem, transferable
 from .config import CompletionConfig, SurfaceConfig, VisibilityConfig
 from .floaters import is_floater
 from .labels import cover_with_hair
@@ -36,7 +37,7 @@ from .sampling import poisson_disk_samples
 from .shape import fit_clothed_mesh
 from .splats import Splats, back_of_sheets, front_splats, join, rest_of_body, splat_frames, take
 from .types import Reconstruction, SurfaceMesh
-from .views import ViewedPerson, said_by
+from .views import ViewedPerson, either, said_by, said_by_pictures
 from .visibility import Observation, View, observe, ramp
 
 Step = Callable[[float, str], None]
@@ -54,6 +55,7 @@ class Shaped:
         seen: how the photo sees them.
         share: [n] how far the colour that the photo shows of each goes on elsewhere.
         image: float32 [S, S, 3] the photo's colours in 0..1, free of background.
+        pictured: what further pictures say of each, with light.
         drawn: opacities and blending, see :func:`~.matching.draw`.
     """
 
@@ -66,6 +68,7 @@ class Shaped:
     seen: Observation
     share: np.ndarray
     image: np.ndarray
+    pictured: Said | None
     drawn: Callable[[], tuple[np.ndarray, Blending]]
 
     def coloured(self, rgb: np.ndarray | None = None, seen: np.ndarray | None = None) -> Reconstruction:
@@ -83,6 +86,25 @@ class Shaped:
             surface=self.mesh,
             seen=np.zeros(int(kept.sum())) if seen is None else seen[kept],
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Posed:
+    """What is asked of the colours of ``shaped``.
+
+    Attributes:
+        shaped: the splats.
+        photo_rgb: [n, 3] what the photo shows at each.
+        said: what photo and pictures show, and how far that is believed.
+        lit: [n, 3] or [n, 1] the light on each.
+        problem: of what none of them shows.
+    """
+
+    shaped: Shaped
+    photo_rgb: np.ndarray
+    said: Said
+    lit: np.ndarray
+    problem: Problem
 
 
 class SurfaceReconstructor:
@@ -116,6 +138,7 @@ class SurfaceReconstructor:
         photo: PreparedPhoto,
         depths: SideDepths | None = None,
         step: Step = lambda fraction, text: None,
+        pictures: Sequence[FittedPicture] = (),
     ) -> Shaped:
         """Splats without colours in the photo's pose.
 
@@ -123,6 +146,7 @@ class SurfaceReconstructor:
             fit, photo: from the stages before.
             depths: of front and back, :data:`~.maps.MAP_SIZE` pixels a side, where a network knows them.
             step: receives the stage's fraction and what is being done; may raise to stop.
+            pictures: further ones of the person.
         """
         config = self.config
         step(0.0, "Shaping the clothes")
@@ -130,7 +154,7 @@ class SurfaceReconstructor:
         colours = extend_colours if photo.matte_given else partial(own_colours, device=self.device)
         beside = workers(2, self.device.type)
         own = beside.submit(colours, photo.rgb, photo.alpha)
-        clothed = fit_clothed_mesh(self.body, self.regions, fit, photo, depths, self.device)
+        clothed = fit_clothed_mesh(self.body, self.regions, fit, photo, depths, self.device, pictures)
         mesh, layers, labels, focal = clothed.mesh, clothed.layers, clothed.labels, clothed.focal
         step(0.3, "Placing splats")
         front, pixels = front_splats(layers, photo, focal, config)
@@ -157,50 +181,52 @@ class SurfaceReconstructor:
         image = own.result().astype(np.float32) / 255
         places = Places(at_rest, splats.normal, part)
         beside.shutdown(wait=False)
-        share = transferable(places, Said(_at(image, seen), seen.confidence), self.completion)
-        return Shaped(splats, axes, scale, len(pixels), places, mesh, seen, share, image, drawn.result)
+        pictured = said_by_pictures(clothed, splats.position, splats.normal, mesh.faces[splats.face], part)
+        photo_said = Said(_at(image, seen), seen.confidence)
+        share = transferable(places, photo_said if pictured is None else either(photo_said, pictured), self.completion)
+        return Shaped(splats, axes, scale, len(pixels), places, mesh, seen, share, image, pictured, drawn.result)
 
     def local(self, shaped: Shaped) -> np.ndarray:
         """Places [n, 3] in camera space of what the photo shows and what does not go on elsewhere, such as a print."""
         believed = shaped.seen.confidence > self.completion.source
         return shaped.splats.position[believed & (shaped.share < 0.5)]
 
-    def colour(
-        self,
-        shaped: Shaped,
-        light: PhotoLight | None = None,
-        views: Callable[[], ViewedPerson | None] = lambda: None,
-        step: Step = lambda fraction, text: None,
-    ) -> Reconstruction:
-        """The splats with their colours.
+    def pose(self, shaped: Shaped, light: PhotoLight | None = None) -> Posed:
+        """What is asked of the colours, as far as no other views say anything.
 
         Args:
             shaped: from :meth:`shape`.
             light: of the photo, where a network knows it.
-            views: gives other views, when they are ready.
-            step: see :meth:`shape`.
         """
-        step(0.0, "Colouring the unseen side")
         splats, seen, places = shaped.splats, shaped.seen, shaped.places
         lit = np.ones((len(splats.face), 1)) if light is None else light.display(splats.normal)
-        photo_rgb, belief = _at(shaped.image, seen), seen.confidence
-        photo = Said(photo_rgb / lit, belief)
+        said = Said(_at(shaped.image, seen), seen.confidence)
+        photo_rgb = said.rgb
+        if shaped.pictured is not None:
+            said = either(said, shaped.pictured)
+        problem = pose_problem(places, Said(said.rgb / lit, said.belief), shaped.share, self.completion)
+        return Posed(shaped, photo_rgb, said, lit, problem)
 
-        def others() -> Said | None:
-            viewed = views()
-            if viewed is None:
-                return None
+    def colour(self, posed: Posed, viewed: ViewedPerson | None = None) -> Reconstruction:
+        """The splats with their colours.
+
+        Args:
+            posed: from :meth:`pose`.
+            viewed: other views.
+        """
+        shaped, photo_rgb, said, lit = posed.shaped, posed.photo_rgb, posed.said, posed.lit
+        splats, seen, places, belief = shaped.splats, shaped.seen, shaped.places, said.belief
+        views = None
+        if viewed is not None:
             rgb, weight = said_by(viewed, splats.position, splats.normal, places.part, shaped.mesh, self.device)
-            return Said(rgb / lit, weight)
-
-        albedo = complete(places, photo, others, self.completion, shaped.share)
-        filled = (albedo * lit).clip(0, 1)
+            views = Said(rgb / lit, weight)
+        filled = (solve_problem(posed.problem, views, self.completion) * lit).clip(0, 1)
         front = np.arange(len(lit)) < shaped.front_count
         level = ramp(seen.facing, self.visibility.facing)
         # In the photo's own view the rim must match with all that the photo mixes into it; from the side it must not.
-        trust = np.where(front, 1 - (1 - level) ** 2, belief)[:, None]
-        rgb = trust * photo_rgb + (1 - trust) * filled
-        step(0.7, "Matching the photo")
+        rgb = belief[:, None] * said.rgb + (1 - belief[:, None]) * filled
+        trust = np.where(front, 1 - (1 - level) ** 2, 0.0)[:, None]
+        rgb = trust * photo_rgb + (1 - trust) * rgb
         opacity, blending = shaped.drawn()
         rgb, area = match_photo(splats, shaped.scale, opacity, rgb, shaped.image, blending, self.config)
         return shaped.coloured(
@@ -210,8 +236,8 @@ class SurfaceReconstructor:
     def reconstruct(
         self, fit: BodyFit, photo: PreparedPhoto, depths: SideDepths | None = None, light: PhotoLight | None = None
     ) -> Reconstruction:
-        """:meth:`shape` and :meth:`colour`, without other views."""
-        return self.colour(self.shape(fit, photo, depths), light)
+        """:meth:`shape`, :meth:`pose` and :meth:`colour`, without other views."""
+        return self.colour(self.pose(self.shape(fit, photo, depths), light))
 
     def _parts(self, places: np.ndarray, mesh: SurfaceMesh, corner: np.ndarray, of_vertex: np.ndarray) -> np.ndarray:
         """Part [n] of ``places`` [n, 3] in the rest pose on triangles ``corner`` [n, 3] of ``mesh``.

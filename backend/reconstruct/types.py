@@ -30,10 +30,16 @@ class SurfaceMesh:
 
     def to_rest(self, points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
         """Posed points [n, 3] carried to the rest pose in the frames of their ``triangles``, int [n, 3]."""
-        posed_frame, _ = triangle_frames(self.posed, triangles)
-        rest_frame, _ = triangle_frames(self.rest, triangles)
-        local = np.einsum("nba,nb->na", posed_frame, points - self.posed[triangles[:, 0]])
-        return self.rest[triangles[:, 0]] + np.einsum("nab,nb->na", rest_frame, local)
+        return self.carried(points, triangles, self.rest)[0]
+
+    def carried(self, points: np.ndarray, triangles: np.ndarray, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Posed points [n, 3] carried along as the vertices move to ``vertices`` [S, 3], in the frames of their
+        ``triangles``, int [n, 3]; and the turn [n, 3, 3] of each."""
+        before, _ = triangle_frames(self.posed, triangles)
+        after, _ = triangle_frames(vertices, triangles)
+        turn = after @ np.swapaxes(before, 1, 2)
+        moved = np.einsum("nab,nb->na", turn, points - self.posed[triangles[:, 0]])
+        return vertices[triangles[:, 0]] + moved, turn
 
 
 @dataclass(frozen=True)

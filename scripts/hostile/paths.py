@@ -22,7 +22,8 @@ from backend.avatar.package import PACKAGE_FILES
 from backend.devices import choose
 from backend.errors import BackendError
 from backend.options import SEED_LIMIT, ReconstructOptions
-from backend.pipeline import Pipeline, check_output, write_package
+from backend.output import check_output, write_package
+from backend.pipeline import Pipeline
 from backend.prepare import load_photo
 
 from .cases import MADE, REFUSED, ROOT, WARNED, Case, Said, run_backend, said_by

@@ -53,7 +53,7 @@ _FULL = (
     + """
 import builtins, io, resource
 from backend.errors import BackendError
-from backend.pipeline import write_package
+from backend.output import write_package
 
 kind, room = sys.argv[2], 0
 real_open, hard = io.open, resource.getrlimit(resource.RLIMIT_FSIZE)[1]

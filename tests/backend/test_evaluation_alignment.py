@@ -15,7 +15,6 @@ from backend.prepare import CROP_SIZE, BlazePose, prepare
 from backend.prepare.image import Photo
 from backend.research.evaluation.alignment import CropCamera, Similarity, into_true_camera, rigid, scale_of_depths
 from backend.research.evaluation.mannequins import make_mannequin
-from backend.research.evaluation.true_views import moved
 
 
 def _person(rng: np.random.Generator) -> np.ndarray:
@@ -138,18 +137,3 @@ def test_the_products_own_fit_lands_on_the_person() -> None:
     assert error.mean() * mannequin.focal < 0.02 * 512
     # ... and in space the pelvises within 4 cm, without anything but the one scale fitted.
     assert np.linalg.norm(ours[0] - mannequin.joints[0]) < 0.04
-
-
-def test_cameras_move_with_the_prediction() -> None:
-    """A moved camera sees the moved world in the same pixels, at depths that grow by the scale."""
-    rng = np.random.default_rng(8)
-    points = _person(rng)
-    to_world = Similarity(1.3, Rotation.random(random_state=2).as_matrix(), np.array([0.4, -1.0, 2.0]))
-    camera = np.eye(4)
-    camera[:3, :3] = Rotation.from_rotvec([0.1, 1.2, -0.2]).as_matrix()
-    camera[:3, 3] = [0.1, 0.2, 3.0]
-    before = points @ camera[:3, :3].T + camera[:3, 3]
-    there = moved(camera[None], to_world)[0]
-    after = to_world.points(points) @ there[:3, :3].T + there[:3, 3]
-    assert there[:3, :3] @ there[:3, :3].T == pytest.approx(np.eye(3))
-    assert after == pytest.approx(1.3 * before)

@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import measure_code  # noqa: E402  (after the path)
 
 LAYERS = (
-    ("avatar", "errors", "progress", "__version__", "__init__"),
+    ("avatar", "errors", "progress", "stages", "__version__", "__init__"),
     ("manifest", "options", "photo", "devices", "threads"),
     ("geometry", "networks", "rendering", "turntable", "posing", "export"),
     ("body",),
@@ -20,7 +20,7 @@ LAYERS = (
     ("estimate",),
     ("reconstruct",),
     ("views",),
-    ("bind",),
+    ("bind", "assemble", "output", "steps"),
     ("pipeline",),
     ("repair", "doctor"),
     ("server",),

@@ -18,7 +18,6 @@ from scipy.spatial.transform import Rotation
 from backend.body.model import load_body
 from backend.errors import BackendError
 from backend.networks.layers import body_window
-from backend.reconstruct.types import SurfaceMesh
 from backend.rendering.mesh import rasterize_mesh, vertex_normals
 from backend.research.training.cameras import orbit
 from backend.research.training.first_looks import look, read_look, write_look
@@ -43,7 +42,7 @@ from backend.views.latent.inputs import shown
 from backend.views.latent.model import _multiply, _quaternion
 from backend.views.latent.refine import OFFSETS, compared, comparison_channels
 from backend.views.latent.settle import joined, settled
-from backend.views.latent.stage import Orbit, _faces_near, completed, orbit_views, read_network
+from backend.views.latent.stage import Orbit, completed, orbit_views, read_network
 from backend.views.latent.views import SideViews, spread_points
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -675,21 +674,3 @@ def test_published_weights_have_a_card_of_their_run(tmp_path: Path) -> None:
     assert "| 49.50 |" in card
     assert "7 people" in card
     read_network(LatentCodec(8), tmp_path / "lite/codec.safetensors")
-
-
-def test_splats_move_with_the_limb_that_they_lie_on() -> None:
-    # Before the camera: an arm's square at 1.5 m, the trunk's at 2 m, and the trunk's back right behind that.
-    square = np.array([[-0.1, -0.1, 0], [0.1, -0.1, 0], [0.1, 0.1, 0], [-0.1, 0.1, 0]])
-    posed = np.concatenate([np.array([0, 0, z]) + square for z in (1.5, 2.0, 2.005)])
-    front, back = np.array([[0, 2, 1], [0, 3, 2]]), np.array([[0, 1, 2], [0, 2, 3]])
-    faces = np.concatenate([front, front + 4, back + 8])
-    surface = SurfaceMesh(posed, posed, faces, np.zeros((12, 24)), 12, 6)
-    position = np.array([[0.05, -0.02, 1.51], [0.05, -0.02, 2.01], [-0.05, 0.02, 2.01], [0.05, -0.02, 1.51]])
-    behind = np.diag([-1.0, 1.0, -1.0, 1.0])
-    behind[2, 3] = 4.0  # a camera 4 m farther on that looks back
-    found = _faces_near(
-        position, np.array([0, 0, 0, 1]), np.array([0, 0, 0, 5]), surface, np.stack([np.eye(4), behind])
-    )
-    assert found.tolist()[0] == 0  # on the arm that its pixel shows
-    assert found.tolist()[1:3] == [2, 3]  # on the trunk's side that looks at the camera
-    assert found.tolist()[3] in (4, 5)  # nothing nearer looks at the camera behind

@@ -17,7 +17,8 @@ from backend.avatar import AvatarFormatError, load_avatar, save_avatar, whole
 from backend.avatar.file_lock import FileLock
 from backend.errors import BackendError, Cancelled
 from backend.options import ReconstructOptions, shown
-from backend.pipeline import Pipeline, check_output, write_package
+from backend.output import check_output, write_package
+from backend.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01 made up"

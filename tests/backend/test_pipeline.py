@@ -18,14 +18,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from backend import output as output_module
 from backend import pipeline as pipeline_module
-from backend.avatar import load_avatar, rgb_from_sh
+from backend.avatar import load_avatar, pose_gaussians, rgb_from_sh
 from backend.avatar.threads import workers
 from backend.bind import bind, template_triangles
 from backend.body.fit import BodyFitter
 from backend.body.model import load_body
 from backend.errors import BackendError, Cancelled
-from backend.pipeline import Pipeline, ReconstructOptions
+from backend.options import ReconstructOptions
+from backend.pipeline import Pipeline
 from backend.progress import Progress
 from backend.reconstruct import Reconstruction, SurfaceReconstructor
 from backend.reconstruct import surface as surface_module
@@ -91,7 +93,7 @@ def test_photo_to_package(pipeline: Pipeline, photo: Path, tmp_path: Path) -> No
         "prepare", "body", "surface", "reconstruct", "bind", "save"
     ]  # fmt: skip
     # The person stands: head up, feet on the ground.
-    posed = pipeline_module.pose_gaussians(avatar, avatar.pose).position
+    posed = pose_gaussians(avatar, avatar.pose).position
     assert abs(posed[:, 1].min()) < 0.05 and 1.2 < posed[:, 1].max() < 2.1
     # The same photo gives the same bytes.
     pipeline.reconstruct(photo, tmp_path / "b", surface)
@@ -191,7 +193,7 @@ def test_full_disk(pipeline: Pipeline, photo: Path, tmp_path: Path, monkeypatch:
     def full(*_args: object, **_kwargs: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(pipeline_module, "save_avatar", full)
+    monkeypatch.setattr(output_module, "save_avatar", full)
     assert error_of(pipeline, photo, tmp_path / "out").kind == "disk_full"
 
 
@@ -308,9 +310,9 @@ def test_lite_with_weights_makes_a_package(
     stages = ["prepare", "body", "depth", "light", "surface", "reconstruct", "bind", "save"]
     seen: list[str] = []
     options = ReconstructOptions(preset="lite")
+    pipeline.forget()
     result = pipeline.reconstruct(photo, tmp_path / "a", options, progress=lambda p: seen.append(p.stage))
-    drawn = [stage for stage in stages if stage not in ("depth", "light")]
-    assert list(dict.fromkeys(seen)) == [*drawn[:3], "synthesize", *drawn[3:]]
+    assert list(dict.fromkeys(seen)) == [stage for stage in stages if stage not in ("depth", "light")]
     assert len(result.warnings) == 3
     assert "depth.safetensors" in result.warnings[0] and "fitted body" in result.warnings[0]
     assert "light.safetensors" in result.warnings[1] and "as bright" in result.warnings[1]
@@ -398,7 +400,7 @@ def test_lite_with_weights_makes_a_package(
 
     with monkeypatch.context() as patch:
         patch.setattr(Synthesizer, "synthesize", slow)
-        patch.setattr(surface_module, "complete", _out_of_memory)
+        patch.setattr(surface_module, "pose_problem", _out_of_memory)
         with pytest.raises(BackendError, match="memory"):
             pipeline.reconstruct(photo, tmp_path / "b", options)
         while not stopped:

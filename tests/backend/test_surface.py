@@ -12,6 +12,7 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
+from backend.assemble import assemble_avatar
 from backend.avatar import pose_gaussians
 from backend.avatar.quaternion import from_matrix
 from backend.bind import bind
@@ -19,8 +20,8 @@ from backend.body.fit import BodyFit
 from backend.body.model import JOINT_INDEX, BodyModel, load_body
 from backend.estimate.depth import SideDepths
 from backend.geometry.maps import barycentric, unproject
+from backend.options import ReconstructOptions
 from backend.photo import PreparedPhoto
-from backend.pipeline import ReconstructOptions, assemble_avatar
 from backend.reconstruct import Reconstruction, Shaped, SurfaceConfig, SurfaceReconstructor, shape
 from backend.reconstruct.config import DeformConfig
 from backend.reconstruct.deform import OutlineView, _laplacian, deform, smooth, solve
@@ -387,7 +388,7 @@ def case() -> Case:
     photo, fit = true_photo(mannequin)
     made = SurfaceReconstructor(body)
     shaped = made.shape(fit, photo)
-    return Case(body, mannequin, photo, fit, made, shaped, made.colour(shaped))
+    return Case(body, mannequin, photo, fit, made, shaped, made.colour(made.pose(shaped)))
 
 
 def part_of(case: Case, result: Reconstruction) -> np.ndarray:
@@ -486,7 +487,7 @@ def test_a_print_stays_in_front(case: Case) -> None:
     # The print is told before anything is coloured.
     shaped = case.made.shape(case.fit, replace(case.photo, rgb=rgb))
     place = case.made.local(shaped)
-    result = case.made.colour(shaped)
+    result = case.made.colour(case.made.pose(shaped))
     green = result.rgb[:, 1] - result.rgb[:, [0, 2]].max(1) > 0.3
     behind = result.rotation[:, 2, 2] > 0.3
     assert (green & ~behind).sum() > 500 and (green & behind).sum() < 0.02 * green.sum()

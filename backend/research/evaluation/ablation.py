@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ...assemble import assemble_avatar
 from ...avatar import Avatar, Gaussians, pose_gaussians
 from ...bind import bind
 from ...body.fit import BodyFit
@@ -19,13 +20,15 @@ from ...estimate.shading import PhotoLight
 from ...geometry.maps import MAP_SIZE
 from ...options import ReconstructOptions
 from ...photo import PreparedPhoto
-from ...pipeline import Pipeline, _imagined, assemble_avatar
+from ...pipeline import Pipeline
 from ...prepare import load_photo, prepare
 from ...prepare.image import Photo
+from ...progress import Reporter
 from ...reconstruct import SurfaceReconstructor
 from ...reconstruct.mend import mend_fit
 from ...reconstruct.views import ViewedPerson
 from ...rendering import GaussianTensors, render, render_splats
+from ...steps import Chosen, imagine_sides
 from ...turntable import orbit_camera
 from ..training.cameras import Camera
 from . import metrics
@@ -101,16 +104,17 @@ class Reconstruct:
         fit, depths = mend_fit(pipeline.depth(PRESET), pipeline.fitter(), fit, photo, MAP_SIZE)
         light = pipeline.light(PRESET).estimate(fit, photo)
         local = self.surface.local(self.surface.shape(fit, photo, depths))
-        synthesizer, networks = pipeline.synthesizer(PRESET), pipeline.latent(PRESET)
-        found = _imagined(synthesizer, networks, fit, photo, seed, local, lambda fraction, text: None)
-        return Ready(photo, fit, depths, light, networks.viewed(*found))
+        chosen = Chosen(pipeline.latent(PRESET), pipeline.synthesizer(PRESET))
+        options = ReconstructOptions(preset=PRESET, seed=seed)
+        viewed = imagine_sides(fit, photo, local, chosen, options, Reporter({"reconstruct": 1.0}))
+        return Ready(photo, fit, depths, light, viewed)
 
     def avatar(self, ready: Ready) -> Avatar:
         """The reconstruction and what binds it, as an avatar."""
         options = ReconstructOptions(preset=PRESET)
         light = None if ready.light is None else replace(ready.light, share=options.shading)
         shaped = self.surface.shape(ready.fit, ready.photo, ready.depths)
-        made = self.surface.colour(shaped, light, lambda: ready.viewed)
+        made = self.surface.colour(self.surface.pose(shaped, light), ready.viewed)
         return assemble_avatar(self.pipeline.body(), ready.fit, ready.photo, made, options, bind(made))
 
 

@@ -20,8 +20,8 @@ from scipy.spatial import cKDTree
 from ...avatar import Avatar, Gaussians, from_rgb, joint_transforms, load_avatar, pose_gaussians, skin_vertices
 from ...avatar.quaternion import from_matrix
 from ...errors import BackendError
+from ...options import SidePicture
 from ...pipeline import Pipeline, ReconstructOptions
-from ...views.latent.stage import AllViews
 from ..training.figure import PART_INDEX, Figure
 from ..training.lighting import lit_colours, shade
 from ..training.samples import Scene
@@ -29,8 +29,8 @@ from .alignment import CropCamera, rigid
 from .truth import BodyPoints, Truth
 
 CONTROLS = ("perfect", "shuffled")
-TRUE_VIEWS = "+views"
-"""Added to a preset's name: its networks are given true pictures of the other sides."""
+WITH_PICTURES = {"+back": ("back",), "+sides": ("back", "left", "right")}
+"""Added to a preset's name: it is given true pictures of these sides, as files, from cameras that it does not know."""
 SPLAT_SPACING = 0.004
 """Metres between the controls' splats; of head and hands half as much."""
 _CANDIDATES = 6
@@ -68,23 +68,23 @@ class Candidate:
     peak_bytes: int = 0
 
 
-def reconstruct(pipeline: Pipeline, photo: Path, preset: str, views: AllViews | None = None) -> Candidate:
+def reconstruct(pipeline: Pipeline, photo: Path, preset: str, pictures: tuple[SidePicture, ...] = ()) -> Candidate:
     """The product's avatar of a photo, by way of the package that a user would get.
 
     Args:
         pipeline: warm.
         photo: a file.
         preset: of the product.
-        views: of the other sides, instead of a synthesizer's.
+        pictures: further ones.
 
     Raises:
         BackendError: as the product raises it; kind ``preset_replaced`` where it took another preset than asked for.
     """
     with tempfile.TemporaryDirectory(prefix="humansplat-evaluate-") as folder:
         _reset_peak()
-        options = ReconstructOptions(preset=preset)
+        options = ReconstructOptions(preset=preset, pictures=pictures)
         pipeline.forget()  # every preset is timed whole
-        result = pipeline.reconstruct(photo, Path(folder) / "avatar", options, views=views)
+        result = pipeline.reconstruct(photo, Path(folder) / "avatar", options)
         peak = peak_bytes()
         avatar = load_avatar(result.package)
     if avatar.generator["preset"] != preset:

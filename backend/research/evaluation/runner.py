@@ -23,12 +23,12 @@ import torch
 from PIL import Image
 
 from ...errors import BackendError
+from ...options import SIDES, SidePicture
 from ...pipeline import Pipeline
-from .candidates import TRUE_VIEWS, Candidate, perfect, reconstruct
+from .candidates import WITH_PICTURES, Candidate, perfect, reconstruct
 from .compare import Measurement, compare
 from .metrics import Lpips
 from .sources import Source
-from .true_views import true_views
 from .truth import Truth, render_photo
 
 BACKEND = Path(__file__).resolve().parents[2]
@@ -233,8 +233,14 @@ def _candidate(settings: Settings, preset: str, index: int, truth: Truth) -> Can
     with tempfile.TemporaryDirectory(prefix="humansplat-photo-") as folder:
         photo = Path(folder) / f"{truth.name}.png"
         Image.fromarray(np.dstack([rgb, alpha]) if settings.matte else rgb).save(photo, compress_level=1)
-        views = true_views(truth, settings.photo_size) if preset.endswith(TRUE_VIEWS) else None
-        return reconstruct(_pipeline(settings.device), photo, preset.removesuffix(TRUE_VIEWS), views)
+        base, plus, given = preset.partition("+")
+        pictures = []
+        for side in WITH_PICTURES.get(plus + given, ()):
+            path = Path(folder) / f"{side}.png"
+            rgb, alpha = render_photo(truth.scene, settings.photo_size, SIDES[side])
+            Image.fromarray(np.dstack([rgb, alpha]) if settings.matte else rgb).save(path, compress_level=1)
+            pictures.append(SidePicture(path, side))
+        return reconstruct(_pipeline(settings.device), photo, base, tuple(pictures))
 
 
 def strip(measurement: Measurement) -> Image.Image:

@@ -139,13 +139,16 @@ def make_truth(name: str, scene: Scene, size: int, reposed: Figure | None = None
     )
 
 
-def render_photo(scene: Scene, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The photo as the product gets it: uint8 rgb [S, S, 3] before a plain gradient, and its matte uint8 [S, S]."""
-    rng = np.random.default_rng([scene.seed, 0x9A])
+def render_photo(scene: Scene, size: int, azimuth: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """The photo as the product gets it: uint8 rgb [S, S, 3] before a plain gradient, and its matte uint8 [S, S].
+
+    Another picture ``azimuth`` degrees around, counted to the person's left, has another gradient.
+    """
+    rng = np.random.default_rng([scene.seed, 0x9A, *[round(azimuth)] * (azimuth != 0)])
     top, bottom = rng.uniform(0.35, 0.95, (2, 3))
     ramp = np.linspace(0, 1, size)[:, None, None]
     wall = np.broadcast_to(top * (1 - ramp) + bottom * ramp, (size, size, 3)).astype(np.float32)
-    views = _render(scene, scene.camera(size=size))
+    views = _render(scene, scene.camera(azimuth, size=size))
     alpha = views.alpha[0].cpu().numpy()
     # The pictures stand over white: the wall shows as much as the person lets through.
     rgb = views.rgb[0].cpu().numpy() + (1 - alpha[..., None]) * (wall - 1)

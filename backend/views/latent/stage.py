@@ -1,27 +1,20 @@
-"""The reconstruction stage of the ``lite`` and ``full`` presets: from photo, fitted body and views to splats."""
+"""What the latent transformer of the ``lite`` and ``full`` presets reads in photo, fitted body and views."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch.nn import functional
 
-from ...avatar.quaternion import from_matrix, to_matrix
 from ...body.fit import BodyFit
-from ...body.look import View
 from ...body.model import BodyModel
 from ...networks import describe, read_network
 from ...photo import PreparedPhoto
-from ...prepare import BlazePose
-from ...prepare.sides import look_from_sides
-from ...reconstruct.types import Reconstruction, SurfaceMesh
 from ...reconstruct.views import ViewedPerson
-from ...rendering import render_gaussians
 from ...rendering.triangles import vertex_normals
 from .codec import LatentCodec
 from .config import LatentConfig
@@ -31,13 +24,10 @@ from .views import SideViews, ViewCameras, spread_points
 
 AZIMUTHS = (0.0, 90.0, 180.0, 270.0)
 """Degrees around the person's pelvis, counted from the photo to the person's left side."""
-_OPACITY = 0.03
 _CUT = 0.05
 """Share of the picture by which the body must go on beyond the matte for the photo to count as cut there."""
 _RIM = 0.01
 """Share of the picture at the cut that is not the photo's any more."""
-_FAR, _NEAR = 1.5, 0.02
-"""A splat moves with another face than its pixel's where that is so many times, and so many metres, farther away."""
 Step = Callable[[float, str], None]
 
 
@@ -95,26 +85,6 @@ class ReadViews:
     given: LatentInput
     maps: SplatMaps
     imagined: bool
-
-
-AllViews = Callable[[Orbit, Reconstruction, Step], SideViews]
-"""Gives all views of a person, whose ``surface`` avatar is known, and tells of its progress."""
-
-
-def drawn_views(orbit: Orbit, base: Reconstruction, step: Step) -> SideViews:
-    """The ``surface`` avatar's own pictures, where there is nothing better."""
-    size = orbit.size
-    out = []
-    for number, matrix in enumerate(orbit.matrices()):
-        step(number / len(orbit.cameras), "Drawing the other sides")
-        rgba = render_gaussians(
-            base.position, from_matrix(base.rotation), base.scale, base.opacity, base.rgb,
-            focal=float(orbit.cameras.focal[0]) * size, size=(size, size), world_to_camera=matrix,
-            device=orbit.rgb.device,
-        )  # fmt: skip
-        out.append(torch.as_tensor(rgba[..., :3] + (1 - rgba[..., 3:]), dtype=torch.float32))
-    latents = orbit.codec.encode(torch.stack(out).permute(0, 3, 1, 2).to(orbit.rgb.device))
-    return SideViews(latents, imagined=True)
 
 
 def orbit_views(pelvis: np.ndarray, focal: float, azimuths: tuple[float, ...] = AZIMUTHS) -> ViewCameras:
@@ -226,31 +196,11 @@ class LatentReconstructor:
         return vertices.numpy() + fit.translation, joints.numpy() + fit.translation
 
     @torch.no_grad()
-    def look(self, orbit: Orbit, views: SideViews, fit: BodyFit, networks: BlazePose) -> list[View]:
-        """What pictures of the person say of the body, for :meth:`~backend.body.fit.BodyFitter.refine`.
-
-        Args:
-            orbit: from :meth:`orbit`.
-            views: all of them; not imagined ones, which know no more than the body that they were imagined around.
-            fit: to the photo.
-            networks: that find landmarks.
-        """
-        rgb, alpha = shown(views[1:], self.codec, orbit.size)
-        pictures = (_array(rgb.permute(0, 2, 3, 1)).clip(0, 1) * 255).round().astype(np.uint8)
-        focal = float(orbit.cameras.focal[0])
-        return look_from_sides(networks, pictures, _array(alpha), self._posed(fit)[1], orbit.matrices()[1:], focal)
-
-    def refitted(self, orbit: Orbit, fit: BodyFit) -> Orbit:
-        """``orbit``, its cameras where they were, with a body that was fitted again."""
-        vertices = (self._posed(fit)[0] - orbit.origin) / orbit.unit
-        return replace(orbit, vertices=torch.as_tensor(vertices, dtype=torch.float32).to(self.device))
-
-    @torch.no_grad()
     def read(self, orbit: Orbit, views: SideViews) -> ReadViews:
         """What the transformer says of the photo and the other views.
 
         Args:
-            orbit: from :meth:`orbit`, :meth:`refitted` to views that are pictures of the person.
+            orbit: from :meth:`orbit`.
             views: all of them; the first counts only where the photo ends before the person does.
         """
         faces = self.body.faces.to(self.device)
@@ -260,33 +210,6 @@ class LatentReconstructor:
             self.config, self.codec, orbit.cameras, orbit.vertices, normals, faces, self.tokens, rgb, alpha, views[1:]
         )
         return ReadViews(given, self.network(given, compare=not views.imagined), views.imagined)
-
-    @torch.no_grad()
-    def reconstruct(self, orbit: Orbit, base: Reconstruction, read: ReadViews) -> Reconstruction:
-        """Splats of the person in the photo's pose.
-
-        Args:
-            orbit: from :meth:`orbit`.
-            base: the ``surface`` preset's avatar: its clothed surface is what splats are bound to.
-            read: from :meth:`read`.
-
-        Returns:
-            Splats in camera space, one for each pixel of views that are pictures of the person. Imagined views are
-            blurred and never quite agree: they are data terms of :mod:`~..completion` instead, see :meth:`viewed`.
-        """
-        given, maps = read.given, read.maps
-        splats = self.network.splats(given, maps, _OPACITY)
-        position, surface = _array(splats.position) * orbit.unit + orbit.origin, base.surface
-        return Reconstruction(
-            position=position,
-            rotation=to_matrix(_array(functional.normalize(splats.rotation, dim=-1))),
-            scale=_array(splats.scale) * orbit.unit,
-            opacity=_array(splats.opacity),
-            rgb=_array(splats.rgb),
-            face=_faces_near(position, splats.view.cpu().numpy(), splats.face.cpu().numpy(), surface, orbit.matrices()),
-            surface=surface,
-            seen=_array(splats.view == 0),
-        )
 
     @torch.no_grad()
     def viewed(self, orbit: Orbit, read: ReadViews) -> ViewedPerson:
@@ -299,29 +222,6 @@ class LatentReconstructor:
             rgb=_array(self.network.colours(given, maps).permute(0, 2, 3, 1)),
             coverage=_array(coverage),
         )
-
-
-def _faces_near(
-    position: np.ndarray, view: np.ndarray, face: np.ndarray, surface: SurfaceMesh, matrices: np.ndarray
-) -> np.ndarray:
-    """The faces int [N] of ``surface`` that splats move with.
-
-    A splat keeps the ``face`` [N] that its pixel shows, unless it lies far from it, on another limb or on a bag: then
-    it is the nearest face that looks towards the ``view`` [N] that the splat is of.
-    """
-    corners = surface.posed[surface.faces]
-    middle = corners.mean(1)
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    away = np.linalg.norm(position - middle[face], axis=1)
-    out = face.copy()
-    for number, matrix in enumerate(matrices):
-        eye = -matrix[:3, :3].T @ matrix[:3, 3]
-        facing = np.nonzero(((eye - middle) * normal).sum(1) > 0)[0]
-        mine = np.nonzero(view == number)[0]
-        distance, nearest = cKDTree(middle[facing]).query(position[mine], workers=-1)
-        far = away[mine] > _FAR * distance + _NEAR
-        out[mine[far]] = facing[nearest[far]]
-    return out
 
 
 def _array(values: torch.Tensor) -> np.ndarray:

@@ -1,0 +1,293 @@
+"""The stages of a photo's way to its avatar package, as functions of what they need; :mod:`.pipeline` lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from .assemble import assemble_avatar, png_bytes, render_preview
+from .avatar import Avatar, KnownTriangles, sh_from_rgb
+from .bind import Bound, bind
+from .body.fit import BodyFit, BodyFitter
+from .body.model import BodyModel
+from .body.several import FittedPicture, fit_pictures
+from .errors import BackendError
+from .estimate.depth import DepthEstimator, SideDepths
+from .estimate.light import LightEstimator
+from .estimate.shading import PhotoLight
+from .geometry.maps import MAP_SIZE
+from .options import SIDES, ReconstructOptions, SidePicture
+from .output import write_package
+from .photo import PreparedPhoto
+from .prepare import BlazePose, load_photo, prepare
+from .prepare.doubt import disagreement, hangs_before_legs, refuse_misfit
+from .prepare.image import Photo
+from .progress import Reporter
+from .reconstruct import Reconstruction, Shaped, SurfaceReconstructor
+from .reconstruct.mend import mend_fit
+from .reconstruct.surface import Posed
+from .reconstruct.views import ViewedPerson
+from .rendering.mesh import rasterize_mesh
+from .views.latent.stage import LatentReconstructor
+from .views.synthesize import Synthesizer
+
+_LEGS = np.array([[1, 4, 7], [2, 5, 8]])
+"""SMPL joints: hips, knees and ankles."""
+_OUTLINE_SIZE = 256
+"""Pixels a side at which the fitted body is held against the outline."""
+_COVERED = 0.8
+"""Share of the fitted body that a further picture must show."""
+_FAR = 0.05
+"""Mean distance of the body's landmarks from a further picture's, in sizes of the person, from which it is no picture
+of the photo's person that can be used."""
+_OTHER_SIDE = 60.0
+"""Degrees by which a picture's camera may stand elsewhere than is said."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The networks of a preset; all are None for ``surface``. What an avatar says of the weights; warnings."""
+
+    networks: LatentReconstructor | None = None
+    synthesizer: Synthesizer | None = None
+    depth: DepthEstimator | None = None
+    light: LightEstimator | None = None
+    described: tuple[dict[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Further pictures of the person that are used, and sentences about those that are not."""
+
+    used: tuple[FittedPicture, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def prepare_photo(
+    photo_file: Photo, detectors: BlazePose, options: ReconstructOptions, report: Reporter
+) -> PreparedPhoto:
+    """The person in the photo."""
+    return prepare(photo_file, detectors, options.person, report.check)
+
+
+def name_photo(prepared: PreparedPhoto, photo_file: Photo) -> PreparedPhoto:
+    """A photo that was prepared before may come by another name now."""
+    return replace(prepared, name=photo_file.name)
+
+
+def pack_photo(photo: PreparedPhoto) -> bytes:
+    """The crop and its matte as a PNG file."""
+    return png_bytes(np.dstack([photo.rgb, (photo.alpha * 255).round()]))
+
+
+def fit_body(photo: PreparedPhoto, fitter: BodyFitter, report: Reporter) -> BodyFit:
+    """The body by the photo's landmarks and outline.
+
+    Raises:
+        BackendError: kind ``no_person``, where no body fits.
+    """
+    fit = fitter.fit(photo, report.check)
+    refuse_misfit(photo.agreement, fit.landmark_error / fit.person_size)
+    return fit
+
+
+def mend_by_depth(
+    fit_alone: BodyFit, photo: PreparedPhoto, chosen: Chosen, fitter: BodyFitter, report: Reporter
+) -> tuple[BodyFit, SideDepths]:
+    """The body moved to where the depth network says that the person is; depths of front and back."""
+    assert chosen.depth is not None
+    return mend_fit(chosen.depth, fitter, fit_alone, photo, MAP_SIZE, report.check)
+
+
+def load_picture(picture: SidePicture) -> Photo:
+    """A further picture's file.
+
+    Raises:
+        BackendError: as :func:`~backend.prepare.load_photo`, with a sentence that names the picture.
+    """
+    try:
+        return load_photo(picture.path)
+    except BackendError as error:
+        raise BackendError(error.kind, f"The {picture.title}: {error.message}", error.hint) from error
+
+
+def fit_all_pictures(
+    fit_mended: BodyFit, depths_alone: SideDepths | None, photo: PreparedPhoto, picture_files: list[Photo],
+    detectors: BlazePose, fitter: BodyFitter, body: BodyModel, options: ReconstructOptions, report: Reporter,
+) -> tuple[BodyFit, SideDepths | None, Pictures]:  # fmt: skip
+    """The body by the photo and all further pictures; its depths, in its camera space; the pictures that are used."""
+    warnings, given, prepared = [], [], []
+    for number, (picture, file) in enumerate(zip(options.pictures, picture_files)):
+        report.step("pictures", number / (len(picture_files) + 1), f"Reading the {picture.title}")
+        try:
+            prepared.append(prepare(file, detectors, None, report.check))
+            given.append(picture)
+        except BackendError as error:
+            warnings.append(f"The {picture.title}, was left out: {error.message}")
+    report.step("pictures", 0.8, "Fitting the body to all pictures")
+    fit, used, refused = fit_mended, [], []
+    while given:
+        turns = [SIDES[picture.side] for picture in given]
+        fit, found = fit_pictures(fitter, fit_mended, photo, prepared, turns, report.check)
+        bad = [number for number, one in enumerate(found) if not shows_body(body, one)]
+        if not bad:
+            used = found
+            break
+        refused += [given[number] for number in bad]
+        given, prepared = ([x for number, x in enumerate(all_) if number not in bad] for all_ in (given, prepared))
+        fit = fit_mended
+    warnings += [
+        f"The {picture.title}, was left out: it does not show the photo's person whole." for picture in refused
+    ]
+    for picture, one in zip(given, used):
+        said = SIDES[picture.side]
+        if said is not None and abs((one.turn - said + 180) % 360 - 180) > _OTHER_SIDE:
+            warnings.append(f"The {picture.title}, shows the person from another side; it was used as that.")
+    depths = depths_alone
+    if depths is not None:
+        depths = depths.scaled(float(fit.translation[2] / fit_mended.translation[2]))
+    return fit, depths, Pictures(tuple(used), tuple(warnings))
+
+
+def without_pictures(
+    fit_mended: BodyFit, depths_alone: SideDepths | None
+) -> tuple[BodyFit, SideDepths | None, Pictures]:
+    """The body by the photo alone."""
+    return fit_mended, depths_alone, Pictures()
+
+
+def shows_body(body: BodyModel, found: FittedPicture) -> bool:
+    """Whether the fitted body lies where a further picture shows somebody."""
+    picture = found.picture
+    matte = cv2.resize(picture.alpha, (_OUTLINE_SIZE,) * 2, interpolation=cv2.INTER_AREA) > 0.5
+    drawn = _drawn(body, found.fit, picture.rgb.shape[0])[0] & picture.inside_at(_OUTLINE_SIZE)
+    error = found.fit.landmark_error / found.fit.person_size
+    return float((matte & drawn).sum() / max(drawn.sum(), 1)) > _COVERED and error < _FAR
+
+
+def without_depth(fit_alone: BodyFit) -> tuple[BodyFit, None]:
+    """The body as it is."""
+    return fit_alone, None
+
+
+def estimate_light(fit: BodyFit, photo: PreparedPhoto, chosen: Chosen) -> PhotoLight:
+    """The light in the photo."""
+    assert chosen.light is not None
+    return chosen.light.estimate(fit, photo)
+
+
+def without_light() -> None:
+    """No light is known."""
+
+
+def shape_clothes(
+    fit: BodyFit, photo: PreparedPhoto, depths: SideDepths | None, pictures: Pictures, surface: SurfaceReconstructor,
+    report: Reporter,
+) -> Shaped:  # fmt: skip
+    """The clothed surface, and splats without colours on it."""
+    return surface.shape(fit, photo, depths, partial(report.step, "surface"), pictures.used)
+
+
+def bind_splats(shaped: Shaped, triangles: KnownTriangles) -> Bound:
+    """The splats in the rest pose, bound to the body; they have no colours yet."""
+    return bind(shaped.coloured(), triangles)
+
+
+def find_local(shaped: Shaped, surface: SurfaceReconstructor) -> np.ndarray:
+    """Places of what does not go on elsewhere."""
+    return surface.local(shaped)
+
+
+@torch.no_grad()
+def imagine_sides(
+    fit: BodyFit, photo: PreparedPhoto, local: np.ndarray, chosen: Chosen, options: ReconstructOptions, report: Reporter
+) -> ViewedPerson:
+    """The other sides as the synthesizer imagines them and the transformer reads them.
+
+    Args:
+        fit, photo: of the stages before.
+        local: [n, 3] places of what does not go on elsewhere.
+        chosen: the networks.
+        options: whose seed it is.
+        report: asked whether to stop.
+    """
+    networks, synthesizer = chosen.networks, chosen.synthesizer
+    assert networks is not None and synthesizer is not None
+    orbit = networks.orbit(fit, photo)
+    rgb, alpha = orbit.small_photo()
+    views = synthesizer.synthesize(
+        orbit.codec.encode(rgb), rgb, alpha, orbit.cameras, orbit.vertices, orbit.codec.decode_rgba,
+        seed=options.seed, step=lambda fraction, text: report.check(), local=orbit.marked(local),
+    )  # fmt: skip
+    return networks.viewed(orbit, networks.read(orbit, views))
+
+
+def without_views() -> None:
+    """Nobody imagines other sides."""
+
+
+def pose_colours(
+    shaped: Shaped, light: PhotoLight | None, options: ReconstructOptions, surface: SurfaceReconstructor
+) -> Posed:
+    """What is asked of the colours, as far as it needs no imagined sides."""
+    return surface.pose(shaped, None if light is None else replace(light, share=options.shading))
+
+
+def colour_splats(posed: Posed, viewed: ViewedPerson | None, surface: SurfaceReconstructor) -> Reconstruction:
+    """The splats with their colours."""
+    return surface.colour(posed, viewed)
+
+
+def make_avatar(
+    coloured: Reconstruction, bound: Bound, body: BodyModel, fit: BodyFit, photo: PreparedPhoto, pictures: Pictures,
+    chosen: Chosen, options: ReconstructOptions, notes: tuple[str, ...],
+) -> Avatar:  # fmt: skip
+    """The avatar, with all that is to be said of it."""
+    used = options if chosen.networks is not None else replace(options, preset="surface")
+    gaussians, skin, references = bound
+    gaussians = replace(gaussians, sh_dc=sh_from_rgb(coloured.rgb).astype(np.float32))
+    skin = replace(skin, seen=coloured.seen.astype(skin.seen.dtype))
+    avatar = assemble_avatar(body, fit, photo, coloured, used, (gaussians, skin, references))
+    warnings = (*notes, *photo.warnings, *_misfit(body, fit, photo), *pictures.warnings, *chosen.warnings)
+    return replace(avatar, generator=avatar.generator | {"weights": list(chosen.described)}, warnings=warnings)
+
+
+def draw_preview(avatar: Avatar, photo: PreparedPhoto, device: torch.device) -> bytes:
+    """The photo beside the avatar as a PNG file."""
+    return png_bytes(render_preview(avatar, photo, device))
+
+
+def write_avatar(
+    avatar: Avatar, output: Path, packed: bytes, preview: Callable[[], bytes], seconds: dict[str, float]
+) -> Avatar:
+    """Write the package; the avatar as written. ``preview`` is asked late: larger files are written meanwhile."""
+    avatar = replace(avatar, seconds={name: value for name, value in seconds.items() if value})
+    write_package(avatar, output, packed, preview)
+    return avatar
+
+
+def _misfit(body: BodyModel, fit: BodyFit, photo: PreparedPhoto) -> tuple[str, ...]:
+    """What is to be said of a body that lies far from the photo's outline, and of what hangs before it."""
+    drawn, legs = _drawn(body, fit, photo.rgb.shape[0])
+    matte = cv2.resize(photo.alpha, drawn.shape, interpolation=cv2.INTER_AREA)
+    said = (disagreement(matte, drawn, photo.inside_at(len(drawn))), hangs_before_legs(matte, drawn, legs))
+    return tuple(filter(None, said))
+
+
+def _drawn(body: BodyModel, fit: BodyFit, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the fitted body is in a picture of ``side`` pixels, bool [S, S] at :data:`_OUTLINE_SIZE`, and the pixels
+    [2, 3, 2] there of its legs' joints."""
+    with torch.no_grad():
+        vertices, joints = (x.numpy() for x in body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas)))
+    size = _OUTLINE_SIZE
+    focal = fit.focal * size / side
+    hits = rasterize_mesh(vertices + fit.translation, body.faces.numpy(), focal, (size, size))
+    legs = joints[_LEGS] + fit.translation
+    return hits.face >= 0, legs[..., :2] / legs[..., 2:] * focal + size / 2
