@@ -15,6 +15,7 @@ from typing import Any
 from .client import PROTOCOL_VERSION, BackendProcess, Failure, Request, clean_environment, readable
 from .environment import backend_command
 from .install import InstallJob
+from .pictures import Picture, find_fault
 from .repair import RepairJob
 from .results import Result, ResultFolder
 
@@ -69,6 +70,7 @@ class ReconstructJob:
     device: str = "auto"
     body: str = "neutral"
     shading: float = 1.0
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,12 @@ class JobManager:
     # --- what can be asked for ---------------------------------------------------------------------------------
 
     def start_reconstruct(self, job: ReconstructJob, spec: BackendSpec, results: ResultFolder) -> None:
-        """Turn a photo into an avatar and import it."""
+        """Turn a photo into an avatar and import it; refused at once where a picture besides it cannot be used."""
         self._begin(State.STARTING, "Starting the backend")
+        fault = find_fault(job.pictures)
+        if fault is not None:
+            self._fail(fault)
+            return
         self._job, self._results = job, results
         try:
             self._work = results.make_work_folder()
@@ -346,7 +352,7 @@ class JobManager:
             self._end(State.DONE)
         else:
             assert self._process is not None and self._work is not None
-            params = {
+            params: dict[str, Any] = {
                 "image": str(self._job.photo),
                 "output": str(self._work / "avatar"),
                 "preset": self._job.preset,
@@ -356,6 +362,8 @@ class JobManager:
                 "body": self._job.body,
                 "shading": self._job.shading,
             }
+            if self._job.pictures:
+                params["pictures"] = [picture.to_json() for picture in self._job.pictures]
             self._running = self._process.request("reconstruct", params)
             self._set(State.RUNNING, "Loading the networks")
 
@@ -386,7 +394,7 @@ class JobManager:
             return
         self.warnings = tuple(_notes(request.result.get("warnings")))
         try:
-            self._ready = self._results.adopt(package, self._job.photo, self.seconds)
+            self._ready = self._results.adopt(package, self._job.photo, self.seconds, self._job.pictures)
         except OSError as error:
             self._work = None  # the avatar stays in it: what took minutes is not thrown away
             text = f"The avatar is made, but cannot be moved to the others: {error.strerror or error}."

@@ -15,11 +15,12 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .install.files import ProcessLock, retry, write_text
+from .pictures import Picture, pictures_from_json
 
 INDEX_NAME = "results.json"
 # As backend.avatar.metadata, which needs numpy.
@@ -45,12 +46,14 @@ class Result:
         photo: the picture it was made from.
         seconds: how long it took.
         made: when, seconds since 1970.
+        pictures: the pictures of other sides that were used besides the photo.
     """
 
     folder: Path
     photo: Path
     seconds: float
     made: float
+    pictures: tuple[Picture, ...] = ()
 
     @property
     def name(self) -> str:
@@ -98,7 +101,7 @@ class ResultFolder:
         work.mkdir()
         return work
 
-    def adopt(self, package: Path, photo: Path, seconds: float) -> Result:
+    def adopt(self, package: Path, photo: Path, seconds: float, pictures: tuple[Picture, ...] = ()) -> Result:
         """Move a finished package from its work folder to the results and list it.
 
         Where it cannot be moved, as something holds one of its files, it is copied.
@@ -112,7 +115,7 @@ class ResultFolder:
             while os.path.lexists(target):
                 number += 1
                 target = self.folder / f"{stem}-{number}"
-            made = Result(target, photo, round(seconds, 2), time.time())
+            made = Result(target, photo, round(seconds, 2), time.time(), pictures)
             # Listed first: a Blender that is killed in between leaves an entry without an avatar, which nobody sees,
             # and the avatar in its work folder, where it is found.
             self._write([made, *results])
@@ -204,7 +207,9 @@ class ResultFolder:
         except (OSError, ValueError):
             return None
         usable = isinstance(photo, str) and "\0" not in photo
-        return Result(folder, Path(photo if usable else ""), _number(entry.get("seconds")), _number(entry.get("made")))
+        seconds, made = _number(entry.get("seconds")), _number(entry.get("made"))
+        pictures = pictures_from_json(entry.get("pictures"))
+        return Result(folder, Path(photo if usable else ""), seconds, made, pictures)
 
     def _found(self) -> list[Result]:
         """The avatars that lie in the folder, the newest first: what there is to list without an index."""
@@ -221,11 +226,20 @@ class ResultFolder:
             os.replace(self.folder / INDEX_NAME, self.folder / _DAMAGED_NAME)
 
     def _write(self, results: list[Result]) -> None:
-        entries: list[dict[str, Any]] = [
-            asdict(result) | {"folder": result.folder.name, "photo": str(result.photo)} for result in results
-        ]
-        write_text(self.folder / INDEX_NAME, json.dumps(entries, indent=1))
+        write_text(self.folder / INDEX_NAME, json.dumps([_to_json(result) for result in results], indent=1))
         self.results = results
+
+
+def _to_json(result: Result) -> dict[str, Any]:
+    """The entry of an avatar in the index; ``pictures`` only where some were used."""
+    entry = {
+        "folder": result.folder.name,
+        "photo": str(result.photo),
+        "seconds": result.seconds,
+        "made": result.made,
+    }
+    pictures = [picture.to_json() for picture in result.pictures]
+    return entry | {"pictures": pictures} if pictures else entry
 
 
 def _is_package(folder: Path) -> bool:

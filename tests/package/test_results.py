@@ -17,6 +17,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from humansplat_blender import results  # noqa: E402  (after the path)
+from humansplat_blender.pictures import Picture  # noqa: E402
 from humansplat_blender.results import INDEX_NAME, ResultFolder  # noqa: E402
 
 METADATA = '{"format": "humansplat-avatar", "version": 2}'
@@ -246,3 +247,52 @@ def test_a_stuck_blender_does_not_keep_an_avatar_off_the_list(
     _make(folder)
     assert time.monotonic() - started < 3 and _names(folder.folder) == ["photo"]
     other.release()
+
+
+PICTURES = (Picture(Path("/photos/back.jpg").absolute(), "back"), Picture(Path("/photos/more.png").absolute()))
+
+
+def _make_with_pictures(folder: ResultFolder) -> results.Result:
+    work = folder.make_work_folder()
+    result = folder.adopt(_package(work / "avatar"), Path("/photos/photo.jpg"), 1.5, PICTURES)
+    shutil.rmtree(work)
+    return result
+
+
+def test_pictures_are_remembered_and_entries_without_them_have_none(folder: ResultFolder) -> None:
+    _make(folder)
+    _make_with_pictures(folder)
+    _make(folder, "other")
+    entries = json.loads((folder.folder / INDEX_NAME).read_text("utf-8"))
+    assert [entry.get("pictures") for entry in entries] == [None, [picture.to_json() for picture in PICTURES], None]
+    assert entries[1]["pictures"][0] == {"path": str(PICTURES[0].path), "side": "back"}
+    assert [result.pictures for result in ResultFolder(folder.folder).results] == [(), PICTURES, ()]
+
+
+_BACK = PICTURES[0].to_json()
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        *(None, 5, "back.jpg", {}, _BACK, [None], [5], ["back.jpg"], [[]], [{}], [_BACK, {"side": "left"}]),
+        *([_BACK | {"path": path}] for path in (5, None, "", "back.jpg", "../back.jpg", "/x\0", ["/back.jpg"])),
+        *([_BACK | {"side": side}] for side in (5, None, "", "front", ["back"])),
+        *([_BACK, _BACK], [_BACK | {"side": "other"}] * 9),
+    ],
+)
+def test_pictures_that_are_none_are_passed_over(folder: ResultFolder, pictures: object) -> None:
+    _make_with_pictures(folder)
+    index = folder.folder / INDEX_NAME
+    (entry,) = json.loads(index.read_text("utf-8"))
+    index.write_text(json.dumps([entry | {"pictures": pictures}]), "utf-8")
+    (result,) = ResultFolder(folder.folder).results
+    assert result.name == "photo" and result.photo == Path("/photos/photo.jpg") and result.pictures == ()
+
+
+def test_eight_further_pictures_are_the_most(folder: ResultFolder) -> None:
+    _make_with_pictures(folder)
+    index = folder.folder / INDEX_NAME
+    (entry,) = json.loads(index.read_text("utf-8"))
+    index.write_text(json.dumps([entry | {"pictures": [_BACK | {"side": "other"}] * 8}]), "utf-8")
+    assert len(ResultFolder(folder.folder).results[0].pictures) == 8
