@@ -26,6 +26,7 @@ from ..backend.export.job import TEXTURES, TRIANGLES
 from ..backend.export.targets import TARGETS
 from . import motion, scene
 from .jobs import JobManager, ReconstructJob
+from .pictures import OTHER, SIDES, Picture
 from .results import ResultFolder
 from .scene import framing
 from .scene.convert import to_blender
@@ -104,6 +105,9 @@ def build_parser() -> argparse.ArgumentParser:
     make.add_argument("--person", type=_positive, help="which person, 1 = the largest (default)")
     make.add_argument("--shading", type=_share, default=1.0, help="0 to 1 (default)")
     make.add_argument("--device", help="auto, cpu, cuda or mps (default: that of the preferences)")
+    for side, shows in SIDES.items():
+        make.add_argument(f"--{side}", type=Path, metavar="PICTURE", help=f"a picture that shows {shows} of the person")
+    make.add_argument("--more", type=Path, nargs="+", default=[], metavar="PICTURE", help="pictures from anywhere else")
     make.set_defaults(run=_reconstruct)
 
     pose = commands.add_parser("pose", help="an avatar in a pose, as a .blend file or a picture")
@@ -169,6 +173,10 @@ def _add_render_options(parser: argparse.ArgumentParser) -> None:
 def _reconstruct(arguments: argparse.Namespace) -> int:
     from .ui import preferences, runtime  # registered with the add-on
 
+    sides = [(getattr(arguments, side), side) for side in SIDES] + [(path, OTHER) for path in arguments.more]
+    pictures = tuple(Picture(path.absolute(), side) for path, side in sides if path is not None)
+    if pictures and len(arguments.photos) > 1:
+        raise CommandError("Pictures of other sides belong to one photo: give one photo with them.")
     spec = runtime.backend_spec()
     if spec is None:
         raise CommandError("The backend is not installed: install it in the add-on's preferences, or choose one there.")
@@ -186,6 +194,7 @@ def _reconstruct(arguments: argparse.Namespace) -> int:
                 arguments.device or preferences.get().device,
                 arguments.body,
                 arguments.shading,
+                pictures,
             )
             error = _one_photo(manager, job, spec, results)
             if error:

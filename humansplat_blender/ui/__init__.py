@@ -20,12 +20,14 @@ from . import (
     rig,
     runtime,
     selection,
+    sides,
 )
 
 _CLASSES = (
     *properties.CLASSES,
     *preferences.CLASSES,
     *operators.CLASSES,
+    *sides.CLASSES,
     *repairing.CLASSES,
     *avatar.CLASSES,
     *importing.CLASSES,

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
+from typing import Any
 
 import bpy
 
 from .. import install, locations, scene
 from ..client import Failure
 from ..jobs import ReconstructJob, State
+from ..pictures import Picture, find_fault
 from ..scene.importer import rollback, selection_kept
-from . import preferences, properties, runtime
+from . import preferences, properties, runtime, sides
 from .avatar import show_solid_colours, to_object_mode
 from .layout import OFFLINE_NOTE
 
 _DIRECTORY = {"subtype": "DIR_PATH", "options": {"HIDDEN", "SKIP_SAVE"}}
+_PICTURE = {"subtype": "FILE_PATH", "options": {"HIDDEN", "SKIP_SAVE"}}
 
 
 def _idle(cls: type[bpy.types.Operator]) -> bool:
@@ -37,34 +40,12 @@ def pump(operator: bpy.types.Operator) -> set[str]:
     return {"FINISHED"}
 
 
-class HUMANSPLAT_OT_choose_photo(bpy.types.Operator):
+class HUMANSPLAT_OT_choose_photo(sides.PictureChooser, bpy.types.Operator):
     """Choose the picture of a person, best from head to feet"""
 
     bl_idname = "humansplat.choose_photo"
     bl_label = "Choose Photo"
     bl_options = {"REGISTER", "UNDO", "INTERNAL"}
-
-    filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"HIDDEN", "SKIP_SAVE"})
-    filter_image: bpy.props.BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
-    filter_folder: bpy.props.BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
-    # The file browser takes this property by its name; the numbers are Blender's own.
-    display_type: bpy.props.EnumProperty(
-        items=(
-            ("DEFAULT", "Default", "", 0),
-            ("LIST_VERTICAL", "Short List", "", 1),
-            ("LIST_HORIZONTAL", "Long List", "", 2),
-            ("THUMBNAIL", "Thumbnails", "", 3),
-        ),
-        default="THUMBNAIL",
-        options={"HIDDEN", "SKIP_SAVE"},
-    )
-
-    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
-        """Open the file browser, with thumbnails; a file that was dropped is taken as it is."""
-        if self.filepath:
-            return self.execute(context)
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Load the picture and make it the scene's photo."""
@@ -92,6 +73,15 @@ class HUMANSPLAT_OT_reconstruct(bpy.types.Operator):
     person: bpy.props.IntProperty(name="Person", description="1 is the largest", min=1, default=1)
     shading: bpy.props.FloatProperty(**properties.SHADING)
     device: bpy.props.EnumProperty(items=preferences.DEVICES, name="Device")
+    back: bpy.props.StringProperty(name="Back", description="Picture file of the person's back", **_PICTURE)
+    left: bpy.props.StringProperty(name="Left", description="Picture file of the person's own left side", **_PICTURE)
+    right: bpy.props.StringProperty(name="Right", description="Picture file of the person's own right side", **_PICTURE)
+    further: bpy.props.CollectionProperty(
+        type=bpy.types.OperatorFileListElement,
+        name="Further Pictures",
+        description="Picture files of the person from anywhere else, whole paths as names",
+        options={"HIDDEN", "SKIP_SAVE"},
+    )
 
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:
@@ -104,40 +94,67 @@ class HUMANSPLAT_OT_reconstruct(bpy.types.Operator):
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Start the job; without a window, also wait for it."""
+        """Start the job; without a window, also wait for it.
+
+        The scene's pictures of other sides belong to the scene's photo: with a file of its own, or with pictures of its
+        own, the operator takes none of them.
+        """
         settings = context.scene.humansplat
-        chosen = {
-            name: getattr(self if self.properties.is_property_set(name) else settings, name)
-            for name in ("preset", "body", "shading", "seed", "person")
-        }
-        device = self.device if self.properties.is_property_set("device") else preferences.get().device
+        runtime.replace_next(None)  # also where an earlier job that was to replace an avatar has failed
         try:
-            if self.filepath:
-                photo = Path(bpy.path.abspath(self.filepath))
-            elif settings.photo is not None:
-                photo = runtime.photo_file(settings.photo)
-            else:
-                self.report({"ERROR"}, "Choose a photo first")
-                return {"CANCELLED"}
-        except (RuntimeError, OSError) as error:
-            self.report({"ERROR"}, f"The photo cannot be read: {error}")
+            photo = Path(bpy.path.abspath(self.filepath)) if self.filepath else _scene_photo(settings)
+            pictures = sides.given_pictures(self)
+            if pictures is None:
+                pictures = () if self.filepath else sides.chosen_pictures(settings)
+        except RuntimeError as error:
+            self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        person = chosen["person"] if chosen["person"] > 1 else None
-        job = ReconstructJob(photo, chosen["preset"], chosen["seed"], person, device, chosen["body"], chosen["shading"])
-        runtime.start_reconstruct(job)
-        if not bpy.app.background:
-            return {"FINISHED"}
-        runtime.wait()
-        failure = runtime.manager().failure
-        if failure is not None:
-            self.report({"ERROR"}, f"{failure.message} {failure.fix}".strip())
-            return {"CANCELLED"}
-        return {"FINISHED"}
+        runtime.start_reconstruct(_job(settings, photo, pictures, self))
+        return pump(self)
+
+
+def _scene_photo(settings: bpy.types.PropertyGroup) -> Path:
+    """The file of the scene's photo.
+
+    Raises:
+        RuntimeError: there is none, or it cannot be read; the text is a sentence.
+    """
+    if settings.photo is None:
+        raise RuntimeError("Choose a photo first")
+    try:
+        return runtime.photo_file(settings.photo)
+    except (RuntimeError, OSError) as error:
+        raise RuntimeError(f"The photo cannot be read: {error}") from error
+
+
+def _job(
+    settings: bpy.types.PropertyGroup,
+    photo: Path,
+    pictures: tuple[Picture, ...],
+    given: HUMANSPLAT_OT_reconstruct | None = None,
+) -> ReconstructJob:
+    """The job of these pictures, by the scene's settings and those that an operator sets instead."""
+
+    def value(name: str, otherwise: Any) -> Any:
+        own = given is not None and given.properties.is_property_set(name)
+        return getattr(given if own else otherwise, name)
+
+    person = value("person", settings)
+    return ReconstructJob(
+        photo,
+        value("preset", settings),
+        value("seed", settings),
+        person if person > 1 else None,
+        value("device", preferences.get()),
+        value("body", settings),
+        value("shading", settings),
+        pictures,
+    )
 
 
 class HUMANSPLAT_OT_another_back(bpy.types.Operator):
-    """Make the avatar again with the next seed: another guess at what the photo does not show. It takes the place of
-    the selected avatar, whose pose and action stay"""
+    """Make the avatar again with the next seed: another guess at what the pictures do not show. It takes the place of
+    the selected avatar, whose pose and action stay, and is made from the same pictures"""
 
     bl_idname = "humansplat.another_back"
     bl_label = "Another Back"
@@ -158,15 +175,42 @@ class HUMANSPLAT_OT_another_back(bpy.types.Operator):
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Take the next seed and reconstruct."""
+        """Take the next seed and reconstruct, from the pictures of the selected avatar if that is of the same photo."""
         settings = context.scene.humansplat
+        armature = scene.avatar_armature(context.object)
+        try:
+            photo = _scene_photo(settings)
+            pictures = sides.pictures_of(armature, photo)
+            if pictures is None:
+                pictures = sides.chosen_pictures(settings)
+            else:
+                self._check_kept(armature.name, pictures, sides.count(settings))
+        except RuntimeError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
         settings.seed += 1
-        armature = scene.avatar_armature(context.object) if self.replace else None
-        runtime.replace_next(armature)
-        done = bpy.ops.humansplat.reconstruct()
-        if "FINISHED" not in done:
+        runtime.replace_next(armature if self.replace else None)
+        runtime.start_reconstruct(_job(settings, photo, pictures))
+        done = pump(self)
+        if runtime.manager().failure is not None:
             runtime.replace_next(None)
         return done
+
+    def _check_kept(self, name: str, pictures: tuple[Picture, ...], chosen: int) -> None:
+        """See whether the pictures that an avatar was made from are still there, and say where they are not the chosen.
+
+        Raises:
+            RuntimeError: one is not there; the text is a sentence.
+        """
+        fault = find_fault(pictures)
+        if fault is not None:
+            # To choose it again in the panel would not help.
+            raise RuntimeError(
+                f"{fault.message} {name} was made from it. Put the file back, or press Reconstruct from Image, which "
+                "uses the pictures that are chosen now."
+            )
+        if len(pictures) != chosen:
+            self.report({"INFO"}, f"As {name} was: {sides.describe_count(len(pictures))}")
 
 
 class HUMANSPLAT_OT_import_avatar(bpy.types.Operator):

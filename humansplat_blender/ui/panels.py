@@ -6,7 +6,7 @@ import bpy
 
 from .. import motion, scene
 from ..jobs import JobManager
-from . import baking, brushes, leaving, rig, runtime
+from . import baking, brushes, leaving, rig, runtime, sides
 from .avatar import draw_sliders
 from .layout import INSTALL_NOTE, OFFLINE_NOTE, draw_failure, draw_job, wrapped
 
@@ -108,6 +108,24 @@ class HUMANSPLAT_PT_main(_SidebarPanel, bpy.types.Panel):
             wrapped(box, OFFLINE_NOTE, width - 20, icon="INTERNET_OFFLINE")
             box.operator("humansplat.allow_online", icon="PREFERENCES")
         box.operator("humansplat.open_preferences", text="Use an Existing One", icon="FILE_FOLDER")
+
+
+class HUMANSPLAT_PT_other_sides(_SidebarPanel, bpy.types.Panel):
+    """Pictures of the same person from other sides; none is needed."""
+
+    bl_label = "Other Sides"
+    bl_parent_id = "HUMANSPLAT_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw_header_preset(self, context: bpy.types.Context) -> None:
+        """How many are chosen, also while the panel is closed."""
+        number = sides.count(context.scene.humansplat)
+        if number:
+            self.layout.label(text=str(number))
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the pictures and their buttons."""
+        sides.draw_sides(self.layout, context.scene.humansplat, context.region.width)
 
 
 class HUMANSPLAT_PT_results(_SidebarPanel, bpy.types.Panel):
@@ -273,6 +291,7 @@ class HUMANSPLAT_PT_avatar(_SidebarPanel, bpy.types.Panel):
 
 CLASSES = (
     HUMANSPLAT_PT_main,
+    HUMANSPLAT_PT_other_sides,
     HUMANSPLAT_PT_results,
     HUMANSPLAT_PT_avatar,
     HUMANSPLAT_PT_pose,

@@ -34,11 +34,33 @@ SHADING = {
 }
 
 
+class HumanSplatPicture(bpy.types.PropertyGroup):
+    """One further picture of the person."""
+
+    image: bpy.props.PointerProperty(type=bpy.types.Image, name="Picture")
+
+
 class HumanSplatSettings(bpy.types.PropertyGroup):
     """Settings of the next reconstruction."""
 
     photo: bpy.props.PointerProperty(
         type=bpy.types.Image, name="Photo", description="Picture of the person, best from head to feet"
+    )
+    back: bpy.props.PointerProperty(
+        type=bpy.types.Image, name="Back", description="Picture of the same person seen from behind"
+    )
+    left: bpy.props.PointerProperty(
+        type=bpy.types.Image,
+        name="Left",
+        description="Picture that shows the person's own left side: the camera stood at the person's left",
+    )
+    right: bpy.props.PointerProperty(
+        type=bpy.types.Image,
+        name="Right",
+        description="Picture that shows the person's own right side: the camera stood at the person's right",
+    )
+    further: bpy.props.CollectionProperty(
+        type=HumanSplatPicture, name="Further Pictures", description="Pictures of the same person from anywhere else"
     )
     preset: bpy.props.EnumProperty(items=PRESETS, name="Preset", description="How the avatar is made")
     body: bpy.props.EnumProperty(items=BODIES, name="Body", description="Body type to start the fit from")
@@ -54,7 +76,7 @@ class HumanSplatSettings(bpy.types.PropertyGroup):
     show_notes: bpy.props.BoolProperty(name="Show Notes", description="What there is to know about the last avatar")
 
 
-CLASSES = (HumanSplatSettings,)
+CLASSES = (HumanSplatPicture, HumanSplatSettings)
 
 
 def register() -> None:

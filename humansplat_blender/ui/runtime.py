@@ -113,7 +113,7 @@ def photo_icon(image: bpy.types.Image) -> int:
 
     The icon that Blender makes of an image shows the colours under what is transparent.
     """
-    path = Path(bpy.path.abspath(image.filepath_raw, library=image.library))
+    path = image_path(image)
     if _previews is None or image.source != "FILE" or image.packed_file is not None or not path.is_file():
         return 0
     key = f"photo {path}|{path.stat().st_mtime_ns}"
@@ -302,16 +302,34 @@ def unregister() -> None:
     _manager = _previews = _results = None
 
 
-def photo_file(image: bpy.types.Image) -> Path:
+def image_path(image: bpy.types.Image) -> Path:
+    """The file that a picture names, whether it is there or not: an absolute path, or an empty one."""
+    path = Path(bpy.path.abspath(image.filepath_raw, library=image.library))
+    return path.absolute() if image.filepath_raw else path
+
+
+def names_file(image: bpy.types.Image) -> bool:
+    """Whether a picture is what its file shows: not packed, changed or made in Blender."""
+    return image.source == "FILE" and image.packed_file is None and not image.is_dirty and bool(image.filepath_raw)
+
+
+def photo_file(image: bpy.types.Image, folder: str = "") -> Path:
     """The picture's file; a picture that has none, or that was changed, is written to a temporary one.
+
+    Args:
+        image: the picture.
+        folder: name of the folder below Blender's temporary one for that file: pictures of the same name that are used
+            together lie in folders of their own.
 
     Raises:
         RuntimeError: it has neither file nor pixels.
+        OSError: the temporary file cannot be written.
     """
-    path = Path(bpy.path.abspath(image.filepath_raw, library=image.library))
-    if image.source == "FILE" and image.packed_file is None and not image.is_dirty and path.is_file():
+    path = image_path(image)
+    if names_file(image) and path.is_file():
         return path
-    copy = Path(bpy.app.tempdir) / f"{bpy.path.clean_name(path.stem or image.name)}.png"
+    copy = Path(bpy.app.tempdir) / folder / f"{bpy.path.clean_name(path.stem or image.name)}.png"
+    copy.parent.mkdir(exist_ok=True)
     if image.packed_file is not None and not image.is_dirty:
         copy = copy.with_suffix(path.suffix or ".png")
         copy.write_bytes(image.packed_file.data)

@@ -79,6 +79,33 @@ def test_blender_learns_the_command_and_forgets_it(cli: ModuleType, monkeypatch:
     cli.unregister()
 
 
+def test_pictures_of_other_sides(
+    cli: ModuleType,
+    addon: SimpleNamespace,
+    fails: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    jobs: list[Any] = []
+
+    def reconstruct(_manager: Any, job: Any, *_: Any) -> str:
+        jobs.append(job)
+        return "enough seen."
+
+    back, left, first, second = (addon.photo(stem) for stem in ("b", "l", "a", "c"))
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "_one_photo", reconstruct)
+        fails("reconstruct", addon.photo("one"), "--back", back, "--left", left, "--more", first, second)
+        fails("reconstruct", addon.photo("one"))
+    sides = [(Path(back), "back"), (Path(left), "left"), (Path(first), "other"), (Path(second), "other")]
+    assert [(picture.path, picture.side) for picture in jobs[0].pictures] == sides and jobs[1].pictures == ()
+    assert "give one photo with them" in fails("reconstruct", addon.photo("one"), addon.photo("two"), "--back", back)
+    Path(back).unlink()
+    said = fails("reconstruct", addon.photo("one"), "--back", back)
+    assert "The picture of the back, b.png, is not there any more." in said
+    assert not addon.results.exists()
+
+
 def test_reconstruct_goes_on_after_a_failure(
     cli: ModuleType, addon: SimpleNamespace, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
