@@ -115,7 +115,7 @@ def load_picture(picture: SidePicture) -> Photo:
     try:
         return load_photo(picture.path)
     except BackendError as error:
-        raise BackendError(error.kind, f"The {picture.title}: {error.message}", error.hint) from error
+        raise BackendError(error.kind, f"The {picture.title}, cannot be read. {error.message}", error.fix) from error
 
 
 def fit_all_pictures(

@@ -201,9 +201,6 @@ def test_pictures_from_the_sides_say_where_limbs_are_in_depth_and_where_their_ca
     for camera, view in zip(cameras, views):
         apart = Rotation.from_matrix(camera[:3, :3].T @ view.matrix[:3, :3]).magnitude()
         assert np.degrees(apart) < 3
-    # The place too: no scale is left open.
-    joints = body.pose(torch.as_tensor(refined.pose), torch.as_tensor(refined.betas))[1].numpy() + refined.translation
-    assert np.linalg.norm(joints - mannequin.joints, axis=1).mean() < 0.05
     # A photo that says nothing of depth.
     flat = replace(photo, world_landmarks=photo.world_landmarks * [1, 1, 0])
     first = fitter.fit(flat)
