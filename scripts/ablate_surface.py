@@ -96,7 +96,6 @@ RULES: dict[str, tuple[str, list[Patch]]] = {
     "outline": ("body pulled to the matte's outline", _deformed(outline=0.0)),
     "depths on the mesh": ("body pulled to the network's depths", _deformed(depth=0.0)),
     "thicker where wider": ("depth follows what the outline widens", _deformed(follows=0.0)),
-    "shoes": ("feet grow along their normals", _deformed(shoes=0.0)),
     "face pinned": ("outlines do not move the face", _deformed(pinned=0.0)),
     "labels": ("parts by the photo's colours, not the body alone", [(shape, "label_photo", _body_labels)]),
     "as labelled": ("pixels hung on the limb that they show", [(shape, "as_labelled", _first)]),

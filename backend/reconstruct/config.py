@@ -228,7 +228,6 @@ class DeformConfig(SolverConfig):
         stands_off, limits: metres that a surface may stand off the body, half as far inside; and that of smaller parts.
         pinned: weight with which faces, and what no picture shows, stay.
         depth_share, follows: how much thicker, over how much wider, clothes make the body; the weight of that.
-        shoes: weight of feet growing along their normals: shoes hide the toes' shape.
         depth, foretold, depth_reach: weight of depths; metres of foretold error at which they count half; metres that
             they may move a vertex.
     """
@@ -244,7 +243,6 @@ class DeformConfig(SolverConfig):
     pinned: float = 0.4
     depth_share: float = 0.5
     follows: float = 0.3
-    shoes: float = 2.0
     depth: float = 0.45
     foretold: float = 0.04
     depth_reach: float = 0.25

@@ -209,7 +209,6 @@ def _pull_to_outline(
     share = config.depth_share + (1 - config.depth_share) * (shoe + weights[:, JOINT_INDEX["head"]])
     along = (share * wider * normals[:, 2])[:, None] * rotation[:, 2]
     pulls.add(np.full(len(local), config.follows), along, rotation[:, 2:])
-    pulls.add(config.shoes * shoe, np.einsum("vab,va->vb", across, wider[:, None] * normals[:, :2]), across)
 
 
 def _march(

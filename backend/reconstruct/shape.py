@@ -22,7 +22,7 @@ from ..geometry.kdtree import build_kdtree
 from ..geometry.maps import MAP_SIZE, project, sample_map
 from ..photo import PreparedPhoto
 from ..rendering.mesh import MeshHits, rasterize_mesh
-from .config import LAYERS, SCRAP, SURFACE_STEP_M, DeformConfig
+from .config import LAYERS, SCRAP, SURFACE_STEP_M, DeformConfig, VisibilityConfig
 from .deform import OutlineView, deform
 from .floaters import without_floaters
 from .labels import hand_bones, label_photo
@@ -30,9 +30,6 @@ from .parts import CARRIED, CARRIES, LEG_LIMBS, LIMB, HeadRegions, Part
 from .sheets import GarmentPatch, LayeredDepthImage, build_layers, on_rays
 from .types import SurfaceMesh
 from .visibility import View
-
-_CARVE_STEP_M = 0.005
-"""Metres; steps in which other pictures move what is hung beside the body: a pixel of a person who fills one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,8 +190,10 @@ def within_outlines(
         return depth
     points = on_rays(where, depth, focal)
     _, nearest = build_kdtree(vertices).query(points, workers=-1)
-    steps = np.arange(1, round(DeformConfig.depth_reach / _CARVE_STEP_M) + 1)
-    offsets = _CARVE_STEP_M * np.append(0, np.stack([steps, -steps], 1).ravel())
+    # A pixel of a person who fills a picture is half as much.
+    step = VisibilityConfig.behind / 2
+    steps = step * np.arange(1, round(DeformConfig.depth_reach / step) + 1)
+    offsets = np.append(0, np.stack([steps, -steps], 1).ravel())
     found, best = np.zeros(len(points), bool), np.zeros(len(points))
     for offset in offsets:
         moved = points * (1 + offset / points[:, 2:])
