@@ -13,7 +13,8 @@ class SurfaceConfig:
         front_count: how many splats show what the photo shows, about.
         spacing: metres between the others, on the neutral body: about 55,000 of them.
         darts: see :func:`~.sampling.poisson_disk_samples`.
-        overlap: sigma of a splat over the distance to its neighbours.
+        overlap, rest_overlap: sigma of a splat over the distance to its neighbours, in front and elsewhere, where their
+            distances differ: holes would let the front's colours through.
         slope: tangent up to which normals follow the front's depth; steeper, it jumps from limb to limb.
         blur: pixels of 512, sigma with which that depth is smoothed.
         thickness: sigma across the surface over sigma along it.
@@ -32,6 +33,7 @@ class SurfaceConfig:
     spacing: float = 0.0047
     darts: int = 3
     overlap: float = 0.65
+    rest_overlap: float = 0.82
     slope: float = 3.0
     blur: float = 1.5
     thickness: float = 0.2
@@ -149,7 +151,7 @@ class ViewsConfig:
     """How far other views and pictures are believed.
 
     Attributes:
-        sharpness: power of the confidences by which pictures of one place are mixed.
+        sharpness: power of the cosines and confidences by which pictures of one place are mixed.
         blur: pixels by which imagined views may be off.
         coverage: of a pixel, from which it counts in part and wholly.
         enough: sum of the views' weights from which their colour counts wholly.

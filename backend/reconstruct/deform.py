@@ -38,7 +38,6 @@ class OutlineView:
         matte: bool [S, S], the person.
         known: bool [S, S], where that may be asked: inside the photo.
         depths: of front and back along the rays, where they are known.
-        profile: its outline moves faces too, which others leave to the body.
     """
 
     matrix: np.ndarray
@@ -46,7 +45,6 @@ class OutlineView:
     matte: np.ndarray
     known: np.ndarray
     depths: SideDepths | None = None
-    profile: bool = False
 
 
 class _Pulls:
@@ -197,8 +195,7 @@ def _pull_to_outline(
         good = found & (distance <= limit[group]) & (distance >= -config.stands_off / 2)
         target[group[good]] = distance[good]
         trust[group[good]] = (grazing[group[good]] - 0.5) * config.outline
-    if not view.profile:
-        trust[pinned], target[pinned] = config.pinned, 0
+    trust[pinned], target[pinned] = config.pinned, 0
     hidden = ~inside & (trust == 0)
     trust[hidden] = config.pinned
     across = rotation[:, :2]

@@ -69,6 +69,8 @@ CARRIES = np.eye(8, dtype=bool)
 """Whether what one carrier shows may hang on another, [8, 8]: clothes of the trunk run into head, arms and legs."""
 for _a, _b in ((0, 1), (1, 2), (1, 3), (1, 6), (1, 7)):
     CARRIES[_a, _b] = CARRIES[_b, _a] = True
+WITHOUT_FACE = np.append(np.maximum(np.arange(COUNT), Part.HAIR), -1)
+"""Parts [14], the last of NONE, with faces as hair: of several pictures each says itself where hair ends."""
 MIRRORED = np.array([Part[p.name.replace("LEFT", "X").replace("RIGHT", "LEFT").replace("X", "RIGHT")] for p in
                      sorted(p for p in Part if p >= 0)])  # fmt: skip
 """The part [13] of the other side of the body."""

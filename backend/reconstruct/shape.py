@@ -26,7 +26,7 @@ from .config import LAYERS, SCRAP, SURFACE_STEP_M, DeformConfig, VisibilityConfi
 from .deform import OutlineView, deform
 from .floaters import without_floaters
 from .labels import hand_bones, label_photo
-from .parts import CARRIED, CARRIES, LEG_LIMBS, LIMB, HeadRegions, Part
+from .parts import CARRIED, CARRIES, LEG_LIMBS, LIMB, WITHOUT_FACE, HeadRegions, Part
 from .sheets import GarmentPatch, LayeredDepthImage, build_layers, on_rays
 from .types import SurfaceMesh
 from .visibility import View
@@ -171,7 +171,7 @@ def _outline_of(
     scale = MAP_SIZE / picture.rgb.shape[0]
     matte = cv2.resize(picture.alpha, (MAP_SIZE, MAP_SIZE), interpolation=cv2.INTER_AREA) > 0.5
     motion = np.concatenate([turn, shift[:, :, None]], 2)
-    return OutlineView(motion, other.fit.focal * scale, matte, picture.inside_at(MAP_SIZE), profile=True)
+    return OutlineView(motion, other.fit.focal * scale, matte, picture.inside_at(MAP_SIZE))
 
 
 def within_outlines(
@@ -226,7 +226,7 @@ def _pictured(
         focal / float(np.median(posed[:, 2])),
         (hand_bones(picture.left_hand, picture.rgb.shape[0]), hand_bones(picture.right_hand, picture.rgb.shape[0])),
     )
-    return PicturedMesh(picture, posed, View.of(np.eye(4), focal, hits.depth, matte, labels))
+    return PicturedMesh(picture, posed, View.of(np.eye(4), focal, hits.depth, matte, WITHOUT_FACE[labels]))
 
 
 def as_labelled(

@@ -177,6 +177,6 @@ def rest_of_body(
     keep &= ~(in_matte & before & (theirs >= 0) & ~CARRIES[mine, theirs])
     # Pose and clothes stretch the body that was sampled: splats grow with their face.
     wider = np.sqrt(face_areas(mesh.posed, faces) / face_areas(body.template.numpy(), faces))[face]
-    sigma, ones = config.overlap * samples.spacing * wider, np.ones(len(face))
+    sigma, ones = config.rest_overlap * samples.spacing * wider, np.ones(len(face))
     splats = Splats(position, normal, 0 * normal, sigma, ones, config.opacity * ones, face)
     return take(splats, keep)

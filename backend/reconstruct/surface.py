@@ -37,7 +37,7 @@ from .sampling import poisson_disk_samples
 from .shape import fit_clothed_mesh
 from .splats import Splats, back_of_sheets, front_splats, join, rest_of_body, splat_frames, take
 from .types import Reconstruction, SurfaceMesh
-from .views import ViewedPerson, either, said_by, said_by_pictures
+from .views import ViewedPerson, said_by, said_by_pictures
 from .visibility import Observation, View, observe, ramp
 
 Step = Callable[[float, str], None]
@@ -55,7 +55,7 @@ class Shaped:
         seen: how the photo sees them.
         share: [n] how far the colour that the photo shows of each goes on elsewhere.
         image: float32 [S, S, 3] the photo's colours in 0..1, free of background.
-        pictured: what further pictures say of each, with light.
+        said, photo_share: what photo and further pictures say of each, with light; the photo's share [n] of that.
         drawn: opacities and blending, see :func:`~.matching.draw`.
     """
 
@@ -68,7 +68,8 @@ class Shaped:
     seen: Observation
     share: np.ndarray
     image: np.ndarray
-    pictured: Said | None
+    said: Said
+    photo_share: np.ndarray
     drawn: Callable[[], tuple[np.ndarray, Blending]]
 
     def coloured(self, rgb: np.ndarray | None = None, seen: np.ndarray | None = None) -> Reconstruction:
@@ -95,14 +96,12 @@ class Posed:
     Attributes:
         shaped: the splats.
         photo_rgb: [n, 3] what the photo shows at each.
-        said: what photo and pictures show, and how far that is believed.
         lit: [n, 3] or [n, 1] the light on each.
         problem: of what none of them shows.
     """
 
     shaped: Shaped
     photo_rgb: np.ndarray
-    said: Said
     lit: np.ndarray
     problem: Problem
 
@@ -181,10 +180,14 @@ class SurfaceReconstructor:
         image = own.result().astype(np.float32) / 255
         places = Places(at_rest, splats.normal, part)
         beside.shutdown(wait=False)
-        pictured = said_by_pictures(clothed, splats.position, splats.normal, mesh.faces[splats.face], part)
-        photo_said = Said(_at(image, seen), seen.confidence)
-        share = transferable(places, photo_said if pictured is None else either(photo_said, pictured), self.completion)
-        return Shaped(splats, axes, scale, len(pixels), places, mesh, seen, share, image, pictured, drawn.result)
+        said, photo_share = Said(_at(image, seen), seen.confidence), np.ones(len(part))
+        if pictures:
+            triangles = mesh.faces[splats.face]
+            said, photo_share = said_by_pictures(clothed, said, splats.position, splats.normal, triangles, part)
+        share = transferable(places, said, self.completion)
+        return Shaped(
+            splats, axes, scale, len(pixels), places, mesh, seen, share, image, said, photo_share, drawn.result
+        )
 
     def local(self, shaped: Shaped) -> np.ndarray:
         """Places [n, 3] in camera space of what the photo shows and what does not go on elsewhere, such as a print."""
@@ -200,12 +203,9 @@ class SurfaceReconstructor:
         """
         splats, seen, places = shaped.splats, shaped.seen, shaped.places
         lit = np.ones((len(splats.face), 1)) if light is None else light.display(splats.normal)
-        said = Said(_at(shaped.image, seen), seen.confidence)
-        photo_rgb = said.rgb
-        if shaped.pictured is not None:
-            said = either(said, shaped.pictured)
+        said = shaped.said
         problem = pose_problem(places, Said(said.rgb / lit, said.belief), shaped.share, self.completion)
-        return Posed(shaped, photo_rgb, said, lit, problem)
+        return Posed(shaped, _at(shaped.image, seen), lit, problem)
 
     def colour(self, posed: Posed, viewed: ViewedPerson | None = None) -> Reconstruction:
         """The splats with their colours.
@@ -214,7 +214,7 @@ class SurfaceReconstructor:
             posed: from :meth:`pose`.
             viewed: other views.
         """
-        shaped, photo_rgb, said, lit = posed.shaped, posed.photo_rgb, posed.said, posed.lit
+        shaped, photo_rgb, said, lit = posed.shaped, posed.photo_rgb, posed.shaped.said, posed.lit
         splats, seen, places, belief = shaped.splats, shaped.seen, shaped.places, said.belief
         views = None
         if viewed is not None:
@@ -225,7 +225,7 @@ class SurfaceReconstructor:
         level = ramp(seen.facing, self.visibility.facing)
         # In the photo's own view the rim must match with all that the photo mixes into it; from the side it must not.
         rgb = belief[:, None] * said.rgb + (1 - belief[:, None]) * filled
-        trust = np.where(front, 1 - (1 - level) ** 2, 0.0)[:, None]
+        trust = np.where(front, (1 - (1 - level) ** 2) * shaped.photo_share, 0.0)[:, None]
         rgb = trust * photo_rgb + (1 - trust) * rgb
         opacity, blending = shaped.drawn()
         rgb, area = match_photo(splats, shaped.scale, opacity, rgb, shaped.image, blending, self.config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,6 +15,7 @@ from ..prepare import extend_colours, own_colours
 from ..rendering.mesh import rasterize_mesh
 from .completion import Said
 from .config import ViewsConfig
+from .parts import WITHOUT_FACE
 from .shape import ClothedSurface, PicturedMesh
 from .types import SurfaceMesh
 from .visibility import View, observe, ramp
@@ -72,35 +74,46 @@ def said_by(
 
 
 def said_by_pictures(
-    clothed: ClothedSurface, position: np.ndarray, normal: np.ndarray, triangles: np.ndarray, part: np.ndarray
-) -> Said | None:
-    """What further pictures say of n splats: each the colour of the picture that shows it best.
+    clothed: ClothedSurface,
+    photo: Said,
+    position: np.ndarray,
+    normal: np.ndarray,
+    triangles: np.ndarray,
+    part: np.ndarray,
+    config: ViewsConfig | None = None,
+) -> tuple[Said, np.ndarray]:
+    """What the photo and further pictures say of n splats, each the colour of the one that shows it best; and the
+    photo's share [n] of that.
 
     Args:
         clothed: the surface, and the pictures of it.
+        photo: its colours and beliefs.
         position, normal, part: [n, 3], [n, 3], int [n] of the splats, in the photo's pose.
         triangles: int [n, 3], vertices that each moves with.
+        config: weights.
     """
-    if not clothed.pictures:
-        return None
+    config = config or ViewsConfig()
 
-    def one(pictured: PicturedMesh) -> Said:
+    def one(pictured: PicturedMesh) -> tuple[Said, np.ndarray]:
         points, turn = clothed.mesh.carried(position, triangles, pictured.posed)
-        seen = observe(points, np.einsum("nab,nb->na", turn, normal), part, pictured.view)
+        seen = observe(points, np.einsum("nab,nb->na", turn, normal), WITHOUT_FACE[part], pictured.view)
         picture = pictured.picture
         colours = extend_colours if picture.matte_given else own_colours
         image = colours(picture.rgb, picture.alpha).astype(np.float32) / 255
-        return Said(bilinear(image, seen.pixels * image.shape[0] / MAP_SIZE), seen.confidence)
+        return Said(bilinear(image, seen.pixels * image.shape[0] / MAP_SIZE), seen.confidence), seen.facing
 
-    said = [one(pictured) for pictured in clothed.pictures]
-    weight = np.stack([s.belief for s in said]) ** ViewsConfig.sharpness
-    rgb = (weight[..., None] * np.stack([s.rgb for s in said])).sum(0) / np.maximum(weight.sum(0), 1e-9)[:, None]
-    return Said(rgb, np.stack([s.belief for s in said]).max(0))
+    return best_of(photo, [one(pictured) for pictured in clothed.pictures], config)
 
 
-def either(first: Said, second: Said) -> Said:
-    """What the first says as far as it is believed, and the second beyond that."""
-    rest = (1 - first.belief) * second.belief
-    belief = first.belief + rest
-    rgb = (first.belief[:, None] * first.rgb + rest[:, None] * second.rgb) / np.maximum(belief, 1e-9)[:, None]
-    return Said(np.where(belief[:, None] > 0, rgb, first.rgb), belief)
+def best_of(photo: Said, pictures: Sequence[tuple[Said, np.ndarray]], config: ViewsConfig) -> tuple[Said, np.ndarray]:
+    """Of a photo and pictures that see n places with cosines [n], the colours of the one that is believed and sees it
+    most squarely; and the photo's share [n], whose cosine does not matter while it is believed."""
+    every = [photo, *(one for one, _ in pictures)]
+    belief = np.stack([one.belief for one in every])
+    square = np.stack([np.ones(len(photo.belief)), *(facing.clip(0, 1) for _, facing in pictures)])
+    weight = (belief * square) ** config.sharpness
+    total = weight.sum(0)
+    rgb = (weight[..., None] * np.stack([one.rgb for one in every])).sum(0) / np.maximum(total, 1e-12)[:, None]
+    seen = total > 0
+    share = np.where(seen, weight[0] / np.maximum(total, 1e-12), 1.0)
+    return Said(np.where(seen[:, None], rgb, photo.rgb), belief.max(0)), share
