@@ -23,7 +23,6 @@ class SurfaceConfig:
         correction_size: pixels of the picture that they match; finer than 512 so that close-ups do not ring.
         shown_pixels: of that picture, which a splat fills from which the photo counts as showing it.
         fade: shares of a front splat's light inside the matte, up to which it is removed and from which it stays.
-        rim: sigmas of a splat from the matte's edge within which it may have to fade.
         trace: share of a splat's light up to which it only shines through what lies before it.
         slack: how far a colour, in 0..1, may be corrected.
         density: how much denser than elsewhere splats lie on fine parts.
@@ -42,7 +41,6 @@ class SurfaceConfig:
     correction_size: int = 768
     shown_pixels: float = 0.25
     fade: tuple[float, float] = (0.3, 0.7)
-    rim: float = 8.0
     trace: float = 0.05
     slack: float = 0.4
     density: dict[str, float] = field(default_factory=lambda: {"FACE": 2.0, "HAIR": 2.0, "HAND": 2.0, "FOOT": 1.5})

@@ -12,9 +12,9 @@ from scipy import sparse
 
 from ..avatar.quaternion import from_matrix
 from ..geometry.distances import depth_inside
-from ..geometry.maps import project, sample_map
+from ..geometry.maps import MAP_SIZE, project, sample_map
 from ..rendering import CameraTensors, Contributions, GaussianTensors, contributions, exact_device
-from .config import SURFACE, SurfaceConfig
+from .config import SURFACE, SurfaceConfig, VisibilityConfig
 from .splats import Splats
 from .visibility import ramp
 
@@ -82,7 +82,7 @@ def draw(
     front = np.arange(len(opacity)) < front_count
     pixels = project(splats.position, focal * factor, size)
     # Farther inside no light of a splat, nor of one that hides it, falls outside.
-    reach = config.rim * scale.max(1) * focal * factor / splats.position[:, 2]
+    reach = VisibilityConfig.outline[1] * size / MAP_SIZE
     rim = np.flatnonzero(sample_map(depth_inside(resized > 1 - 1 / 255), pixels) < reach)
     for _ in range(2):
         seen = _exact(contribute(rim, opacity))

@@ -18,10 +18,11 @@ from backend.errors import BackendError
 from backend.options import MOST_PICTURES, ReconstructOptions, SidePicture
 from backend.pipeline import Pipeline
 from backend.reconstruct.completion import Said
+from backend.reconstruct.config import ViewsConfig
 from backend.reconstruct.deform import OutlineView, deform
 from backend.reconstruct.shape import within_outlines
 from backend.reconstruct.types import SurfaceMesh
-from backend.reconstruct.views import either
+from backend.reconstruct.views import best_of
 from backend.research.evaluation.mannequins import make_mannequin
 from backend.stages import Stage, run_stages
 
@@ -91,12 +92,18 @@ def test_points_are_carried_along_with_a_mesh_that_turns() -> None:
     np.testing.assert_allclose(turned, np.broadcast_to(turn, (5, 3, 3)), atol=1e-12)
 
 
-def test_the_photo_is_believed_before_other_pictures() -> None:
-    first = Said(np.array([[1.0, 0, 0], [1.0, 0, 0], [1.0, 0, 0]]), np.array([1.0, 0.5, 0.0]))
-    second = Said(np.array([[0, 0, 1.0]] * 3), np.array([1.0, 0.5, 0.8]))
-    found = either(first, second)
-    np.testing.assert_allclose(found.belief, [1, 0.75, 0.8])
-    np.testing.assert_allclose(found.rgb, [[1, 0, 0], [2 / 3, 0, 1 / 3], [0, 0, 1]])
+def test_the_photo_is_believed_before_other_pictures_and_of_those_the_one_that_sees_most_squarely() -> None:
+    red, green, blue = np.eye(3)
+    config = ViewsConfig(sharpness=2.0)
+    photo = Said(np.tile(red, (4, 1)), np.array([1.0, 0.5, 0.0, 0.0]))
+    one = Said(np.tile(green, (4, 1)), np.array([1.0, 1.0, 1.0, 0.0])), np.array([0.5, 1.0, 0.5, 1.0])
+    two = Said(np.tile(blue, (4, 1)), np.array([0.0, 0.0, 1.0, 0.0])), np.array([1.0, 1.0, 1.0, 1.0])
+    found, share = best_of(photo, [one, two], config)
+    np.testing.assert_allclose(found.belief, [1, 1, 1, 0])
+    # Weights are squares of belief times cosine; the photo's cosine does not count; what nobody sees is the photo's.
+    np.testing.assert_allclose(share, [1 / 1.25, 0.25 / 1.25, 0, 1])
+    expected = [(red + 0.25 * green) / 1.25, (0.25 * red + green) / 1.25, (0.25 * green + blue) / 1.25, red]
+    np.testing.assert_allclose(found.rgb, expected)
 
 
 @pytest.fixture(scope="module")
