@@ -144,7 +144,7 @@ def render_photo(scene: Scene, size: int, azimuth: float = 0.0) -> tuple[np.ndar
 
     Another picture ``azimuth`` degrees around, counted to the person's left, has another gradient.
     """
-    rng = np.random.default_rng([scene.seed, 0x9A, *[round(azimuth)] * (azimuth != 0)])
+    rng = np.random.default_rng([scene.seed, 0x9A, *[round(azimuth) % 360] * (azimuth != 0)])
     top, bottom = rng.uniform(0.35, 0.95, (2, 3))
     ramp = np.linspace(0, 1, size)[:, None, None]
     wall = np.broadcast_to(top * (1 - ramp) + bottom * ramp, (size, size, 3)).astype(np.float32)
