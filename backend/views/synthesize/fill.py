@@ -27,6 +27,8 @@ _RIMS = (1, 2)
 """Pixels of a picture of 256 from the outline at which they count: hair, and all else."""
 
 
+_COMPLETION = CompletionConfig(mirror=0.05)
+"""As the painter was trained: the other side lends less, or a parting would show skin behind."""
 _FEWEST = 40
 """Places that must show hair, or a face, before anything is concluded from them."""
 _GOES_ON = 0.5
@@ -118,7 +120,7 @@ def vertex_colours(
         for pixels, turned, slack in zip(_RIMS, _TURNED, _SLACK)
     )
     rgb, cosine = (v.cpu().double().numpy() for v in (look(photo), facing))
-    part, config = fill.part, CompletionConfig()
+    part, config = fill.part, _COMPLETION
     source = np.where(part == Part.HAIR, hair.cpu().numpy(), other.cpu().numpy())
     places = Places(fill.rest, fill.normal, part)
     goes_on = transferable(places, Said(rgb, np.where(source, cosine.clip(0.3, 1), 0)), config)
