@@ -22,6 +22,7 @@ from .estimate.depth import DepthEstimator, SideDepths
 from .estimate.light import LightEstimator
 from .estimate.shading import PhotoLight
 from .geometry.maps import MAP_SIZE
+from .likeness import SAME_PERSON, likeness, part_colours
 from .options import SIDES, ReconstructOptions, SidePicture
 from .output import write_package
 from .photo import PreparedPhoto
@@ -120,7 +121,8 @@ def load_picture(picture: SidePicture) -> Photo:
 
 def fit_all_pictures(
     fit_mended: BodyFit, depths_alone: SideDepths | None, photo: PreparedPhoto, picture_files: list[Photo],
-    detectors: BlazePose, fitter: BodyFitter, body: BodyModel, options: ReconstructOptions, report: Reporter,
+    detectors: BlazePose, fitter: BodyFitter, body: BodyModel, surface: SurfaceReconstructor,
+    options: ReconstructOptions, report: Reporter,
 ) -> tuple[BodyFit, SideDepths | None, Pictures]:  # fmt: skip
     """The body by the photo and all further pictures; its depths, in its camera space; the pictures that are used."""
     warnings, given, prepared = [], [], []
@@ -150,6 +152,11 @@ def fit_all_pictures(
         said = SIDES[picture.side]
         if said is not None and abs((one.turn - said + 180) % 360 - 180) > _OTHER_SIDE:
             warnings.append(f"The {picture.title}, shows the person from another side; it was used as that.")
+        shows = part_colours(body, surface.regions.parts, one.picture, one.fit)
+        if likeness(part_colours(body, surface.regions.parts, photo, fit), shows) < SAME_PERSON:
+            warnings.append(
+                f"The {picture.title}, may show somebody else or other clothes; if so, remove it and try again."
+            )
     depths = depths_alone
     if depths is not None:
         depths = depths.scaled(float(fit.translation[2] / fit_mended.translation[2]))

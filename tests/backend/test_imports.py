@@ -20,7 +20,7 @@ LAYERS = (
     ("estimate",),
     ("reconstruct",),
     ("views",),
-    ("bind", "assemble", "output", "steps"),
+    ("bind", "assemble", "likeness", "output", "steps"),
     ("pipeline",),
     ("repair", "doctor"),
     ("server",),

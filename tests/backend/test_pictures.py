@@ -119,6 +119,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             rgb[row - 20 : row + 20, column - 20 : column + 20] = RED
         out[name] = folder / f"{name}.png"
         Image.fromarray(rgb).save(out[name])
+    stranger = make_mannequin(load_body("neutral"), "relaxed", yaw=180.0, seed=4)
+    out["stranger"] = folder / "stranger.png"
+    Image.fromarray(stranger.rgb[..., ::-1].copy()).save(out["stranger"])
     noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)
     out["nobody"] = folder / "nobody.png"
     Image.fromarray(noise).save(out["nobody"])
@@ -154,6 +157,8 @@ def test_wrong_pictures_are_noticed(pipeline: Pipeline, files: dict[str, Path], 
     assert "from another side" in said[-1] and "right.png" in said[-1]
     _, said = made(pipeline, files, tmp_path / "c", SidePicture(files["nobody"], "other"))
     assert "left out" in said[-1] and "nobody.png" in said[-1]
+    _, said = made(pipeline, files, tmp_path / "e", SidePicture(files["stranger"], "back"))
+    assert "somebody else" in said[-1] and "stranger.png" in said[-1]
     missing = ReconstructOptions(preset="surface", pictures=(SidePicture(tmp_path / "none.png", "back"),))
     with pytest.raises(BackendError, match=r"The picture of the back, none\.png, cannot be read\."):
         pipeline.reconstruct(files["front"], tmp_path / "d", missing)
