@@ -80,11 +80,10 @@ class Orbit:
 
 @dataclass(frozen=True, eq=False)
 class ReadViews:
-    """What the transformer was given, what it said of it, and whether views but the photo's were imagined."""
+    """What the transformer was given, and what it said of it."""
 
     given: LatentInput
     maps: SplatMaps
-    imagined: bool
 
 
 def orbit_views(pelvis: np.ndarray, focal: float, azimuths: tuple[float, ...] = AZIMUTHS) -> ViewCameras:
@@ -209,7 +208,7 @@ class LatentReconstructor:
         given = network_input(
             self.config, self.codec, orbit.cameras, orbit.vertices, normals, faces, self.tokens, rgb, alpha, views[1:]
         )
-        return ReadViews(given, self.network(given, compare=not views.imagined), views.imagined)
+        return ReadViews(given, self.network(given, compare=not views.imagined))
 
     @torch.no_grad()
     def viewed(self, orbit: Orbit, read: ReadViews) -> ViewedPerson:
