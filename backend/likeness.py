@@ -8,6 +8,7 @@ import torch
 
 from .body.fit import BodyFit
 from .body.model import BodyModel
+from .estimate.depth import posed
 from .photo import PreparedPhoto
 from .reconstruct.config import LIGHTNESS
 from .reconstruct.parts import FEET, HANDS, KIND, Part
@@ -39,7 +40,7 @@ def part_colours(body: BodyModel, parts: np.ndarray, picture: PreparedPhoto, fit
     """
     faces = body.faces.numpy()
     with torch.no_grad():
-        vertices = body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas))[0].numpy() + fit.translation
+        vertices = posed(body, fit)[0].numpy()
     hits = rasterize_mesh(vertices, faces, fit.focal * _SIZE / picture.rgb.shape[0], (_SIZE, _SIZE))
     rgb, alpha = (
         cv2.resize(layer, (_SIZE, _SIZE), interpolation=cv2.INTER_AREA) for layer in (picture.rgb, picture.alpha)

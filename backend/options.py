@@ -36,7 +36,7 @@ class SidePicture:
         name = {"back": "of the back, ", "left": "of the left side, ", "right": "of the right side, "}.get(
             self.side, ""
         )
-        return f"picture {name}{shown(self.path.name, 60)}"
+        return f"picture {name}{shown(self.path.name, 60)}{',' * bool(name)}"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from .body.model import BodyModel
 from .body.several import FittedPicture, fit_pictures
 from .errors import BackendError
 from .estimate.depth import DepthEstimator, SideDepths
+from .estimate.depth import posed as posed_body
 from .estimate.light import LightEstimator
 from .estimate.shading import PhotoLight
 from .geometry.maps import MAP_SIZE
@@ -116,7 +117,7 @@ def load_picture(picture: SidePicture) -> Photo:
     try:
         return load_photo(picture.path)
     except BackendError as error:
-        raise BackendError(error.kind, f"The {picture.title}, cannot be read. {error.message}", error.fix) from error
+        raise BackendError(error.kind, f"The {picture.title} cannot be read. {error.message}", error.fix) from error
 
 
 def fit_all_pictures(
@@ -127,12 +128,12 @@ def fit_all_pictures(
     """The body by the photo and all further pictures; its depths, in its camera space; the pictures that are used."""
     warnings, given, prepared = [], [], []
     for number, (picture, file) in enumerate(zip(options.pictures, picture_files)):
-        report.step("pictures", number / (len(picture_files) + 1), f"Reading the {picture.title}")
+        report.step("pictures", number / (len(picture_files) + 1), f"Reading {picture.path.name}")
         try:
             prepared.append(prepare(file, detectors, None, report.check))
             given.append(picture)
         except BackendError as error:
-            warnings.append(f"The {picture.title}, was left out: {error.message}")
+            warnings.append(f"The {picture.title} was left out: {error.message}")
     report.step("pictures", 0.8, "Fitting the body to all pictures")
     fit, used, refused = fit_mended, [], []
     while given:
@@ -145,17 +146,15 @@ def fit_all_pictures(
         refused += [given[number] for number in bad]
         given, prepared = ([x for number, x in enumerate(all_) if number not in bad] for all_ in (given, prepared))
         fit = fit_mended
-    warnings += [
-        f"The {picture.title}, was left out: it does not show the photo's person whole." for picture in refused
-    ]
+    warnings += [f"The {picture.title} was left out: it does not show the photo's person whole." for picture in refused]
+    own = part_colours(body, surface.regions.parts, photo, fit)
     for picture, one in zip(given, used):
         said = SIDES[picture.side]
         if said is not None and abs((one.turn - said + 180) % 360 - 180) > _OTHER_SIDE:
-            warnings.append(f"The {picture.title}, shows the person from another side; it was used as that.")
-        shows = part_colours(body, surface.regions.parts, one.picture, one.fit)
-        if likeness(part_colours(body, surface.regions.parts, photo, fit), shows) < SAME_PERSON:
+            warnings.append(f"The {picture.title} shows the person from another side; it was used as that.")
+        if likeness(own, part_colours(body, surface.regions.parts, one.picture, one.fit)) < SAME_PERSON:
             warnings.append(
-                f"The {picture.title}, may show somebody else or other clothes; if so, remove it and try again."
+                f"The {picture.title} may show somebody else or other clothes; if so, remove it and try again."
             )
     depths = depths_alone
     if depths is not None:
@@ -292,9 +291,9 @@ def _drawn(body: BodyModel, fit: BodyFit, side: int) -> tuple[np.ndarray, np.nda
     """Where the fitted body is in a picture of ``side`` pixels, bool [S, S] at :data:`_OUTLINE_SIZE`, and the pixels
     [2, 3, 2] there of its legs' joints."""
     with torch.no_grad():
-        vertices, joints = (x.numpy() for x in body.pose(torch.as_tensor(fit.pose), torch.as_tensor(fit.betas)))
+        vertices, joints = (x.numpy() for x in posed_body(body, fit))
     size = _OUTLINE_SIZE
     focal = fit.focal * size / side
-    hits = rasterize_mesh(vertices + fit.translation, body.faces.numpy(), focal, (size, size))
-    legs = joints[_LEGS] + fit.translation
+    hits = rasterize_mesh(vertices, body.faces.numpy(), focal, (size, size))
+    legs = joints[_LEGS]
     return hits.face >= 0, legs[..., :2] / legs[..., 2:] * focal + size / 2

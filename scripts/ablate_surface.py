@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from backend.geometry.maps import MAP_SIZE  # noqa: E402
+from backend.prepare import matte  # noqa: E402
 from backend.reconstruct import completion, deform, shape, sheets, splats, surface  # noqa: E402
 from backend.reconstruct.config import LAYERS, DeformConfig  # noqa: E402
 from backend.research.evaluation import report  # noqa: E402  (after the path)
@@ -113,7 +114,7 @@ RULES: dict[str, tuple[str, list[Patch]]] = {
     "growth": ("splats grow with their face", [(splats, "face_areas", lambda vertices, faces: np.ones(len(faces)))]),
     "own colours": (
         "background unmixed at the rim",
-        [(surface, "own_colours", lambda rgb, alpha, device: surface.extend_colours(rgb, alpha))],
+        [(matte, "own_colours", lambda rgb, alpha, device: matte.extend_colours(rgb, alpha))],
     ),
     "long hair": ("hair beside the neck hangs behind it", [(surface, "cover_with_hair", _first)]),
     "transferable": ("what goes on around the body", [(surface, "transferable", _all_go_on)]),

@@ -42,13 +42,20 @@ def _blend(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     return flat.numpy().reshape(len(weights), *values.shape[1:])
 
 
-def turn_with_derivative(axis_angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rotation [3, 3] of ``axis_angle`` [3], and its derivative [3, 3, 3] by it, that index last."""
-    angle = np.sqrt((axis_angle**2).sum() + 1e-16)
+def _turns(axis_angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rotations [..., 3, 3] of ``axis_angle`` [..., 3], and the left Jacobians of SO(3) [..., 3, 3]: steps of the
+    axis-angle vectors as turns in the axes around."""
+    angle = np.sqrt((axis_angle**2).sum(-1) + 1e-16)[..., None, None]
     cross = _skew(axis_angle) / angle
     square = cross @ cross
     turn = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * square
     left = np.eye(3) + (1 - np.cos(angle)) / angle * cross + (1 - np.sin(angle) / angle) * square
+    return turn, left
+
+
+def turn_with_derivative(axis_angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rotation [3, 3] of ``axis_angle`` [3], and its derivative [3, 3, 3] by it, that index last."""
+    turn, left = _turns(axis_angle)
     # Component c turns about the axis left[:, c].
     return turn, np.moveaxis(_skew(left.T) @ turn, 0, 2)
 
@@ -96,12 +103,7 @@ class Skeleton:
     def pose(self, unknowns: np.ndarray) -> PosedSkeleton:
         """The skeleton at ``unknowns`` [86]."""
         axis_angle, betas = unknowns[POSE].reshape(-1, 3), unknowns[BETAS]
-        angle = np.sqrt((axis_angle**2).sum(-1) + 1e-16)[:, None, None]
-        cross = _skew(axis_angle) / angle
-        square = cross @ cross
-        local = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * square
-        # Left Jacobian of SO(3): a step of the axis-angle vector as a turn in the parent's axes.
-        left = np.eye(3) + (1 - np.cos(angle)) / angle * cross + (1 - np.sin(angle) / angle) * square
+        local, left = _turns(axis_angle)
         joints = self.joints + self.joints_by_shape @ betas
         turned, placed = np.empty_like(local), np.empty_like(joints)
         placed_by_shape = np.empty_like(self.joints_by_shape)

@@ -27,13 +27,11 @@ class FittedPicture:
     Attributes:
         picture: from the stage before.
         fit: in the picture camera's space, of the photo's shape.
-        same_pose: whether it shows the photo's pose.
         turn: degrees that its camera stands around the person from the photo's, towards the person's left.
     """
 
     picture: PreparedPhoto
     fit: BodyFit
-    same_pose: bool
     turn: float
 
 
@@ -70,7 +68,7 @@ def fit_pictures(
             found = _placed(fitter, fit, picture, [found.pose[0]], check)
         matrix = camera_between(fitter, fit, found)
         turn = -float(np.degrees(np.arctan2(matrix[2, 0], matrix[2, 2])))
-        out.append(FittedPicture(picture, fitter.follow(found, picture, one, check), one, turn))
+        out.append(FittedPicture(picture, fitter.follow(found, picture, one, check), turn))
     return fit, out
 
 

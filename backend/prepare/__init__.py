@@ -16,9 +16,9 @@ from .detect import facing, find_people, look_again, stands_beside_another
 from .doubt import Seen, doubts, no_person, refuse_non_person
 from .image import Photo, load_photo
 from .legs import find_unseen_legs
-from .matte import extend_colours, own_colours, refine_matte
+from .matte import extend_colours, own_colours, person_colours, refine_matte
 
-__all__ = ["BlazePose", "PreparedPhoto", "extend_colours", "load_photo", "own_colours", "prepare"]
+__all__ = ["BlazePose", "PreparedPhoto", "extend_colours", "load_photo", "own_colours", "person_colours", "prepare"]
 
 FIELD_OF_VIEW = 39.6
 """Degrees across a crop that holds the whole body: the published method's camera."""

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import torch
 
+from ..photo import PreparedPhoto
 from .matting import foreground_colours, solve_matte
 
 _GRABCUT_SIDE = 512
@@ -185,6 +186,14 @@ def extend_colours(rgb: np.ndarray, alpha: np.ndarray, sure: float = 0.95) -> np
     colour_of_label = np.zeros((labels.max() + 1, 3), np.uint8)
     colour_of_label[labels[source]] = rgb[source]
     return colour_of_label[labels]
+
+
+def person_colours(photo: PreparedPhoto, device: torch.device | str = "cpu") -> np.ndarray:
+    """The person's colours in a picture and beyond the outline, uint8 [S, S, 3]; ``device`` computes."""
+    # Under a matte that came with the file the person's colours need not be mixed with anything.
+    if photo.matte_given:
+        return extend_colours(photo.rgb, photo.alpha)
+    return own_colours(photo.rgb, photo.alpha, device)
 
 
 def own_colours(rgb: np.ndarray, alpha: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:

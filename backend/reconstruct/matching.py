@@ -71,7 +71,7 @@ def draw(
     matte = torch.as_tensor(resized, device=device).reshape(size**2, 1)
     quaternion = from_matrix(axes)
 
-    def contribute(chosen: np.ndarray, opacity: np.ndarray) -> Contributions:
+    def contribute(chosen: np.ndarray | slice, opacity: np.ndarray) -> Contributions:
         arrays = (splats.position, quaternion, scale, opacity, np.zeros((len(opacity), 1)))
         tensors = (torch.as_tensor(np.ascontiguousarray(a[chosen], np.float32), device=device) for a in arrays)
         intrinsics = torch.tensor([focal * factor, focal * factor, size / 2, size / 2], device=device)
@@ -91,8 +91,7 @@ def draw(
         visible = (both[:, 0] > 0) & front[rim]
         opacity[rim] = np.where(visible, opacity[rim] * ramp(inside, config.fade), opacity[rim])
     rows = matte[:, 0] > 0.5
-    every = np.arange(len(opacity))
-    return opacity, Blending(rows, size, focal * factor, *_blends(contribute(every, opacity), rows))
+    return opacity, Blending(rows, size, focal * factor, *_blends(contribute(slice(None), opacity), rows))
 
 
 def match_photo(

@@ -54,10 +54,22 @@ def poisson_disk_samples(
         # Those that were chosen before come first, and win.
         face = np.append(chosen_face, generator.choice(len(faces), count, p=share / share.sum()))
         barycentric = np.vstack([chosen, np.column_stack([1 - u - v, u, v])])
-        place = (vertices[faces[face]] * barycentric[..., None]).sum(1)
-        won = _darts(place, normals[faces[face, 0]], spacing[face])
+        place, normal = (vertices[faces[face]] * barycentric[..., None]).sum(1), normals[faces[face, 0]]
+        kept = _may_win(place, normal, spacing[face], len(chosen))
+        face, barycentric = face[kept], barycentric[kept]
+        won = _darts(place[kept], normal[kept], spacing[face])
         chosen_face, chosen = face[won], barycentric[won]
     return SurfaceSamples(chosen_face, chosen, spacing[chosen_face])
+
+
+def _may_win(point: np.ndarray, normal: np.ndarray, radius: np.ndarray, count: int) -> np.ndarray:
+    """Bool [n]: all but those that the nearest of the first ``count`` points, which win anyhow, keeps from winning."""
+    out = np.ones(len(point), bool)
+    if count:
+        distance, near = cKDTree(point[:count]).query(point[count:])
+        close = distance < 0.5 * (radius[count:] + radius[near])
+        out[count:] = ~(close & ((normal[count:] * normal[near]).sum(1) > 0))
+    return out
 
 
 def _darts(point: np.ndarray, normal: np.ndarray, radius: np.ndarray) -> np.ndarray:

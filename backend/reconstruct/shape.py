@@ -87,7 +87,7 @@ def fit_clothed_mesh(
     """
     focal = fit.focal * MAP_SIZE / photo.rgb.shape[0]
     size = (MAP_SIZE, MAP_SIZE)
-    matte = cv2.resize(photo.alpha, size, interpolation=cv2.INTER_AREA) > 0.5
+    matte = _matte(photo)
     known = photo.inside_at(MAP_SIZE)
     faces, weights = body.faces.numpy(), body.weights.numpy()
     with torch.no_grad():
@@ -95,10 +95,9 @@ def fit_clothed_mesh(
     transforms = _joint_transforms(body, fit, joints)
     blended = vertex_transforms(weights, transforms, PRESERVE_VOLUME)
     posed = _moved(rest, blended)
+    others = [(other, _joint_transforms(body, other.fit, joints)) for other in pictures]
     views = [OutlineView(np.eye(4), focal, matte, known, depths)]
-    views += [
-        _outline_of(other, weights, rest, transforms, _joint_transforms(body, other.fit, joints)) for other in pictures
-    ]
+    views += [_outline_of(other, weights, rest, transforms, theirs) for other, theirs in others]
     posed = deform(posed, faces, weights, regions.face, views, device=device)
     clothed = unskin_vertices(posed, blended) - rest
     # Where the blend of a sharply bent joint is near singular, the way back to the rest pose leads anywhere.
@@ -110,13 +109,7 @@ def fit_clothed_mesh(
     first = rasterize_mesh(posed, faces, focal, size, device=device)
     last = rasterize_mesh(posed, faces, focal, size, farthest=True, device=device)
     part_of_face = regions.parts[faces[:, 0]]
-    labels = label_photo(
-        cv2.resize(photo.rgb, size, interpolation=cv2.INTER_AREA),
-        matte,
-        np.where(first.face >= 0, part_of_face[first.face], Part.NONE),
-        focal / float(np.median(posed[:, 2])),
-        (hand_bones(photo.left_hand, photo.rgb.shape[0]), hand_bones(photo.right_hand, photo.rgb.shape[0])),
-    )
+    labels = _labels(photo, matte, first, part_of_face, posed, focal)
     first = as_labelled(first, labels, part_of_face, posed, faces, focal, device)
     leg = np.isin(LIMB[part_of_face], LEG_LIMBS)
     turned = _moved(joints, transforms)
@@ -135,9 +128,7 @@ def fit_clothed_mesh(
         body_vertices=len(rest),
         body_faces=len(faces),
     )
-    pictured = tuple(
-        _pictured(other, _joint_transforms(body, other.fit, joints), mesh, part_of_face, device) for other in pictures
-    )
+    pictured = tuple(_pictured(other, theirs, mesh, part_of_face, device) for other, theirs in others)
     return ClothedSurface(mesh, without_floaters(layers, mesh, focal), labels, focal, pictured)
 
 
@@ -149,6 +140,25 @@ def _joint_transforms(body: BodyModel, fit: BodyFit, joints: np.ndarray) -> np.n
         )
     out[:, :, 3] += fit.translation
     return out
+
+
+def _matte(picture: PreparedPhoto) -> np.ndarray:
+    """Where a picture shows the person, bool [S, S] at :data:`MAP_SIZE`."""
+    return cv2.resize(picture.alpha, (MAP_SIZE, MAP_SIZE), interpolation=cv2.INTER_AREA) > 0.5
+
+
+def _labels(
+    picture: PreparedPhoto, matte: np.ndarray, body: MeshHits, part_of_face: np.ndarray, posed: np.ndarray, focal: float
+) -> np.ndarray:
+    """The parts int [S, S] that a picture shows, whose rays meet the ``body``, of ``posed`` vertices, there."""
+    side = picture.rgb.shape[0]
+    return label_photo(
+        cv2.resize(picture.rgb, (MAP_SIZE, MAP_SIZE), interpolation=cv2.INTER_AREA),
+        matte,
+        np.where(body.face >= 0, part_of_face[body.face], Part.NONE),
+        focal / float(np.median(posed[:, 2])),
+        (hand_bones(picture.left_hand, side), hand_bones(picture.right_hand, side)),
+    )
 
 
 def _outline_of(
@@ -169,7 +179,7 @@ def _outline_of(
     shift = _moved(rest, there) - np.einsum("vab,vb->va", turn, _moved(rest, here))
     picture = other.picture
     scale = MAP_SIZE / picture.rgb.shape[0]
-    matte = cv2.resize(picture.alpha, (MAP_SIZE, MAP_SIZE), interpolation=cv2.INTER_AREA) > 0.5
+    matte = _matte(picture)
     motion = np.concatenate([turn, shift[:, :, None]], 2)
     return OutlineView(motion, other.fit.focal * scale, matte, picture.inside_at(MAP_SIZE))
 
@@ -194,15 +204,14 @@ def within_outlines(
     step = VisibilityConfig.behind / 2
     steps = step * np.arange(1, round(DeformConfig.depth_reach / step) + 1)
     offsets = np.append(0, np.stack([steps, -steps], 1).ravel())
+    turned = [np.einsum("nab,nb->na", view.matrix[nearest, :, :3], points) for view in views]
+    allowed = [view.matte | ~view.known for view in views]
     found, best = np.zeros(len(points), bool), np.zeros(len(points))
     for offset in offsets:
-        moved = points * (1 + offset / points[:, 2:])
         good = ~found
-        for view in views:
-            motion = view.matrix[nearest]
-            local = np.einsum("nab,nb->na", motion[:, :, :3], moved) + motion[:, :, 3]
-            pixels = project(local, view.focal, len(view.matte))
-            good &= sample_map(view.matte | ~view.known, pixels)
+        for view, place, inside in zip(views, turned, allowed):
+            local = place * (1 + offset / points[:, 2:]) + view.matrix[nearest, :, 3]
+            good &= sample_map(inside, project(local, view.focal, len(inside)))
         best[good], found = offset, found | good
     out = depth.copy()
     out[where] += best
@@ -218,14 +227,8 @@ def _pictured(
     posed = _moved(mesh.rest, vertex_transforms(mesh.weights, transforms, PRESERVE_VOLUME))
     hits = rasterize_mesh(posed, mesh.faces, focal, size, device=device)
     body = rasterize_mesh(posed, mesh.faces[: mesh.body_faces], focal, size, device=device)
-    matte = cv2.resize(picture.alpha, size, interpolation=cv2.INTER_AREA) > 0.5
-    labels = label_photo(
-        cv2.resize(picture.rgb, size, interpolation=cv2.INTER_AREA),
-        matte,
-        np.where(body.face >= 0, part_of_face[body.face], Part.NONE),
-        focal / float(np.median(posed[:, 2])),
-        (hand_bones(picture.left_hand, picture.rgb.shape[0]), hand_bones(picture.right_hand, picture.rgb.shape[0])),
-    )
+    matte = _matte(picture)
+    labels = _labels(picture, matte, body, part_of_face, posed, focal)
     return PicturedMesh(picture, posed, View.of(np.eye(4), focal, hits.depth, matte, WITHOUT_FACE[labels]))
 
 

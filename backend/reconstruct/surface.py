@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -23,9 +22,9 @@ from ..body.model import BodyModel
 from ..body.several import FittedPicture
 from ..estimate.depth import SideDepths
 from ..estimate.shading import PhotoLight
-from ..geometry.maps import MAP_SIZE, barycentric, bilinear, sample_map
+from ..geometry.maps import barycentric, sample_map
 from ..photo import PreparedPhoto
-from ..prepare import extend_colours, own_colours
+from ..prepare import person_colours
 from ..rendering.mesh import vertex_normals
 from .completion import Places, Problem, Said, pose_problem, solve_problem, transferable
 from .config import CompletionConfig, SurfaceConfig, VisibilityConfig
@@ -37,7 +36,7 @@ from .sampling import poisson_disk_samples
 from .shape import fit_clothed_mesh
 from .splats import Splats, back_of_sheets, front_splats, join, rest_of_body, splat_frames, take
 from .types import Reconstruction, SurfaceMesh
-from .views import ViewedPerson, said_by, said_by_pictures
+from .views import ViewedPerson, colours_at, said_by, said_by_pictures
 from .visibility import Observation, View, observe, ramp
 
 Step = Callable[[float, str], None]
@@ -149,10 +148,8 @@ class SurfaceReconstructor:
         """
         config = self.config
         step(0.0, "Shaping the clothes")
-        # Under a matte that came with the file the person's colours need not be mixed with anything.
-        colours = extend_colours if photo.matte_given else partial(own_colours, device=self.device)
         beside = workers(2, self.device.type)
-        own = beside.submit(colours, photo.rgb, photo.alpha)
+        own = beside.submit(person_colours, photo, self.device)
         clothed = fit_clothed_mesh(self.body, self.regions, fit, photo, depths, self.device, pictures)
         mesh, layers, labels, focal = clothed.mesh, clothed.layers, clothed.labels, clothed.focal
         step(0.3, "Placing splats")
@@ -180,10 +177,12 @@ class SurfaceReconstructor:
         image = own.result().astype(np.float32) / 255
         places = Places(at_rest, splats.normal, part)
         beside.shutdown(wait=False)
-        said, photo_share = Said(_at(image, seen), seen.confidence), np.ones(len(part))
+        said, photo_share = Said(colours_at(image, seen), seen.confidence), np.ones(len(part))
         if pictures:
             triangles = mesh.faces[splats.face]
-            said, photo_share = said_by_pictures(clothed, said, splats.position, splats.normal, triangles, part)
+            said, photo_share = said_by_pictures(
+                clothed, said, splats.position, splats.normal, triangles, part, self.device
+            )
         share = transferable(places, said, self.completion)
         return Shaped(
             splats, axes, scale, len(pixels), places, mesh, seen, share, image, said, photo_share, drawn.result
@@ -205,7 +204,7 @@ class SurfaceReconstructor:
         lit = np.ones((len(splats.face), 1)) if light is None else light.display(splats.normal)
         said = shaped.said
         problem = pose_problem(places, Said(said.rgb / lit, said.belief), shaped.share, self.completion)
-        return Posed(shaped, _at(shaped.image, seen), lit, problem)
+        return Posed(shaped, colours_at(shaped.image, seen), lit, problem)
 
     def colour(self, posed: Posed, viewed: ViewedPerson | None = None) -> Reconstruction:
         """The splats with their colours.
@@ -256,8 +255,3 @@ class SurfaceReconstructor:
         chosen[head] = head_part(np.einsum("nc,ncr->nr", share[head], self.regions.bounds[corner[head]]))
         out[border] = chosen
         return out
-
-
-def _at(image: np.ndarray, seen: Observation) -> np.ndarray:
-    """Colours [n, 3] of ``image`` [S, S, 3] where it shows the splats."""
-    return bilinear(image, seen.pixels * image.shape[0] / MAP_SIZE).astype(float)

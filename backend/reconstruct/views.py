@@ -11,14 +11,14 @@ import torch
 
 from ..avatar.threads import in_threads
 from ..geometry.maps import MAP_SIZE, bilinear
-from ..prepare import extend_colours, own_colours
+from ..prepare import person_colours
 from ..rendering.mesh import rasterize_mesh
 from .completion import Said
 from .config import ViewsConfig
 from .parts import WITHOUT_FACE
 from .shape import ClothedSurface, PicturedMesh
 from .types import SurfaceMesh
-from .visibility import View, observe, ramp
+from .visibility import Observation, View, observe, ramp
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +73,11 @@ def said_by(
     return mixed / np.maximum(total, 1e-6)[:, None], (total / config.enough).clip(0, 1)
 
 
+def colours_at(image: np.ndarray, seen: Observation) -> np.ndarray:
+    """Colours [n, 3] of ``image`` [S, S, 3] where it shows the places that were observed."""
+    return bilinear(image, seen.pixels * image.shape[0] / MAP_SIZE).astype(float)
+
+
 def said_by_pictures(
     clothed: ClothedSurface,
     photo: Said,
@@ -80,6 +85,7 @@ def said_by_pictures(
     normal: np.ndarray,
     triangles: np.ndarray,
     part: np.ndarray,
+    device: torch.device | None = None,
     config: ViewsConfig | None = None,
 ) -> tuple[Said, np.ndarray]:
     """What the photo and further pictures say of n splats, each the colour of the one that shows it best; and the
@@ -90,6 +96,7 @@ def said_by_pictures(
         photo: its colours and beliefs.
         position, normal, part: [n, 3], [n, 3], int [n] of the splats, in the photo's pose.
         triangles: int [n, 3], vertices that each moves with.
+        device: see :func:`~backend.prepare.person_colours`.
         config: weights.
     """
     config = config or ViewsConfig()
@@ -97,10 +104,8 @@ def said_by_pictures(
     def one(pictured: PicturedMesh) -> tuple[Said, np.ndarray]:
         points, turn = clothed.mesh.carried(position, triangles, pictured.posed)
         seen = observe(points, np.einsum("nab,nb->na", turn, normal), WITHOUT_FACE[part], pictured.view)
-        picture = pictured.picture
-        colours = extend_colours if picture.matte_given else own_colours
-        image = colours(picture.rgb, picture.alpha).astype(np.float32) / 255
-        return Said(bilinear(image, seen.pixels * image.shape[0] / MAP_SIZE), seen.confidence), seen.facing
+        image = person_colours(pictured.picture, device or "cpu").astype(np.float32) / 255
+        return Said(colours_at(image, seen), seen.confidence), seen.facing
 
     return best_of(photo, [one(pictured) for pictured in clothed.pictures], config)
 
