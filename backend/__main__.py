@@ -1,4 +1,4 @@
-"""The command line: ``python -m backend {reconstruct,render,export,sequence,doctor,setup,server}``."""
+"""The command line: ``python -m backend {reconstruct,render,export,sequence,doctor,setup,models,server}``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from typing import Any, NoReturn
 from .devices import check_name
 from .errors import BackendError, Cancelled
 from .export.targets import TARGETS
-from .options import BODIES, DEFAULT_PRESET, PRESETS, SEED_LIMIT, ReconstructOptions, SidePicture, shown
+from .models.commands import Console, add_models_command, run_command
+from .options import BODIES, DEFAULT_PRESET, PRESETS, SEED_LIMIT, SOURCES, ReconstructOptions, SidePicture, shown
 from .progress import Progress
 from .server import explain_unexpected, serve_stdio
 
@@ -71,6 +72,10 @@ def build_parser() -> argparse.ArgumentParser:
     make.add_argument(
         "--more", type=Path, nargs="+", default=[], metavar="FILE", help="further pictures of the person from any side"
     )
+    make.add_argument(
+        "--sides", choices=SOURCES, default=SOURCES[0],
+        help="what makes the sides that no picture shows (default built-in; others: see models)",
+    )  # fmt: skip
     make.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     make.set_defaults(run=_reconstruct)
 
@@ -134,6 +139,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     look.set_defaults(run=_doctor)
     commands.add_parser("setup", help="fetch and unpack the pose networks").set_defaults(run=_setup)
+    add_models_command(commands, _models)
     commands.add_parser("server", help="speak the add-on's protocol on standard input and output").set_defaults(
         run=_serve
     )
@@ -270,6 +276,7 @@ def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
         body=arguments.body,
         shading=arguments.shading,
         pictures=_pictures(arguments),
+        source=arguments.sides,
     )
     with closing(_ProgressLine()) as line:
         result = Pipeline(device=arguments.device).reconstruct(
@@ -402,6 +409,20 @@ def _setup(_arguments: argparse.Namespace) -> dict[str, Any]:
     return {"weights": str(folder)}
 
 
+def _models(arguments: argparse.Namespace) -> dict[str, Any]:
+    lines: list[str] = []
+    stopped = _stop_on_signals()
+    with closing(_ProgressLine()) as line:
+
+        def report(share: float, what: str) -> None:
+            line(Progress(share, arguments.models_command, 0, 1, share, what))
+
+        outcome = run_command(arguments, Console(lines.append, report, stopped))
+    if not arguments.json:
+        print("\n".join(lines))
+    return outcome
+
+
 def _serve(_arguments: argparse.Namespace) -> dict[str, Any]:
     serve_stdio()
     return {}
@@ -458,8 +479,8 @@ def _main(argv: list[str]) -> int:
         raise
     try:
         outcome = arguments.run(arguments)
-    except (Cancelled, KeyboardInterrupt):
-        _fail(Cancelled(), arguments.json)
+    except (Cancelled, KeyboardInterrupt) as error:
+        _fail(error if isinstance(error, Cancelled) else Cancelled(), arguments.json)
         return EXIT_CANCELLED
     except BackendError as error:
         _fail(error, arguments.json)

@@ -118,6 +118,19 @@ def check_device() -> Check:
     return Check("device", found, chosen.note, required=False)
 
 
+def device_memory() -> int:
+    """Bytes of memory of the NVIDIA card that ``auto`` chooses; 0 where it chooses none, or PyTorch does not load."""
+    try:
+        import torch
+
+        from . import devices
+
+        device = devices.choose("auto").device
+        return int(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else 0
+    except Exception:  # a damaged package, or a driver, raises anything
+        return 0
+
+
 def _one_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
@@ -268,6 +281,7 @@ def describe() -> dict[str, Any]:
         "torch": found.get("torch", ""),
         "device": device_kind,
         "device_name": device_name,
+        "device_memory": device_memory() if device_kind == "cuda" else 0,
         "missing": [{"name": check.name, "what_to_do": check.what_to_do} for check in missing],
         "notes": [check.what_to_do for check in checks if not check.ok and not check.required],
     }

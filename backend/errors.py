@@ -32,7 +32,11 @@ def _again(kind: type[BackendError], arguments: tuple[Any, ...], state: dict[str
 
 
 class Cancelled(BackendError):
-    """Raised between steps once the caller has asked to stop; nothing has been written."""
+    """Raised between steps once the caller has asked to stop; nothing has been written.
 
-    def __init__(self) -> None:
-        super().__init__("cancelled", "The reconstruction was cancelled.", "Start it again when you are ready.")
+    Args:
+        what: was cancelled.
+    """
+
+    def __init__(self, what: str = "reconstruction") -> None:
+        super().__init__("cancelled", f"The {what} was cancelled.", "Start it again when you are ready.")

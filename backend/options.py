@@ -21,6 +21,8 @@ SEED_LIMIT = 2**63
 SIDES = {"back": 180.0, "left": 90.0, "right": -90.0, "other": None}
 """Of further pictures: degrees that the camera stands around the person from the photo's, towards the person's left."""
 MOST_PICTURES = 8
+SOURCES = ("built-in", "mv-adapter", "sv3d")
+"""Of sides that no picture shows: what ships, and large models of others (`backend.models.catalogue.MODELS`)."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class ReconstructOptions:
         shading: in 0..1, how far the photo's light shades what the photo does not show; without any of it they are as
             bright as what they go on from, as those of the surface preset always are.
         pictures: further ones of the same person, at most one of the back and of each side.
+        source: one of `SOURCES`.
     """
 
     preset: str = DEFAULT_PRESET
@@ -61,6 +64,7 @@ class ReconstructOptions:
     body: str = "neutral"
     shading: float = 1.0
     pictures: tuple[SidePicture, ...] = ()
+    source: str = "built-in"
 
     def check(self) -> None:
         """Refuse what no computation could use, before one begins.
@@ -71,6 +75,12 @@ class ReconstructOptions:
         if not 0 <= self.seed < SEED_LIMIT:
             raise BackendError(
                 "arguments", "The seed must be 0 or more, and less than 2 to the power of 63.", "Choose a smaller seed."
+            )
+        if self.source not in SOURCES:
+            raise BackendError(
+                "arguments",
+                f"There is no source of sides {shown(self.source, 40)}.",
+                f"Choose one of: {', '.join(SOURCES)}.",
             )
         if len(self.pictures) > MOST_PICTURES:
             raise BackendError(

@@ -1,11 +1,11 @@
 """The backend as a child process: JSON-RPC 2.0 objects, one a line, on standard input and output.
 
-Requests: ``initialize``, ``reconstruct``, ``export``, ``cancel``, ``shutdown``. Notifications: ``progress``, ``log``,
-and, while a request is worked on, ``heartbeat`` once a second from a thread of its own: ``id`` of the request and
-``cpu``, the seconds that the process has computed. Arrays travel as files, never through the pipe. A request is a line
-of at most :data:`MAX_LINE` bytes. The process ends when its input closes, even in the middle of a job, so
-that a parent that crashed leaves no orphan. Only the standard library is imported here: PyTorch loads in the worker
-thread, while the reader already answers.
+Requests: ``initialize``, ``reconstruct``, ``export``, those about large models (:mod:`.models.requests`), ``cancel``,
+``shutdown``. Notifications: ``progress``, ``log``, and, while a request is worked on, ``heartbeat`` once a second from
+a thread of its own: ``id`` of the request and ``cpu``, the seconds that the process has computed. Arrays travel as
+files, never through the pipe. A request is a line of at most :data:`MAX_LINE` bytes. The process ends when its input
+closes, even in the middle of a job, so that a parent that crashed leaves no orphan. Only the standard library is
+imported here: PyTorch loads in the worker thread, while the reader already answers.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from typing import Any, BinaryIO, Protocol
 from . import __version__
 from .devices import check_name
 from .errors import BackendError, Cancelled
+from .models.requests import METHODS as MODEL_METHODS
+from .models.requests import ModelRequest, checked_request, run_request
+from .models.store import Store
 from .options import (
     BODIES,
     DEFAULT_PRESET,
@@ -34,6 +37,7 @@ from .options import (
     PRESETS,
     SEED_LIMIT,
     SIDES,
+    SOURCES,
     ReconstructOptions,
     SidePicture,
     installed_presets,
@@ -70,6 +74,9 @@ ERROR_CODES = {
     "export_failed": -32027,
     "device_failed": -32028,
     "weights_damaged": -32029,
+    "model_missing": -32030,
+    "licence_missing": -32031,
+    "model_damaged": -32032,
     "cancelled": CANCELLED,
 }
 OTHER_BACKEND_ERROR = -32099
@@ -149,6 +156,7 @@ class ExportParams:
 
 
 ExportCall = Callable[[ExportParams, Callable[[float, str], None], CancelCheck], ExportResultLike]
+ModelsCall = Callable[[ModelRequest, Callable[[float, str], None], CancelCheck], dict[str, Any]]
 
 
 def _export(asked: ExportParams, report: Callable[[float, str], None], cancelled: CancelCheck) -> ExportResultLike:
@@ -162,6 +170,10 @@ def _export(asked: ExportParams, report: Callable[[float, str], None], cancelled
     )
 
 
+def _run_models(asked: ModelRequest, report: Callable[[float, str], None], cancelled: CancelCheck) -> dict[str, Any]:
+    return run_request(asked, Store(), report, cancelled)
+
+
 @dataclass(frozen=True)
 class Backend:
     """What the server serves; tests put a pipeline of their own here.
@@ -170,11 +182,13 @@ class Backend:
         describe: answers ``initialize`` (without the protocol and backend version); may import heavy packages.
         make_pipeline: device name -> pipeline; called once per device, the pipeline then stays warm.
         export: writes an avatar package for a target.
+        models: does what a request about large models asks for.
     """
 
     describe: Callable[[], dict[str, Any]]
     make_pipeline: Callable[[str], PipelineLike]
     export: ExportCall = _export
+    models: ModelsCall = _run_models
 
 
 def _describe_installation() -> dict[str, Any]:
@@ -288,6 +302,9 @@ class Server:
             elif method == "export":
                 asked = _checked_export(params)
                 self._accept_job(request_id, lambda job: self._run_export(job, asked))
+            elif method in MODEL_METHODS:
+                about_models = _checked_model_request(method, params)
+                self._accept_job(request_id, lambda job: self._run_models(job, about_models))
             else:
                 raise _RequestError(METHOD_NOT_FOUND, "method_not_found", f"There is no method {method[:40]!r}.")
         except _RequestError as error:
@@ -395,6 +412,16 @@ class Server:
             "notes": list(result.notes),
             "seconds": round(result.seconds, 3),
         }
+
+    def _run_models(self, job: _Job, asked: ModelRequest) -> dict[str, Any]:
+        stage = asked.method.removeprefix("models_")
+
+        def report(share: float, what: str) -> None:
+            self._notify("progress", {"id": job.request_id} | asdict(Progress(share, stage, 0, 1, share, what)))
+
+        if asked.method == "models_remove":
+            self._pipeline = None  # which may have files open that Windows would not delete
+        return self._backend.models(asked, report, job.stop.is_set)
 
     # --- answers -----------------------------------------------------------------------------------------------
 
@@ -533,7 +560,8 @@ def _checked_params(params: dict[str, Any]) -> ReconstructParams:
         return value
 
     _check_texts(params)
-    unknown = sorted(set(params) - {"image", "output", *ReconstructOptions.__dataclass_fields__})
+    known = {"image", "output", "sides", *ReconstructOptions.__dataclass_fields__} - {"source"}
+    unknown = sorted(set(params) - known)
     if unknown:
         raise _RequestError(INVALID_PARAMS, "invalid_params", f"There is no parameter {unknown[0][:40]!r}.")
     chosen = ReconstructOptions(
@@ -544,6 +572,7 @@ def _checked_params(params: dict[str, Any]) -> ReconstructParams:
         body=take("body", (str,), "neutral", "the name of a body type"),
         shading=take("shading", (int, float), 1.0, "a number from 0 to 1"),
         pictures=_checked_pictures(params.get("pictures", [])),
+        source=take("sides", (str,), SOURCES[0], "the name of a source of sides"),
     )
     checked = ReconstructParams(
         image=Path(take("image", (str,), "", "the path of the photo")),
@@ -554,6 +583,7 @@ def _checked_params(params: dict[str, Any]) -> ReconstructParams:
         (bool(params.get("image")), "'image' must be the path of the photo."),
         (bool(params.get("output")), "'output' must be the path of the folder to write."),
         (chosen.preset in PRESETS, f"'preset' must be one of {', '.join(PRESETS)}."),
+        (chosen.source in SOURCES, f"There is no source of sides {chosen.source[:40]!r}: {', '.join(SOURCES)} are."),
         (
             chosen.body in BODIES or Path(chosen.body).is_file(),
             f"'body' must be one of {', '.join(BODIES)}, or the path of a body file.",
@@ -566,6 +596,15 @@ def _checked_params(params: dict[str, Any]) -> ReconstructParams:
             raise _RequestError(INVALID_PARAMS, "invalid_params", text)
     check_name(chosen.device)
     return checked
+
+
+def _checked_model_request(method: str, params: dict[str, Any]) -> ModelRequest:
+    """A request about models, or :class:`_RequestError` naming the first bad parameter."""
+    _check_texts(params)
+    try:
+        return checked_request(method, params)
+    except ValueError as error:
+        raise _RequestError(INVALID_PARAMS, "invalid_params", str(error)) from error
 
 
 _EXPORT_OPTIONS: dict[str, type] = {

@@ -14,7 +14,7 @@ import measure_code  # noqa: E402  (after the path)
 LAYERS = (
     ("avatar", "errors", "progress", "stages", "__version__", "__init__"),
     ("manifest", "options", "photo", "devices", "threads"),
-    ("geometry", "networks", "rendering", "turntable", "posing", "export"),
+    ("geometry", "models", "networks", "rendering", "turntable", "posing", "export"),
     ("body",),
     ("prepare",),
     ("estimate",),
