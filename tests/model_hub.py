@@ -186,19 +186,20 @@ def _handler(hub: Hub, large: bool, elsewhere: str) -> type[BaseHTTPRequestHandl
 def running_hub() -> Iterator[Hub]:
     """A hub that runs as long as the block does."""
     hub = Hub()
-    with _server(_handler(hub, True, "")) as second, _server(_handler(hub, False, second)) as hub.endpoint:
+    # Of another name: tokens are kept from other hosts.
+    with _server(_handler(hub, True, ""), "localhost") as second, _server(_handler(hub, False, second)) as hub.endpoint:
         yield hub
 
 
 @contextmanager
-def _server(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+def _server(handler: type[BaseHTTPRequestHandler], name: str = "127.0.0.1") -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that leave are wanted here
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://{name}:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()

@@ -267,7 +267,7 @@ def test_a_proxy_of_the_environment_is_used(
 
     # The hub answers as a proxy does, whatever host is asked for; the second server is reached directly.
     monkeypatch.setenv("HTTP_PROXY", hub.endpoint)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("NO_PROXY", "localhost")
     monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
     close_session()  # so that the client looks at the environment again
     try:
