@@ -28,8 +28,7 @@ from . import __version__
 from .devices import check_name
 from .errors import BackendError, Cancelled
 from .models.requests import METHODS as MODEL_METHODS
-from .models.requests import ModelRequest, checked_request, run_request
-from .models.store import Store
+from .models.requests import ModelRequest, checked_request
 from .options import (
     BODIES,
     DEFAULT_PRESET,
@@ -171,6 +170,9 @@ def _export(asked: ExportParams, report: Callable[[float, str], None], cancelled
 
 
 def _run_models(asked: ModelRequest, report: Callable[[float, str], None], cancelled: CancelCheck) -> dict[str, Any]:
+    from .models.requests import run_request
+    from .models.store import Store
+
     return run_request(asked, Store(), report, cancelled)
 
 

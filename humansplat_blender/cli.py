@@ -26,6 +26,7 @@ from ..backend.export.job import TEXTURES, TRIANGLES
 from ..backend.export.targets import TARGETS
 from . import motion, scene
 from .jobs import JobManager, ReconstructJob
+from .models import BUILT_IN, MODELS
 from .pictures import OTHER, SIDES, Picture
 from .results import ResultFolder
 from .scene import framing
@@ -108,6 +109,9 @@ def build_parser() -> argparse.ArgumentParser:
     for side, shows in SIDES.items():
         make.add_argument(f"--{side}", type=Path, metavar="PICTURE", help=f"a picture that shows {shows} of the person")
     make.add_argument("--more", type=Path, nargs="+", default=[], metavar="PICTURE", help="pictures from anywhere else")
+    make.add_argument(
+        "--sides", choices=(BUILT_IN, *MODELS), default=BUILT_IN, help="what makes the sides that no picture shows"
+    )
     make.set_defaults(run=_reconstruct)
 
     pose = commands.add_parser("pose", help="an avatar in a pose, as a .blend file or a picture")
@@ -195,6 +199,7 @@ def _reconstruct(arguments: argparse.Namespace) -> int:
                 arguments.body,
                 arguments.shading,
                 pictures,
+                arguments.sides,
             )
             error = _one_photo(manager, job, spec, results)
             if error:

@@ -15,10 +15,13 @@ from typing import Any
 from .client import PROTOCOL_VERSION, BackendProcess, Failure, Request, clean_environment, readable
 from .environment import backend_command
 from .install import InstallJob
+from .models import BUILT_IN, ModelList, models_from_json
 from .pictures import Picture, find_fault
 from .repair import RepairJob
 from .results import Result, ResultFolder
 
+#: Environment variable that tells the backend where large models lie.
+MODELS_VARIABLE = "HUMANSPLAT_MODELS"
 #: Seconds that a starting backend gets; a cold disk and a virus scanner can take a minute over PyTorch.
 START_TIMEOUT = 180.0
 #: Seconds that Blender waits for the backend to let go of its files before they are removed or replaced.
@@ -52,11 +55,13 @@ class BackendSpec:
         python: interpreter of its environment.
         extension_root: folder with the ``backend`` package, the child's working directory.
         log_path: file for its standard error.
+        models: folder of large models; None leaves the choice to the backend.
     """
 
     python: Path
     extension_root: Path
     log_path: Path
+    models: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,24 @@ class ReconstructJob:
     body: str = "neutral"
     shading: float = 1.0
     pictures: tuple[Picture, ...] = ()
+    sides: str = BUILT_IN
+
+
+@dataclass(frozen=True)
+class ModelsJob:
+    """Something to do with large models.
+
+    Attributes:
+        method: of the protocol, such as ``"models_list"``.
+        parameters: of the method.
+        step: what is done, for people.
+        message: shown when it is done; may be empty.
+    """
+
+    method: str
+    parameters: dict[str, Any]
+    step: str
+    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,6 +136,7 @@ class JobManager:
         failure: why the last job did not.
         warnings: what there is to know about the last avatar.
         backend_info: its last answer to ``initialize``.
+        models: its last answer about large models; None: it has not been asked.
         revision: grows with every visible change.
     """
 
@@ -126,6 +150,7 @@ class JobManager:
         self.failure: Failure | None = None
         self.warnings: tuple[str, ...] = ()
         self.backend_info: dict[str, Any] = {}
+        self.models: ModelList | None = None
         self.revision = 0
         self._importer = importer
         self._spec: BackendSpec | None = None
@@ -134,6 +159,7 @@ class JobManager:
         self._running: Request | None = None
         self._job: ReconstructJob | None = None
         self._export: ExportJob | None = None
+        self._models: ModelsJob | None = None
         self._results: ResultFolder | None = None
         self._work: Path | None = None
         self._ready: Result | None = None
@@ -151,6 +177,11 @@ class JobManager:
     def backend_running(self) -> bool:
         """True while a backend process holds its memory."""
         return self._process is not None and self._process.alive
+
+    @property
+    def moves_files(self) -> bool:
+        """True while the files of a large model are downloaded, checked or copied."""
+        return self._models is not None and self._models.method in ("models_download", "models_import")
 
     @property
     def seconds(self) -> float:
@@ -185,6 +216,12 @@ class JobManager:
         """Write an avatar out for a target."""
         self._begin(State.STARTING, "Starting the backend")
         self._export, self._work = job, job.work
+        self._connect(spec)
+
+    def start_models(self, job: ModelsJob, spec: BackendSpec) -> None:
+        """Do something with large models."""
+        self._begin(State.STARTING, "Starting the backend")
+        self._models = job
         self._connect(spec)
 
     def start_import(self, result: Result) -> None:
@@ -334,7 +371,9 @@ class JobManager:
         failure = self._initialize.failure
         if failure is None:
             self.backend_info = self._initialize.result
-            failure = _missing_parts(self.backend_info) if self._export is None else None
+            # Exports and large models need no network of ours.
+            needs_all = self._export is None and self._models is None
+            failure = _missing_parts(self.backend_info) if needs_all else None
         if failure is not None:
             if failure.kind == "weights_missing":
                 self.stop_backend()  # so that it looks again once they are there
@@ -344,6 +383,10 @@ class JobManager:
             assert self._process is not None
             self._running = self._process.request("export", self._export.parameters)
             self._set(State.RUNNING, "Exporting")
+        elif self._models is not None:
+            assert self._process is not None
+            self._running = self._process.request(self._models.method, self._models.parameters)
+            self._set(State.RUNNING, self._models.step)
         elif self._job is None:
             info = self.backend_info
             torch, device = (readable(info.get(name), 80) for name in ("torch", "device_name"))
@@ -364,6 +407,8 @@ class JobManager:
             }
             if self._job.pictures:
                 params["pictures"] = [picture.to_json() for picture in self._job.pictures]
+            if self._job.sides != BUILT_IN:
+                params["sides"] = self._job.sides
             self._running = self._process.request("reconstruct", params)
             self._set(State.RUNNING, "Loading the networks")
 
@@ -384,6 +429,9 @@ class JobManager:
         if self._export is not None:
             self._finish_export(self._export, request.result)
             return
+        if self._models is not None:
+            self._finish_models(self._models, request.result)
+            return
         assert self._results is not None and self._job is not None
         assert self._work is not None
         package = self._work / "avatar"
@@ -403,6 +451,15 @@ class JobManager:
         self._drop_work()
         self.overall = self.stage_fraction = 1.0
         self._set(State.IMPORTING, "Bringing the avatar into the scene")
+
+    def _finish_models(self, job: ModelsJob, result: dict[str, Any]) -> None:
+        try:
+            self.models = models_from_json(result)
+        except ValueError:
+            self._fail(_confused("which models there are"))
+            return
+        self.message = job.message
+        self._end(State.DONE if job.message else State.IDLE)
 
     def _finish_export(self, job: ExportJob, result: dict[str, Any]) -> None:
         folder, asked = result.get("folder"), Path(job.parameters["output"])
@@ -473,7 +530,8 @@ class JobManager:
             self.stop_backend()
             spec.log_path.parent.mkdir(parents=True, exist_ok=True)
             # The extension's folder may be read-only and is not ours to write to: no __pycache__ there.
-            environment = clean_environment({"PYTHONDONTWRITEBYTECODE": "1"})
+            own = {"PYTHONDONTWRITEBYTECODE": "1"}
+            environment = clean_environment(own | ({MODELS_VARIABLE: str(spec.models)} if spec.models else {}))
             self._process = BackendProcess(
                 backend_command(spec.python, "server"),
                 spec.extension_root,
@@ -502,7 +560,7 @@ class JobManager:
         self.failure = None
         self.message = ""
         self.warnings = ()
-        self._job = self._export = None
+        self._job = self._export = self._models = None
         self._started_at = time.monotonic()
         self._set(state, step)
 

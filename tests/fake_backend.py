@@ -4,7 +4,8 @@
 Started like the real one (arguments other than ``doctor`` are ignored), it needs numpy alone. The photo's file name
 asks for trouble: ``no_person``, ``unexpected``, ``hang`` (ignores cancel), ``crash`` (dies by a signal), ``chatty``
 (prints and writes to descriptor 1), ``slow`` (ten seconds, cancels at once); any other photo succeeds after ``STEPS``
-progress messages. ``HUMANSPLAT_FAKE_SPLATS`` sets the number of splats.
+progress messages. ``HUMANSPLAT_FAKE_SPLATS`` sets the number of splats. Large models are the tiny one of
+``model_hub.py``, downloaded from nowhere; ``HUMANSPLAT_FAKE_HUB=slow`` takes seconds for it, ``broken`` fails.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import struct
 import sys
 import time
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -232,6 +235,49 @@ def describe() -> dict[str, Any]:
     return {"torch": "none", "device": "cpu", "device_name": "made-up device", "missing": []}
 
 
+def run_models(asked: Any, report: Any, cancelled: CancelCheck) -> dict[str, Any]:
+    """What the real server does, with the tiny model and the hub that stands in."""
+    from backend.models.catalogue import MODELS
+    from backend.models.requests import run_request
+    from backend.models.store import Store
+
+    stand_in_hub()
+    asked = replace(asked, model=asked.model and MODELS[asked.model.name])
+    return run_request(asked, Store(), report, cancelled)
+
+
+def stand_in_hub() -> None:
+    """Have downloads of large models get the tiny one, without a network."""
+    import hashlib
+
+    from backend.models import download, hub
+    from backend.models.catalogue import MODELS
+    from tests.model_hub import REVISION, contents, tiny_model
+
+    files = contents()
+
+    def look_up(part: Any, name: str) -> Any:
+        content = files[f"{part.repository}/{name}"]
+        return hub.RemoteState("", len(content), hashlib.sha256(content).hexdigest(), REVISION)
+
+    @contextmanager
+    def reading(part: Any, name: str, state: Any, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
+        how = os.environ.get("HUMANSPLAT_FAKE_HUB")
+        if how == "broken":
+            raise hub.ConnectionLost("the cable is cut")
+        content = files[f"{part.repository}/{name}"]
+
+        def chunks() -> Iterator[bytes]:
+            for place in range(start, len(content), 30_000):
+                time.sleep(0.2 if how == "slow" else 0.0)
+                yield content[place : place + 30_000]
+
+        yield start, chunks()
+
+    hub.look_up, hub.reading, download.PAUSE = look_up, reading, 0.01
+    MODELS.update({name: tiny_model(name) for name in MODELS})
+
+
 def doctor() -> None:
     """What ``doctor --repair --json`` prints; ``HUMANSPLAT_FAKE_DOCTOR`` takes its place."""
     print("Looking at the installation ...", file=sys.stderr)
@@ -247,4 +293,4 @@ if __name__ == "__main__":
     stand_in = ModuleType("backend.export.mesh")
     stand_in.textured_mesh = textured_mesh
     sys.modules[stand_in.__name__] = stand_in
-    serve_stdio(Backend(describe, lambda _device: FakePipeline()))
+    serve_stdio(Backend(describe, lambda _device: FakePipeline(), models=run_models))

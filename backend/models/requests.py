@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BackendError
 from .catalogue import MODELS, Model
-from .store import Store
+
+if TYPE_CHECKING:
+    from .store import Store
 
 METHODS = ("models_list", "models_accept", "models_download", "models_import", "models_remove")
 

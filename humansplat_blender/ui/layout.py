@@ -34,6 +34,12 @@ _FIXES = {
     "out_of_memory": ("humansplat.stop_backend", "humansplat.open_preferences"),
     "output_not_writable": ("humansplat.open_preferences",),
     "disk_full": ("humansplat.open_preferences",),
+    "models_not_writable": ("humansplat.open_preferences",),
+    "model_in_use": ("humansplat.stop_backend",),
+    "model_missing": ("humansplat.look_for_models",),
+    "licence_missing": ("humansplat.look_for_models",),
+    "model_damaged": ("humansplat.look_for_models",),
+    "offline": ("humansplat.allow_online",),
 }
 
 
@@ -76,7 +82,10 @@ def draw_job(layout: bpy.types.UILayout, manager: JobManager, width: float, stag
         return
     column = layout.column(align=True)
     cancelling = manager.state is State.CANCELLING
-    if manager.state is State.RUNNING and manager.stage not in {"", "load"}:
+    if manager.state is State.RUNNING and manager.moves_files:
+        column.progress(factor=manager.overall, text=f"{manager.overall:.0%}")
+        wrapped(column, manager.step, width)  # which says how much and how long
+    elif manager.state is State.RUNNING and manager.stage not in {"", "load"}:
         column.progress(factor=manager.overall, text=f"{manager.overall:.0%}   {_time_left(manager)}")
         if stages:
             column.progress(factor=manager.stage_fraction, text=manager.stage.capitalize())

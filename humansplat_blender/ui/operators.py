@@ -11,6 +11,7 @@ import bpy
 from .. import install, locations, scene
 from ..client import Failure
 from ..jobs import ReconstructJob, State
+from ..models import BUILT_IN, PICTURES
 from ..pictures import Picture, find_fault
 from ..scene.importer import rollback, selection_kept
 from . import preferences, properties, runtime, sides
@@ -68,6 +69,7 @@ class HUMANSPLAT_OT_reconstruct(bpy.types.Operator):
         name="Photo", description="Picture file; empty takes the scene's photo", subtype="FILE_PATH"
     )
     preset: bpy.props.EnumProperty(items=properties.PRESETS, name="Preset")
+    sides: bpy.props.EnumProperty(items=properties.SOURCES, name="Sides")
     body: bpy.props.EnumProperty(items=properties.BODIES, name="Body")
     seed: bpy.props.IntProperty(name="Seed", min=0)
     person: bpy.props.IntProperty(name="Person", description="1 is the largest", min=1, default=1)
@@ -104,12 +106,14 @@ class HUMANSPLAT_OT_reconstruct(bpy.types.Operator):
         try:
             photo = Path(bpy.path.abspath(self.filepath)) if self.filepath else _scene_photo(settings)
             pictures = sides.given_pictures(self)
+            choice = self.sides if self.properties.is_property_set("sides") else settings.sides
+            source = BUILT_IN if pictures else sides.source_of(choice)
             if pictures is None:
-                pictures = () if self.filepath else sides.chosen_pictures(settings)
+                pictures = () if self.filepath or choice != PICTURES else sides.chosen_pictures(settings)
         except RuntimeError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        runtime.start_reconstruct(_job(settings, photo, pictures, self))
+        runtime.start_reconstruct(_job(settings, photo, pictures, source, self))
         return pump(self)
 
 
@@ -131,6 +135,7 @@ def _job(
     settings: bpy.types.PropertyGroup,
     photo: Path,
     pictures: tuple[Picture, ...],
+    source: str,
     given: HUMANSPLAT_OT_reconstruct | None = None,
 ) -> ReconstructJob:
     """The job of these pictures, by the scene's settings and those that an operator sets instead."""
@@ -149,6 +154,7 @@ def _job(
         value("body", settings),
         value("shading", settings),
         pictures,
+        source,
     )
 
 
@@ -180,17 +186,18 @@ class HUMANSPLAT_OT_another_back(bpy.types.Operator):
         armature = scene.avatar_armature(context.object)
         try:
             photo = _scene_photo(settings)
-            pictures = sides.pictures_of(armature, photo)
+            source = sides.source_of(settings.sides)
+            pictures = sides.pictures_of(armature, photo) if source == BUILT_IN else ()
             if pictures is None:
                 pictures = sides.chosen_pictures(settings)
-            else:
-                self._check_kept(armature.name, pictures, sides.count(settings))
+            elif source == BUILT_IN:
+                self._check_kept(armature.name, pictures, sides.used_count(settings))
         except RuntimeError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         settings.seed += 1
         runtime.replace_next(armature if self.replace else None)
-        runtime.start_reconstruct(_job(settings, photo, pictures))
+        runtime.start_reconstruct(_job(settings, photo, pictures, source))
         done = pump(self)
         if runtime.manager().failure is not None:
             runtime.replace_next(None)

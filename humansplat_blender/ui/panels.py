@@ -111,7 +111,7 @@ class HUMANSPLAT_PT_main(_SidebarPanel, bpy.types.Panel):
 
 
 class HUMANSPLAT_PT_other_sides(_SidebarPanel, bpy.types.Panel):
-    """Pictures of the same person from other sides; none is needed."""
+    """Where the sides that the photo does not show come from: pictures of them, or a large model."""
 
     bl_label = "Other Sides"
     bl_parent_id = "HUMANSPLAT_PT_main"
@@ -119,12 +119,12 @@ class HUMANSPLAT_PT_other_sides(_SidebarPanel, bpy.types.Panel):
 
     def draw_header_preset(self, context: bpy.types.Context) -> None:
         """How many are chosen, also while the panel is closed."""
-        number = sides.count(context.scene.humansplat)
+        number = sides.used_count(context.scene.humansplat)
         if number:
             self.layout.label(text=str(number))
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Draw the pictures and their buttons."""
+        """Draw the choice, and what belongs to it."""
         sides.draw_sides(self.layout, context.scene.humansplat, context.region.width)
 
 

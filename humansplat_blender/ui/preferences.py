@@ -23,6 +23,12 @@ def _environment_changed(_preferences: object, _context: object) -> None:
     runtime.forget_environment()
 
 
+def _models_folder_changed(_preferences: object, _context: object) -> None:
+    from . import runtime
+
+    runtime.manager().models = None  # of another folder
+
+
 class HumanSplatPreferences(bpy.types.AddonPreferences):
     """Where the backend is, where results go."""
 
@@ -41,6 +47,13 @@ class HumanSplatPreferences(bpy.types.AddonPreferences):
         description="Folder for finished avatars. Empty: the folder HumanSplat in your home folder, which stays when "
         "the extension is removed",
         subtype="DIR_PATH",
+    )
+    models_path: bpy.props.StringProperty(
+        name="Models",
+        description="Folder for large models of others. Empty: the one that the environment variable HUMANSPLAT_MODELS "
+        "names, or a folder beside the backend's environment",
+        subtype="DIR_PATH",
+        update=_models_folder_changed,
     )
     setup_scene: bpy.props.BoolProperty(
         name="Set Up the Scene on Import",
@@ -94,6 +107,7 @@ class HumanSplatPreferences(bpy.types.AddonPreferences):
 
         layout.prop(self, "device")
         layout.prop(self, "results_path")
+        layout.prop(self, "models_path")
         layout.prop(self, "setup_scene")
         layout.prop(self, "select_whole_avatar")
 
@@ -107,6 +121,12 @@ def results_folder() -> Path:
     """Folder for finished avatars."""
     chosen = get().results_path
     return Path(bpy.path.abspath(chosen)) if chosen else locations.default_results()
+
+
+def models_folder() -> Path | None:
+    """Folder for large models; None leaves the choice to the backend."""
+    chosen = get().models_path
+    return Path(bpy.path.abspath(chosen)) if chosen else None
 
 
 def backend_is_installed() -> bool:

@@ -95,7 +95,7 @@ def backend_spec() -> BackendSpec | None:
     found = current_environment()
     if found is None:
         return None
-    return BackendSpec(found.python, locations.extension_root(), locations.backend_log())
+    return BackendSpec(found.python, locations.extension_root(), locations.backend_log(), preferences.models_folder())
 
 
 def preview_icon(result: Result) -> int:

@@ -7,9 +7,10 @@ from typing import Any
 
 import bpy
 
+from ..models import BUILT_IN, MODELS, PICTURES
 from ..pictures import MOST, OTHER, SIDES, Picture
 from ..scene.roles import PACKAGE
-from . import runtime
+from . import models, runtime
 from .layout import wrapped
 
 _HIDDEN = {"options": {"HIDDEN", "SKIP_SAVE"}}
@@ -55,12 +56,33 @@ def count(settings: bpy.types.PropertyGroup) -> int:
     return sides + sum(item.image is not None for item in settings.further)
 
 
+def used_count(settings: bpy.types.PropertyGroup) -> int:
+    """How many of them the next avatar is made from: all, or none where the sides come from elsewhere."""
+    return count(settings) if settings.sides == PICTURES else 0
+
+
+def source_of(chosen: str) -> str:
+    """What the protocol is told where ``chosen`` is the choice of sides: pictures are told by themselves.
+
+    Raises:
+        RuntimeError: it is a large model that is known not to be usable; the text is a sentence.
+    """
+    if chosen not in MODELS:
+        return BUILT_IN
+    models.require_usable(chosen)
+    return chosen
+
+
 def chosen_pictures(settings: bpy.types.PropertyGroup) -> tuple[Picture, ...]:
-    """The scene's pictures; what is packed or was painted in Blender is written to temporary files.
+    """The scene's pictures, where the sides come from them.
+
+    What is packed or was painted in Blender is written to temporary files.
 
     Raises:
         RuntimeError: one has neither a file nor pixels; the text is a sentence.
     """
+    if settings.sides != PICTURES:
+        return ()
     chosen = [(getattr(settings, side), side, side) for side in SIDES]
     chosen += [(item.image, OTHER, f"{OTHER}{number}") for number, item in enumerate(settings.further)]
     pictures = []
@@ -200,7 +222,16 @@ def _load(operator: bpy.types.Operator, paths: list[Path]) -> list[bpy.types.Ima
 
 
 def draw_sides(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, width: float) -> None:
-    """The pictures with their buttons, and how many will be used."""
+    """The choice of where the sides come from, and what belongs to it: pictures, or a large model's state."""
+    row = layout.row()
+    row.use_property_split, row.use_property_decorate = True, False
+    row.prop(settings, "sides")
+    if settings.sides in MODELS:
+        models.draw_model(layout, settings.sides, width)
+        return
+    if settings.sides == BUILT_IN:
+        wrapped(layout, describe_count(0), width, icon="INFO")
+        return
     for side, label, _says in _SIDE_ITEMS[:3]:
         _draw_side(layout, settings, side, label)
         if side == "left":

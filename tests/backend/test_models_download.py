@@ -13,17 +13,15 @@ from typing import Any
 
 import pytest
 
+from backend.errors import BackendError
+from backend.models import download as downloads
+from backend.models.catalogue import MODELS, Model
+from backend.models.checks import verify
+from backend.models.download import download
+from backend.models.store import Store, resolve
+from tests.model_hub import REVISION, WEIGHTS, Hub, contents, running_hub, tiny_model
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from model_hub import REVISION, WEIGHTS, Hub, contents, running_hub, tiny_model  # noqa: E402  (after the path)
-
-from backend.errors import BackendError  # noqa: E402
-from backend.models import download as downloads  # noqa: E402
-from backend.models.catalogue import MODELS, Model  # noqa: E402
-from backend.models.checks import verify  # noqa: E402
-from backend.models.download import download  # noqa: E402
-from backend.models.store import Store, resolve  # noqa: E402
 
 BASE, ADAPTER = f"somebody/base/{WEIGHTS}", "other/adapter/adapter.safetensors"
 WITHOUT_OPTIONAL = [path for path in contents() if "more" not in path]
@@ -281,7 +279,7 @@ _DOWNLOAD = """
 import sys
 from pathlib import Path
 sys.path[:0] = {paths}
-from model_hub import tiny_model
+from tests.model_hub import tiny_model
 from backend.models import download
 from backend.models.catalogue import MODELS
 from backend.models.store import Store
@@ -292,7 +290,7 @@ download.download(MODELS["sv3d"], Store(Path({folder})))
 
 
 def _child(store: Store) -> subprocess.Popen[bytes]:
-    code = _DOWNLOAD.format(paths=[str(ROOT), str(ROOT / "tests")], folder=repr(str(store.folder)))
+    code = _DOWNLOAD.format(paths=[str(ROOT)], folder=repr(str(store.folder)))
     return subprocess.Popen([sys.executable, "-c", code])
 
 

@@ -11,20 +11,18 @@ from typing import Any
 
 import pytest
 
+from backend import __main__ as cli
+from backend.errors import BackendError
+from backend.models import store as stores
+from backend.models.catalogue import MODELS, PICKLE_SUFFIXES, SAFE_SUFFIXES, Model, is_safe, size_text
+from backend.models.checks import safetensors_fault
+from backend.models.importing import import_folder
+from backend.models.requests import METHODS, checked_request, run_request
+from backend.models.store import INDEX, Store, default_folder, resolve
+from backend.options import SOURCES, ReconstructOptions
+from tests.model_hub import CLOSED, OPEN, WEIGHTS, contents, tiny_model, write_by_hand
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from model_hub import CLOSED, OPEN, WEIGHTS, contents, tiny_model, write_by_hand  # noqa: E402  (after the path)
-
-from backend import __main__ as cli  # noqa: E402
-from backend.errors import BackendError  # noqa: E402
-from backend.models import store as stores  # noqa: E402
-from backend.models.catalogue import MODELS, PICKLE_SUFFIXES, SAFE_SUFFIXES, Model, is_safe, size_text  # noqa: E402
-from backend.models.checks import safetensors_fault  # noqa: E402
-from backend.models.importing import import_folder  # noqa: E402
-from backend.models.requests import METHODS, checked_request, run_request  # noqa: E402
-from backend.models.store import INDEX, Store, default_folder, resolve  # noqa: E402
-from backend.options import SOURCES, ReconstructOptions  # noqa: E402
 
 
 @pytest.fixture

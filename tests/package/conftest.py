@@ -13,7 +13,14 @@ import pytest
 from extension_under_test import FAKE_BACKEND, HAS_BPY, MODULE, ROOT, extension_tool, make_interpreter
 
 #: Tests that run under any Python, on every system.
-NEEDS_NO_BPY = ("test_client.py", "test_environment.py", "test_install_", "test_pictures.py", "test_repair.py")
+NEEDS_NO_BPY = (
+    "test_client.py",
+    "test_environment.py",
+    "test_install_",
+    "test_models_answers.py",
+    "test_pictures.py",
+    "test_repair.py",
+)
 if not HAS_BPY:
     here = Path(__file__).parent
     collect_ignore = [path.name for path in here.glob("test_*.py") if not path.name.startswith(NEEDS_NO_BPY)]
