@@ -75,8 +75,12 @@ def look_up(part: Part, name: str) -> RemoteState:
         found = hub.get_hf_file_metadata(url, timeout=READ_SECONDS, token=None, headers=None)
     except http.HTTPError as error:
         raise _explained(error, part, name) from error
-    except OSError as error:  # HF_HUB_OFFLINE is set
-        raise _unreachable(str(error)) from error
+    except hub.errors.OfflineModeIsEnabled as error:
+        raise BackendError(
+            "network_failed",
+            "Nothing is downloaded, because the environment variable HF_HUB_OFFLINE is set.",
+            "Unset it, or use a local folder.",
+        ) from error
     if found.size is None or found.etag is None:
         raise BackendError(
             "network_failed",
@@ -119,6 +123,7 @@ def _packages() -> tuple[Any, Any]:
     """
     try:
         import huggingface_hub
+        import huggingface_hub.errors
         import huggingface_hub.utils
 
         try:
@@ -131,6 +136,12 @@ def _packages() -> tuple[Any, Any]:
             f"Downloads need a package that is not installed ({error.name}).",
             "Install the backend again, or download by hand and import the folder.",
         ) from error
+    if int(huggingface_hub.__version__.partition(".")[0]) < 1:  # which has another HTTP client
+        raise BackendError(
+            "package_missing",
+            f"The package huggingface_hub {huggingface_hub.__version__} is too old for downloads.",
+            "Install the backend again, or download by hand and import the folder.",
+        )
     return huggingface_hub, http
 
 

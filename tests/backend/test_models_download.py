@@ -211,6 +211,16 @@ def test_no_network(hub: Hub, model: Model, store: Store, monkeypatch: pytest.Mo
     assert left(store) == []
 
 
+def test_what_the_package_itself_is_told(hub: Hub, model: Model, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # read once, from the environment
+    error = refused(store, model)
+    assert error.kind == "network_failed" and "HF_HUB_OFFLINE is set" in error.message
+    monkeypatch.setattr(huggingface_hub, "__version__", "0.36.0")
+    assert refused(store, model).kind == "package_missing" and hub.asked == []
+
+
 def test_refused_before_anything_is_asked(hub: Hub, model: Model, tmp_path: Path) -> None:
     store = Store(tmp_path / "fresh")
     assert refused(store, model).kind == "licence_missing"
