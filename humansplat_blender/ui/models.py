@@ -113,7 +113,7 @@ class _LicenceDialog(_ModelOperator):
         wrapped(self.layout, f"{state.about} You accept:", width)
         draw_licences(self.layout, state, width)
         if state.gated:
-            text = "Its owner wants an account on the hub, whose token the environment variable HF_TOKEN holds."
+            text = "The hub wants an account for some of the files; the environment variable HF_TOKEN holds its token."
             wrapped(self.layout, text, width, icon="INFO")
         self._draw_more(state, width)
 
@@ -231,7 +231,7 @@ def draw_licences(layout: bpy.types.UILayout, state: ModelState, width: float) -
     """Each licence: what it forbids, and a button that opens its text."""
     for licence in state.licences:
         row = layout.row()
-        row.operator("wm.url_open", text=f"Show Licence: {licence.name}", icon="URL").url = licence.address
+        row.operator("wm.url_open", text=f"Show Licence: {licence.key}", icon="URL").url = licence.address
         wrapped(layout, licence.forbids, width)
 
 

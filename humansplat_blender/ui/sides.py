@@ -223,9 +223,7 @@ def _load(operator: bpy.types.Operator, paths: list[Path]) -> list[bpy.types.Ima
 
 def draw_sides(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, width: float) -> None:
     """The choice of where the sides come from, and what belongs to it: pictures, or a large model's state."""
-    row = layout.row()
-    row.use_property_split, row.use_property_decorate = True, False
-    row.prop(settings, "sides")
+    layout.prop(settings, "sides", text="")
     if settings.sides in MODELS:
         models.draw_model(layout, settings.sides, width)
         return

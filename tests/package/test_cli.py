@@ -97,6 +97,8 @@ def test_pictures_of_other_sides(
         patch.setattr(cli, "_one_photo", reconstruct)
         fails("reconstruct", addon.photo("one"), "--back", back, "--left", left, "--more", first, second)
         fails("reconstruct", addon.photo("one"))
+        fails("reconstruct", addon.photo("one"), "--sides", "sv3d")
+    assert [job.sides for job in jobs] == ["built-in", "built-in", "sv3d"]
     sides = [(Path(back), "back"), (Path(left), "left"), (Path(first), "other"), (Path(second), "other")]
     assert [(picture.path, picture.side) for picture in jobs[0].pictures] == sides and jobs[1].pictures == ()
     assert "give one photo with them" in fails("reconstruct", addon.photo("one"), addon.photo("two"), "--back", back)
