@@ -82,8 +82,10 @@ def download(
             "Allow it in Preferences, System, Network, Allow Online Access, or use a local folder.",
         )
     with store.held(model), store.explained():
-        report(0.0, "Asking the hub for the files")
-        files = [_look_up(model, part, file, store, cancelled) for part, file in model.wanted(optional)]
+        files = []
+        for part, file in model.wanted(optional):
+            report(0.0, f"Asking the hub for {file.name}")
+            files.append(_look_up(model, part, file, store, cancelled))
         progress = _Progress(sum(wanted.state.size for wanted in files), report, cancelled)
         digests = {wanted: _digest_of_whole(wanted, progress) for wanted in files}
         missing = [wanted for wanted in files if not digests[wanted]]
