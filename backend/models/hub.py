@@ -7,6 +7,7 @@ the package ``huggingface_hub`` does.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import re
 from collections.abc import Iterator
@@ -127,9 +128,9 @@ def _packages() -> tuple[Any, Any]:
         import huggingface_hub.utils
 
         try:
-            import httpx2 as http  # of huggingface_hub 2
+            http = importlib.import_module("httpx2")  # of huggingface_hub 2
         except ImportError:
-            import httpx as http  # of huggingface_hub 1
+            http = importlib.import_module("httpx")  # of huggingface_hub 1
     except ImportError as error:
         raise BackendError(
             "package_missing",
