@@ -176,7 +176,8 @@ def apply(
         for module in unet.modules():
             if slice_attention and hasattr(module, "set_attention_slice") and module is not unet:
                 module.set_attention_slice(1)
-        unet.enable_forward_chunking(1)
+            if hasattr(module, "set_chunk_feed_forward"):
+                module.set_chunk_feed_forward(1, dim=0)
     if mode.tiling and hasattr(vae, "use_tiling"):
         vae.enable_tiling()
     if mode.offload == "none":
