@@ -90,7 +90,7 @@ def test_a_view_alone_without_reference_is_sdxl(tiny: AdapterSource) -> None:
     sizes = torch.tensor([[64.0, 64.0, 0.0, 0.0, 64.0, 64.0]])
     with torch.no_grad():
         stock(latent, torch.zeros(()), tokens, added_cond_kwargs={"text_embeds": pooled, "time_ids": sizes})
-        remembered = model._remember(latent)
+        remembered = model._reference_features(latent)
     assert remembered.keys() == seen.keys() and len(seen) == 11
     for name, values in remembered.items():
         assert not values[0].any() and torch.allclose(values[1], seen[name][0], atol=1e-5)
@@ -324,19 +324,22 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_a_written_miniature_is_loaded(tmp_path: Path, variant: object, subject: Subject) -> None:
     pytest.importorskip("transformers", reason="SDXL's text encoders need the package transformers")
-    parts = write_tiny(tmp_path, variant)
+    half = variant is I2MV
+    parts = write_tiny(tmp_path, variant, half=half)
     source = loading.load_adapter(parts, "cpu", config=TINY_CONFIG)
     assert source.model.variant is variant and source.title == "MV-Adapter"
     assert {entry["licence"] for entry in source.described} == {"Apache-2.0", "MIT", "CreativeML Open RAIL++-M"}
     assert len(source.described) == 5 and all(len(entry["sha256"]) == 64 for entry in source.described)
     held = source.model.networks.unet.state_dict() | source.model.networks.encoder.state_dict()
     for name, value in load_file(str(parts["adapter"])).items():
-        assert torch.equal(held[name], value)
+        assert torch.equal(held[name], value.float())
     prompts = source.model.networks.prompts
     assert prompts.tokens.shape == (2, 77, 64) and prompts.pooled.shape == (2, 32)
     assert not torch.allclose(prompts.tokens[0], prompts.tokens[1])
     assert len(source.views(subject, 0, lambda fraction, text: None)) == (5 if variant.geometry else 3)
-    (parts["vae"] / "diffusion_pytorch_model.safetensors").write_bytes(b"no weights")
+    for path in parts["vae"].glob("*.safetensors"):
+        assert (".fp16." in path.name) == half
+        path.write_bytes(b"no weights")
     with pytest.raises(BackendError, match="SDXL cannot be loaded") as error:
         loading.load_adapter(parts, "cpu", config=TINY_CONFIG)
     assert error.value.kind == "weights_damaged"
@@ -414,6 +417,14 @@ def test_sampling_stops_between_steps(tiny: AdapterSource, subject: Subject, vie
     assert np.array_equal(tiny.views(subject, 1, lambda fraction, text: None)[0].rgb, views[0].rgb)
 
 
+def test_views_that_are_no_numbers_are_refused(subject: Subject) -> None:
+    source = tiny_adapter()
+    torch.nn.init.constant_(source.model.networks.vae.decoder.conv_out.bias, math.nan)
+    with pytest.raises(BackendError, match="not finite") as error:
+        source.views(subject, 0, lambda fraction, text: None)
+    assert error.value.kind == "weights_damaged"
+
+
 def test_views_without_geometry_have_no_cameras(subject: Subject) -> None:
     found = tiny_adapter(I2MV).views(subject, 0, lambda fraction, text: None)
     assert [view.turn for view in found] == [90.0, 180.0, 270.0]
@@ -453,9 +464,9 @@ def test_memory_that_runs_out_is_saved_and_changes_nothing(
 
 def test_smaller_modes_end() -> None:
     mode, names = choose_mode(80 * GIGABYTE, bf16=True), []
-    while mode is not None:
-        assert mode.dtype is torch.bfloat16
-        names.append(mode.name)
-        mode = smaller_mode(mode)
-    assert names == ["24 GB", "16 GB", "12 GB", "8 GB"]
-    assert smaller_mode(choose_mode(None)) is None
+    with pytest.raises(BackendError, match="too small for it, even layer by layer") as error:
+        while True:
+            assert mode.dtype is torch.bfloat16
+            names.append(mode.name)
+            mode = smaller_mode(mode, "it")
+    assert names == ["24 GB", "16 GB", "12 GB", "8 GB"] and error.value.kind == "memory_short"

@@ -24,7 +24,7 @@ _COLUMN_VIEWS = (0, 2, 4, 5)
 
 @dataclass(frozen=True)
 class ViewExchange:
-    """What the self-attention layers know of the views during one call of the UNet.
+    """What the self-attention layers are given of the views and the reference in one call of the UNet.
 
     Attributes:
         views: how many pictures of the batch show one person; they follow each other.
@@ -103,7 +103,7 @@ class MultiviewAttention(nn.Module):
 
 
 class TextAttention(AttnProcessor2_0):
-    """Processor of a cross-attention layer: the stock one, which is told of the views and does not ask."""
+    """Processor of a cross-attention layer to the prompt: the stock one, which ignores the other views."""
 
     def __call__(
         self, *given: torch.Tensor, exchange: ViewExchange | None = None, **named: torch.Tensor

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+TITLE = "MV-Adapter"
+"""As sentences name it."""
+
 
 @dataclass(frozen=True)
 class ViewAngle:

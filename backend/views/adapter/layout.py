@@ -36,6 +36,8 @@ SDXL_UNET: dict[str, Any] = {
 }
 """Geometry of the UNet of ``stabilityai/stable-diffusion-xl-base-1.0`` (its ``unet/config.json``)."""
 CONDITION_CHANNELS = 6
+_WEIGHT_NAMES = ("diffusion_pytorch_model.", "diffusion_pytorch_model-", "model.", "model-")
+"""How names of weight files of ``diffusers`` and ``transformers`` begin, whole and in parts."""
 _GET = "See docs/models.md, MV-Adapter, for the files that are needed and how to get them."
 _AGAIN = "Download it again."
 
@@ -87,7 +89,8 @@ def weight_files(folder: Path) -> tuple[list[Path], str | None]:
     Raises:
         BackendError: kinds ``weights_missing``, ``weights_unsafe`` (only pickles).
     """
-    files = sorted(folder.glob("*.safetensors"))
+    # Published folders also hold the same weights in the layouts of other programs, under other names.
+    files = sorted(file for file in folder.glob("*.safetensors") if file.name.startswith(_WEIGHT_NAMES))
     halves = [file for file in files if ".fp16" in file.name]
     if files:
         return (halves, "fp16") if halves else (files, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from torch import nn
 
 from ...errors import BackendError
 from ..synthesize.memory import MemoryMode, mode_for
-from .config import IG2MV, VARIANTS, AdapterConfig, Variant
+from .config import IG2MV, TITLE, VARIANTS, AdapterConfig, Variant
 from .layout import check_adapter, check_base, empty_networks, read_config, weight_files
 from .model import AdapterNetworks, MultiviewDiffusion
 from .schedule import shifted_scheduler
@@ -65,7 +66,11 @@ def load_adapter(
     check_adapter(adapter, unet, encoder)
     variant = variant_of(adapter)
     check_base(files["unet"][0], unet, base / "unet")
-    mode = mode_for(device, "MV-Adapter") if mode is None else mode
+    if mode is None:
+        mode = mode_for(device, TITLE)
+        if mode.dtype is torch.bfloat16:
+            # The published scripts sample in float16, which is more exact; SDXL's UNet does not overflow in it.
+            mode = replace(mode, dtype=torch.float16)
     try:
         scheduler = EulerDiscreteScheduler.from_pretrained(str(base / "scheduler"), local_files_only=True)
         variants = {name: found[1] for name, found in files.items()}
@@ -78,6 +83,12 @@ def load_adapter(
             # The economical way needs the package accelerate.
             low_cpu_mem_usage=False,
         )
+    except torch.OutOfMemoryError as error:
+        raise BackendError(
+            "memory_short",
+            f"The graphics card's memory is too small for {TITLE}'s text encoders.",
+            "Close other programs that use the card, or choose another source of the other sides.",
+        ) from error
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BackendError(

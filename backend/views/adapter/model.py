@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, T2IAdapter, UNet2DConditionModel
 
+from ...errors import BackendError
 from ..source import Step
-from ..synthesize.memory import MemoryMode, apply, at_work
+from ..synthesize.memory import MemoryMode, apply, at_work, smaller_mode
 from .attention import ViewExchange
-from .config import AdapterConfig, Variant
+from .config import TITLE, AdapterConfig, Variant
 from .text import PromptEmbeddings
 
 
@@ -35,7 +36,7 @@ class AdapterNetworks:
 
 
 class MultiviewDiffusion:
-    """A warm MV-Adapter.
+    """MV-Adapter with its networks in memory.
 
     Args:
         networks: see there.
@@ -54,7 +55,20 @@ class MultiviewDiffusion:
         self.use(mode)
 
     def use(self, mode: MemoryMode) -> None:
-        """Hold the networks as ``mode`` says. From a mode with layers that visit the card there is no way back."""
+        """Hold the networks as ``mode`` says, or as the next smaller one for which there is memory.
+
+        Once layers visit the card one by one, there is no way back.
+
+        Raises:
+            BackendError: kind ``memory_short``.
+        """
+        while True:
+            try:
+                return self._hold(mode)
+            except torch.OutOfMemoryError:
+                mode = smaller_mode(mode, TITLE)
+
+    def _hold(self, mode: MemoryMode) -> None:
         self.mode = mode
         unet, encoder, vae = self.networks.unet, self.networks.encoder, self.networks.vae
         for network in (unet, encoder, vae):
@@ -82,6 +96,9 @@ class MultiviewDiffusion:
 
         Returns:
             uint8 [V, S, S, 3].
+
+        Raises:
+            BackendError: kind ``weights_damaged`` where the answer is not finite.
         """
         generator = torch.Generator().manual_seed(seed)
         step(0.0, "Looking at the photo")
@@ -94,12 +111,12 @@ class MultiviewDiffusion:
             given = torch.as_tensor(maps).to(self.device, self.mode.dtype)
             features = self.networks.encoder(given)
         with at_work(self.networks.unet, self.mode, self.device, layered=True):
-            remembered = self._remember(reference_latent)
+            seen = self._reference_features(reference_latent)
             count = len(scheduler.timesteps)
             for done, level in enumerate(scheduler.timesteps):
                 step((done + 1) / (count + 2), f"Imagining the other sides, step {done + 1} of {count}")
                 scaled = scheduler.scale_model_input(latents, level).to(self.mode.dtype)
-                predicted = self._predict(scaled, level, features, remembered)
+                predicted = self._predict(scaled, level, features, seen)
                 latents = scheduler.step(predicted.float(), level, latents, generator=generator).prev_sample
         step((count + 1) / (count + 2), "Drawing the other sides")
         return self._decode(latents)
@@ -119,10 +136,16 @@ class MultiviewDiffusion:
         with at_work(vae, self.mode, self.device):
             for part in (latents / vae.config.scaling_factor).split(self.mode.decode_chunk):
                 pictures.append(vae.decode(part.to(vae.dtype)).sample.float().cpu())
-        bytes_ = (torch.cat(pictures) * 127.5 + 127.5).round().clamp(0, 255).byte()
-        return bytes_.permute(0, 2, 3, 1).numpy()
+        values = torch.cat(pictures)
+        if not values.isfinite().all():
+            raise BackendError(
+                "weights_damaged",
+                f"What {TITLE} computes is not finite: its weights are damaged, or its VAE is not made for float16.",
+                "Download the adapter and the VAE sdxl-vae-fp16-fix again.",
+            )
+        return (values * 127.5 + 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
 
-    def _remember(self, reference: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _reference_features(self, reference: torch.Tensor) -> dict[str, torch.Tensor]:
         """Inputs of all self-attention layers for the reference, without noise, at time 0; by the layer's name.
 
         Returns:
@@ -137,13 +160,13 @@ class MultiviewDiffusion:
         scaled: torch.Tensor,
         level: torch.Tensor,
         features: list[torch.Tensor],
-        remembered: dict[str, torch.Tensor],
+        seen: dict[str, torch.Tensor],
     ) -> torch.Tensor:
         """The noise [V, 4, S / 8, S / 8] in scaled latents of that shape, with classifier-free guidance."""
         views, columns = len(scaled), self.variant.columns
 
         def answers(rows: slice) -> torch.Tensor:
-            reference = {name: values[rows] for name, values in remembered.items()}
+            reference = {name: values[rows] for name, values in seen.items()}
             return self._call(scaled, level, rows, features, ViewExchange(views, columns, reference))
 
         if self.mode.split_guidance:

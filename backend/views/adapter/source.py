@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ...errors import BackendError
 from ...prepare.matte import person_colours
 from ..source import SideView, Step, Subject
 from ..synthesize.memory import smaller_mode
 from .conditions import mesh_conditions, ray_conditions
+from .config import TITLE
 from .model import MultiviewDiffusion
 from .reference import matte_over_grey, reference_picture
 
@@ -24,7 +24,7 @@ class AdapterSource:
         described: what an avatar package says of the weights.
     """
 
-    title = "MV-Adapter"
+    title = TITLE
 
     def __init__(self, model: MultiviewDiffusion, described: Sequence[dict[str, str]]) -> None:
         self.model, self.described = model, described
@@ -36,17 +36,17 @@ class AdapterSource:
         one cameras are to be sought, and alpha is what stands out from the grey background.
 
         Raises:
-            BackendError: kind ``memory_short`` where the card is too small in every mode; ``no_person``.
+            BackendError: kind ``memory_short`` where the card is too small in every mode; ``weights_damaged``; ``no_person``.
         """
         config, variant = self.model.config, self.model.variant
         own = person_colours(subject.photo, self.model.device)
         reference = reference_picture(own, subject.photo.alpha, config)
-        wanted = [(k, angle) for k, angle in enumerate(variant.angles) if angle.belief is not None]
+        wanted = [(k, angle.turn, angle.belief) for k, angle in enumerate(variant.angles) if angle.belief is not None]
         if not variant.geometry:
             pictures = self._imagine(reference, ray_conditions(variant.angles, config), seed, step)
             return [
-                SideView(pictures[k], matte_over_grey(pictures[k], config), angle.turn, belief=angle.belief)
-                for k, angle in wanted
+                SideView(pictures[k], matte_over_grey(pictures[k], config), turn, belief=belief)
+                for k, turn, belief in wanted
             ]
         given = mesh_conditions(subject.vertices, subject.faces, variant.angles, config)
         pictures = self._imagine(reference, given.maps, seed, step)
@@ -54,12 +54,12 @@ class AdapterSource:
             SideView(
                 pictures[k],
                 given.covered[k].astype(np.float32),
-                angle.turn,
+                turn,
                 given.matrices[k],
                 given.focal,
-                angle.belief,
+                belief,
             )
-            for k, angle in wanted
+            for k, turn, belief in wanted
         ]
 
     def _imagine(self, reference: np.ndarray, maps: np.ndarray, seed: int, step: Step) -> np.ndarray:
@@ -67,13 +67,7 @@ class AdapterSource:
         while True:
             try:
                 return self.model.imagine(reference, maps, seed, step)
-            except torch.OutOfMemoryError as error:
-                smaller = smaller_mode(self.model.mode)
-                if smaller is None:
-                    raise BackendError(
-                        "memory_short",
-                        "The graphics card's memory does not suffice for MV-Adapter, not even layer by layer.",
-                        "Close other programs that use the card, or choose other sides.",
-                    ) from error
+            except torch.OutOfMemoryError:
+                smaller = smaller_mode(self.model.mode, self.title)
             # Outside of the handler: the error's traceback holds what was computed so far.
             self.model.use(smaller)

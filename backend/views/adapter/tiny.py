@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, EulerDiscreteScheduler, ModelMixin, UNet2DConditionModel
 from safetensors.torch import save_file
 
 from ..synthesize.memory import MemoryMode, choose_mode
@@ -17,6 +17,9 @@ from .model import AdapterNetworks, MultiviewDiffusion
 from .schedule import shifted_scheduler
 from .source import AdapterSource
 from .text import PromptEmbeddings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _TEXT_WIDTH = 32
 """Channels of each text encoder."""
@@ -74,8 +77,13 @@ def tiny_adapter(
     return AdapterSource(MultiviewDiffusion(networks, config, variant, mode, torch.device("cpu")), [])
 
 
-def write_tiny(folder: Path, variant: Variant = IG2MV) -> dict[str, Path]:
+def write_tiny(folder: Path, variant: Variant = IG2MV, *, half: bool = False) -> dict[str, Path]:
     """Write a miniature with random weights in the published layout; needs ``transformers``.
+
+    Args:
+        folder: gets base/, vae/ and the adapter's file.
+        variant: names the adapter's file.
+        half: write files of half precision, ``*.fp16.safetensors``, instead of whole ones.
 
     Returns:
         What :func:`~backend.views.adapter.load.load_adapter` takes as ``parts``.
@@ -86,16 +94,21 @@ def write_tiny(folder: Path, variant: Variant = IG2MV) -> dict[str, Path]:
     adapter = folder / f"mvadapter_{variant.name}_sdxl.safetensors"
     stock = UNet2DConditionModel.from_config(TINY_UNET)
     stock.load_state_dict({name: value for name, value in values.items() if ".processor." not in name})
-    stock.save_pretrained(base / "unet")
     own = {name: value for name, value in values.items() if ".processor." in name}
+    for network, place in ((stock, base / "unet"), (tiny_vae(), folder / "vae")):
+        _save(network, place, half)
     save_file(own | encoder.state_dict(), str(adapter))
-    tiny_vae().save_pretrained(folder / "vae")
     EulerDiscreteScheduler(**SDXL_SCHEDULE).save_pretrained(base / "scheduler")
-    _write_text(base)
+    _write_text(base, half)
     return {"base": base, "vae": folder / "vae", "adapter": adapter}
 
 
-def _write_text(base: Path) -> None:
+def _save(network: ModelMixin | PreTrainedModel, folder: Path, half: bool) -> None:
+    """Write a network as ``diffusers`` and ``transformers`` do."""
+    network.to(torch.float16 if half else torch.float32).save_pretrained(folder, variant="fp16" if half else None)
+
+
+def _write_text(base: Path, half: bool) -> None:
     """Two text encoders and their tokenizers, which know single letters."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -112,7 +125,7 @@ def _write_text(base: Path) -> None:
             bos_token_id=len(words) - 2,
             eos_token_id=len(words) - 1,
         )
-        kind(config).save_pretrained(base / f"text_encoder{suffix}")
+        _save(kind(config), base / f"text_encoder{suffix}", half)
         tokenizer = base / f"tokenizer{suffix}"
         tokenizer.mkdir()
         (tokenizer / "vocab.json").write_text(json.dumps({word: k for k, word in enumerate(words)}))

@@ -93,11 +93,23 @@ def choose_mode(free: int | None, bf16: bool = False, title: str = "the full syn
     raise AssertionError("the last mode takes any amount")
 
 
-def smaller_mode(mode: MemoryMode) -> MemoryMode | None:
-    """The next mode that needs less memory, of the same precision; None where there is none."""
+def smaller_mode(mode: MemoryMode, title: str) -> MemoryMode:
+    """The next mode that needs less memory, of the same precision.
+
+    Args:
+        mode: in which memory ran out.
+        title: of the model, as the error's sentence names it.
+
+    Raises:
+        BackendError: kind ``memory_short`` where there is none.
+    """
     names = [name for _, name, *_ in _MODES]
     if mode.name not in names[:-1]:
-        return None
+        raise BackendError(
+            "memory_short",
+            f"The graphics card's memory is too small for {title}, even layer by layer.",
+            "Close other programs that use the card, or choose another source of the other sides.",
+        )
     _, name, *economies = _MODES[names.index(mode.name) + 1]
     return MemoryMode(name, mode.dtype, *economies)
 
