@@ -36,7 +36,7 @@ class AdapterSource:
         one cameras are to be sought, and alpha is what stands out from the grey background.
 
         Raises:
-            BackendError: kind ``memory_short`` where the card is too small in every mode; ``weights_damaged``; ``no_person``.
+            BackendError: kinds ``memory_short`` (of every mode), ``weights_damaged``, ``no_person``.
         """
         config, variant = self.model.config, self.model.variant
         own = person_colours(subject.photo, self.model.device)
