@@ -5,9 +5,9 @@ Facts of the model are from Stability AI's configuration ``sv3d_p.yaml`` and fro
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from ...errors import BackendError
 from ..latent.views import ViewCameras
 from .config import FullConfig
 from .layout import check_folder
-from .memory import MemoryMode, apply, mode_for
+from .memory import MemoryMode, apply, at_work, mode_for
 from .schedule import guide, orbit_scales
 from .stage import Step
 
@@ -177,17 +177,9 @@ class FullSynthesizer:
         if mode.offload == "none":
             embed.to(self.device)
 
-    @contextlib.contextmanager
-    def _at_work(self, part: nn.Module) -> Iterator[None]:
+    def _at_work(self, part: nn.Module) -> AbstractContextManager[None]:
         """Hold ``part`` on the device while it is used."""
-        comes = self.mode.offload == "parts" or (self.mode.offload == "layers" and part is not self.unet)
-        if comes:
-            part.to(self.device)
-        try:
-            yield
-        finally:
-            if comes:
-                part.to("cpu")
+        return at_work(part, self.mode, self.device, layered=part is self.unet)
 
     @torch.no_grad()
     def synthesize(

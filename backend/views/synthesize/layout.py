@@ -76,6 +76,26 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         ) from error
 
 
+def differences(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> list[str]:
+    """What is missing, foreign or of another shape, counted, with one example each; nothing where all is as expected.
+
+    Args:
+        expected, found: name -> shape.
+    """
+    missing = sorted(expected.keys() - found.keys())
+    foreign = sorted(found.keys() - expected.keys())
+    other = sorted(name for name in expected.keys() & found.keys() if expected[name] != found[name])
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} tensors are missing (such as {missing[0]})")
+    if foreign:
+        parts.append(f"{len(foreign)} do not belong there (such as {foreign[0]})")
+    if other:
+        name = other[0]
+        parts.append(f"{len(other)} have another shape (such as {name}: {found[name]} instead of {expected[name]})")
+    return parts
+
+
 def check_shapes(found: dict[str, tuple[int, ...]], what: str) -> None:
     """Compare with :func:`expected_shapes`.
 
@@ -94,19 +114,9 @@ def check_shapes(found: dict[str, tuple[int, ...]], what: str) -> None:
             f"{what} is SV3D's original checkpoint, not one in the layout of diffusers.",
             "Convert it with: python -m backend.views.synthesize.layout sv3d_p.safetensors FOLDER",
         )
-    missing = sorted(expected.keys() - found.keys())
-    foreign = sorted(found.keys() - expected.keys())
-    other = sorted(name for name in expected.keys() & found.keys() if expected[name] != found[name])
-    if not (missing or foreign or other):
+    parts = differences(expected, found)
+    if not parts:
         return
-    parts = []
-    if missing:
-        parts.append(f"{len(missing)} tensors are missing (such as {missing[0]})")
-    if foreign:
-        parts.append(f"{len(foreign)} do not belong there (such as {foreign[0]})")
-    if other:
-        name = other[0]
-        parts.append(f"{len(other)} have another shape (such as {name}: {found[name]} instead of {expected[name]})")
     hint = "Give a checkpoint of SV3D_p converted to the layout of diffusers."
     if found.get("add_embedding.linear_1.weight", (0, 0))[-1] == 768:
         hint = "This is Stable Video Diffusion, which knows no cameras. " + hint

@@ -1,11 +1,14 @@
-"""How the ``full`` model fits into the memory of a graphics card.
+"""How large diffusion models fit into the memory of a graphics card.
 
-Which economy is used when follows from sizes: at half precision the UNet's weights take 3.1 GB, CLIP's 1.3 GB and the
-VAE's 0.2 GB; the rest is for features. The thresholds have not been measured on cards of these sizes.
+Which economy is used when follows from sizes: at half precision the weights of SV3D's UNet take 3.1 GB, CLIP's 1.3 GB
+and the VAE's 0.2 GB; those of SDXL's UNet with MV-Adapter 6.8 GB, of its encoder of conditions and VAE 0.3 GB. The rest
+is for features. The thresholds have not been measured on cards of these sizes.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,7 +56,7 @@ _MODES: tuple[tuple[int, str, Offload, bool, bool, bool, int, str], ...] = (
 )
 
 
-def choose_mode(free: int | None, bf16: bool = False) -> MemoryMode:
+def choose_mode(free: int | None, bf16: bool = False, title: str = "the full synthesizer") -> MemoryMode:
     """The fastest mode that should fit.
 
     A card's own display and driver take some of its memory, so a mode named after a card asks for 2 GB less.
@@ -61,6 +64,7 @@ def choose_mode(free: int | None, bf16: bool = False) -> MemoryMode:
     Args:
         free: bytes free on the card; None is no card.
         bf16: whether the card computes in bfloat16, which does not overflow; else float16.
+        title: of the model, as the error's sentence names it.
 
     Raises:
         BackendError: kind ``memory_short`` below 5 GB.
@@ -79,25 +83,46 @@ def choose_mode(free: int | None, bf16: bool = False) -> MemoryMode:
     if free < _LEAST:
         raise BackendError(
             "memory_short",
-            f"The graphics card has {free / GIGABYTE:.1f} GB free; the full synthesizer needs {_LEAST // GIGABYTE}.",
+            f"The graphics card has {free / GIGABYTE:.1f} GB free; {title} needs {_LEAST // GIGABYTE}.",
             "Close other programs that use the card, or choose the preset lite.",
         )
     dtype = torch.bfloat16 if bf16 else torch.float16
-    for least, name, offload, split, slicing, tiling, chunk, sentence in _MODES:
+    for least, name, *economies in _MODES:
         if free >= least * GIGABYTE:
-            return MemoryMode(name, dtype, offload, split, slicing, tiling, chunk, sentence)
+            return MemoryMode(name, dtype, *economies)
     raise AssertionError("the last mode takes any amount")
 
 
-def mode_for(device: torch.device) -> MemoryMode:
-    """The mode for what is free on ``device`` now.
+def smaller_mode(mode: MemoryMode, title: str) -> MemoryMode:
+    """The next mode that needs less memory, of the same precision.
+
+    Args:
+        mode: in which memory ran out.
+        title: of the model, as the error's sentence names it.
+
+    Raises:
+        BackendError: kind ``memory_short`` where there is none.
+    """
+    names = [name for _, name, *_ in _MODES]
+    if mode.name not in names[:-1]:
+        raise BackendError(
+            "memory_short",
+            f"The graphics card's memory is too small for {title}, even layer by layer.",
+            "Close other programs that use the card, or choose another source of the other sides.",
+        )
+    _, name, *economies = _MODES[names.index(mode.name) + 1]
+    return MemoryMode(name, mode.dtype, *economies)
+
+
+def mode_for(device: torch.device, title: str = "the full synthesizer") -> MemoryMode:
+    """The mode for what is free on ``device`` now; ``title`` as in :func:`choose_mode`.
 
     Raises:
         BackendError: kind ``memory_short``.
     """
     if device.type != "cuda":
         return choose_mode(None)
-    return choose_mode(torch.cuda.mem_get_info(device)[0], torch.cuda.is_bf16_supported())
+    return choose_mode(torch.cuda.mem_get_info(device)[0], torch.cuda.is_bf16_supported(), title)
 
 
 def bring_layers(network: nn.Module, device: torch.device) -> None:
@@ -124,22 +149,47 @@ def bring_layers(network: nn.Module, device: torch.device) -> None:
         layer.register_forward_hook(leave)
 
 
-def apply(mode: MemoryMode, unet: nn.Module, vae: nn.Module, device: torch.device) -> None:
+@contextlib.contextmanager
+def at_work(network: nn.Module, mode: MemoryMode, device: torch.device, *, layered: bool = False) -> Iterator[None]:
+    """Hold ``network`` on ``device`` while it is used, where ``mode`` keeps it elsewhere otherwise.
+
+    Args:
+        network: one of a model's.
+        mode: of the model.
+        device: of the computation.
+        layered: it is the network whose layers come one by one with offload "layers".
+    """
+    comes = mode.offload == "parts" or (mode.offload == "layers" and not layered)
+    if comes:
+        network.to(device)
+    try:
+        yield
+    finally:
+        if comes:
+            network.to("cpu")
+
+
+def apply(
+    mode: MemoryMode, unet: nn.Module, vae: nn.Module, device: torch.device, *, slice_attention: bool = True
+) -> None:
     """Set up UNet and VAE for ``mode``; with offload "parts" the caller moves the networks.
 
     Args:
         mode: see there.
         unet: a ``diffusers`` model, gets the mode's precision.
-        vae: a ``diffusers`` autoencoder, stays in float32.
+        vae: a ``diffusers`` autoencoder, keeps its precision.
         device: of the computation.
+        slice_attention: whether ``mode.slicing`` also gives the attention layers the processors that ``diffusers`` has
+            for it; a UNet with processors of its own keeps them.
     """
     if next(unet.parameters()).dtype != mode.dtype:
         unet.to(mode.dtype)
     if mode.slicing:
         for module in unet.modules():
-            if hasattr(module, "set_attention_slice") and module is not unet:
+            if slice_attention and hasattr(module, "set_attention_slice") and module is not unet:
                 module.set_attention_slice(1)
-        unet.enable_forward_chunking(1)
+            if hasattr(module, "set_chunk_feed_forward"):
+                module.set_chunk_feed_forward(1, dim=0)
     if mode.tiling and hasattr(vae, "use_tiling"):
         vae.enable_tiling()
     if mode.offload == "none":
