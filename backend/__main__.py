@@ -1,4 +1,4 @@
-"""The command line: ``python -m backend {reconstruct,render,export,sequence,doctor,setup,server}``."""
+"""The command line: ``python -m backend {reconstruct,render,views,repaint,export,sequence,doctor,setup,server}``."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .errors import BackendError, Cancelled
 from .export.targets import TARGETS
 from .options import BODIES, DEFAULT_PRESET, PRESETS, SEED_LIMIT, ReconstructOptions, SidePicture, shown
 from .progress import Progress
+from .retouch import VIEWS
 from .server import explain_unexpected, serve_stdio
 
 EXIT_INTERNAL = 1
 EXIT_EXPECTED = 2
 EXIT_CANCELLED = 130
-VIEWS = {"front": 0.0, "left": 90.0, "back": 180.0, "right": 270.0}
 
 
 class WrongArguments(SystemExit):
@@ -89,6 +89,21 @@ def build_parser() -> argparse.ArgumentParser:
         "--background", type=_colour, default=None, help="#rrggbb; without it the picture is transparent"
     )
     picture.set_defaults(run=_render)
+
+    save = commands.add_parser("views", help="write pictures of an avatar's four sides, to be retouched")
+    save.add_argument("package", type=Path, help="folder of the avatar package")
+    save.add_argument("-o", "--output", type=_path, help="folder to write to (default: views in the package)")
+    save.set_defaults(run=_views)
+
+    paint = commands.add_parser("repaint", help="take over what was painted on pictures of an avatar's sides")
+    paint.add_argument("package", type=Path, help="folder of the avatar package")
+    paint.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="retouched files of `views`")
+    paint.add_argument("-o", "--output", type=_path, help="folder of the package to write (default: the same)")
+    paint.add_argument(
+        "--view", action="append", default=[], choices=VIEWS,
+        help="what a picture shows whose file name does not say so (repeatable: one for each picture)",
+    )  # fmt: skip
+    paint.set_defaults(run=_repaint)
 
     leave = commands.add_parser(
         "export",
@@ -307,6 +322,45 @@ def _render(arguments: argparse.Namespace) -> dict[str, Any]:
     write_png(image, arguments.output)
     _say(f"Picture: {arguments.output}")
     return {"picture": str(arguments.output), "size": arguments.size}
+
+
+def _views(arguments: argparse.Namespace) -> dict[str, Any]:
+    from .retouch.views import save_views
+
+    stopped = _stop_on_signals()
+    with closing(_ProgressLine()) as line:
+        folder, files = save_views(arguments.package, arguments.output, _told(line, "views"), stopped)
+    _say(f"Views: {folder}")
+    return {"folder": str(folder), "files": list(files)}
+
+
+def _repaint(arguments: argparse.Namespace) -> dict[str, Any]:
+    if arguments.view and len(arguments.view) != len(arguments.pictures):
+        raise BackendError(
+            "arguments",
+            f"--view is given {len(arguments.view)} times for {len(arguments.pictures)} pictures.",
+            "Give it once for each picture, in their order, or not at all.",
+        )
+    from .retouch.repaint import RetouchedPicture, repaint
+
+    views = arguments.view or [""] * len(arguments.pictures)
+    pictures = [RetouchedPicture(path, view) for path, view in zip(arguments.pictures, views)]
+    stopped = _stop_on_signals()
+    with closing(_ProgressLine()) as line:
+        result = repaint(arguments.package, pictures, arguments.output, _told(line, "repaint"), stopped)
+    for view, share in result.views.items():
+        _say(f"{view:<6} {share:6.1%} of the person")
+    for note in result.notes:
+        _say(f"Note: {note}")
+    _say(f"Avatar package: {result.package} ({result.splats} splats repainted, {result.seconds:.1f} s)")
+    return {
+        "package": str(result.package), "views": result.views, "splats": result.splats, "notes": list(result.notes)
+    }  # fmt: skip
+
+
+def _told(line: _ProgressLine, stage: str) -> Callable[[float, str], None]:
+    """Progress of a job that is one stage."""
+    return lambda share, step: line(Progress(share, stage, 0, 1, share, step))
 
 
 def _export(arguments: argparse.Namespace) -> dict[str, Any]:
