@@ -10,19 +10,32 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .devices import check_name
 from .errors import BackendError, Cancelled
 from .export.targets import TARGETS
-from .options import BODIES, DEFAULT_PRESET, PRESETS, SEED_LIMIT, ReconstructOptions, SidePicture, shown
+from .options import (
+    BODIES,
+    DEFAULT_PRESET,
+    MOST_PICTURES,
+    PRESETS,
+    SEED_LIMIT,
+    ReconstructOptions,
+    SidePicture,
+    shown,
+)
 from .progress import Progress
 from .retouch import VIEWS
 from .server import explain_unexpected, serve_stdio
+
+if TYPE_CHECKING:
+    from .prepare import BlazePose
 
 EXIT_INTERNAL = 1
 EXIT_EXPECTED = 2
@@ -53,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     make = commands.add_parser("reconstruct", help="turn a photo into an avatar package")
-    make.add_argument("photo", type=Path, help="any picture file that shows a person")
+    make.add_argument("photo", type=Path, nargs="?", help="any picture file that shows a person")
     make.add_argument("-o", "--output", type=_path, required=True, help="folder of the avatar package to write")
     make.add_argument("--preset", choices=PRESETS, default=DEFAULT_PRESET)
     make.add_argument("--seed", type=_natural, default=0)
@@ -71,6 +84,10 @@ def build_parser() -> argparse.ArgumentParser:
     make.add_argument(
         "--more", type=Path, nargs="+", default=[], metavar="FILE", help="further pictures of the person from any side"
     )
+    make.add_argument(
+        "--turnaround", type=Path, metavar="SHEET",
+        help="a picture that shows the person side by side from several sides; without a photo its front is the photo",
+    )  # fmt: skip
     make.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     make.set_defaults(run=_reconstruct)
 
@@ -257,39 +274,47 @@ def _pictures(arguments: argparse.Namespace) -> tuple[SidePicture, ...]:
     return tuple(SidePicture(path, side) for path, side in every)
 
 
-def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
-    # Refuse what needs no network before spending seconds on loading PyTorch.
+def _check_file(path: Path) -> None:
+    """Refuse what is no file before seconds are spent on loading PyTorch."""
     try:
-        found = arguments.photo.is_file()
+        found = path.is_file()
     except OSError as error:
         raise BackendError(
             "image_unreadable",
-            f"{shown(arguments.photo)} cannot be looked at ({error.strerror or error}).",
+            f"{shown(path)} cannot be looked at ({error.strerror or error}).",
             "Give the path of a picture file that you may read.",
         ) from error
     if not found:
-        raise BackendError(
-            "image_unreadable", f"There is no file {shown(arguments.photo)}.", "Give the path of a picture file."
-        )
+        raise BackendError("image_unreadable", f"There is no file {shown(path)}.", "Give the path of a picture file.")
+
+
+def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
+    given = [path for path in (arguments.photo, arguments.turnaround) if path is not None]
+    if not given:
+        raise BackendError("arguments", "There is no photo.", "Give a photo, or a sheet with --turnaround.")
+    for path in given:
+        _check_file(path)
     check_name(arguments.device)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # while loading, nothing needs to be tidied up
     _say("Loading PyTorch and the networks ...")
     from .pipeline import Pipeline
 
     stopped = _stop_on_signals()
-    options = ReconstructOptions(
-        preset=arguments.preset,
-        seed=arguments.seed,
-        person=arguments.person,
-        device=arguments.device,
-        body=arguments.body,
-        shading=arguments.shading,
-        pictures=_pictures(arguments),
-    )
-    with closing(_ProgressLine()) as line:
-        result = Pipeline(device=arguments.device).reconstruct(
-            arguments.photo, arguments.output, options, progress=line, cancelled=stopped
+    pipeline = Pipeline(device=arguments.device)
+    with tempfile.TemporaryDirectory() as folder, closing(_ProgressLine()) as line:
+        photo, pictures = arguments.photo, _pictures(arguments)
+        if arguments.turnaround is not None:
+            photo, pictures = _cut_sheet(arguments.turnaround, photo, pictures, pipeline.networks(), Path(folder))
+        options = ReconstructOptions(
+            preset=arguments.preset,
+            seed=arguments.seed,
+            person=arguments.person,
+            device=arguments.device,
+            body=arguments.body,
+            shading=arguments.shading,
+            pictures=pictures,
         )
+        result = pipeline.reconstruct(photo, arguments.output, options, progress=line, cancelled=stopped)
     for name, seconds in result.seconds.items():
         _say(f"{name:<12} {seconds:6.2f} s")
     for warning in result.warnings:
@@ -298,6 +323,29 @@ def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
         _say("Note: The avatar was already being written when you asked to stop; it is whole.")
     _say(f"Avatar package: {result.package}")
     return {"package": str(result.package), "seconds": dict(result.seconds), "warnings": list(result.warnings)}
+
+
+def _cut_sheet(
+    sheet: Path, photo: Path | None, pictures: tuple[SidePicture, ...], networks: BlazePose, folder: Path
+) -> tuple[Path, tuple[SidePicture, ...]]:
+    """The photo, and the further pictures with those of a turnaround sheet, whose figures are written to ``folder``.
+
+    What was given by name counts more than the sheet's figures.
+    """
+    from .prepare.turnaround import FRONT, cut, describe, front_of, write_figures
+
+    figures = cut(sheet, networks)
+    _say(f"Note: {describe(figures)}")
+    front = front_of(figures) if photo is None else None
+    taken = {picture.side for picture in pictures if picture.side != "other"}
+    added = []
+    for figure, path in zip(figures, write_figures(figures, folder, sheet.stem)):
+        if figure is front:
+            photo = path
+        elif figure.side not in {FRONT, *taken}:
+            added.append(SidePicture(path, figure.side))
+    assert photo is not None
+    return photo, (*pictures, *added)[:MOST_PICTURES]
 
 
 def _render(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """The backend as a child process: JSON-RPC 2.0 objects, one a line, on standard input and output.
 
-Requests: ``initialize``, ``reconstruct``, ``views``, ``repaint``, ``export``, ``cancel``, ``shutdown``. Notifications:
-``progress``, ``log``, and, while a request is worked on, ``heartbeat`` once a second from a thread of its own: ``id``
-of the request and ``cpu``, the seconds that the process has computed. Arrays travel as files, never through the pipe. A
-request is a line of at most :data:`MAX_LINE` bytes. The process ends when its input closes, even in the middle of a
-job, so that a parent that crashed leaves no orphan. Only the standard library is imported here: PyTorch loads in the
-worker thread, while the reader already answers.
+Requests: ``initialize``, ``reconstruct``, ``views``, ``repaint``, ``cut``, ``export``, ``cancel``, ``shutdown``.
+Notifications: ``progress``, ``log``, and, while a request is worked on, ``heartbeat`` once a second from a thread of
+its own: ``id`` of the request and ``cpu``, the seconds that the process has computed. Arrays travel as files, never
+through the pipe. A request is a line of at most :data:`MAX_LINE` bytes. The process ends when its input closes, even in
+the middle of a job, so that a parent that crashed leaves no orphan. Only the standard library is imported here: PyTorch
+loads in the worker thread, while the reader already answers.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from .options import (
     ReconstructOptions,
     SidePicture,
     installed_presets,
+    shown,
 )
 from .progress import CancelCheck, Progress, ProgressCallback
 from .retouch import VIEWS
@@ -77,6 +78,8 @@ ERROR_CODES = {
     "views_unreadable": -32033,
     "views_changed": -32034,
     "picture_size": -32035,
+    "no_turnaround": -32036,
+    "no_front": -32037,
     "cancelled": CANCELLED,
 }
 OTHER_BACKEND_ERROR = -32099
@@ -191,6 +194,27 @@ class RepaintParams:
     pictures: tuple[tuple[Path, str], ...]
 
 
+@dataclass(frozen=True)
+class CutParams:
+    """The parameters of one ``cut`` request: a turnaround sheet, and the folder for pictures of its figures."""
+
+    sheet: Path
+    output: Path
+
+
+@dataclass(frozen=True)
+class CutResult:
+    """What was cut.
+
+    Attributes:
+        figures: file, side ("front", "back", "left", "right", "other") and confidence in 0..1 of each.
+        notes: sentences for the user.
+    """
+
+    figures: tuple[tuple[Path, str, float], ...]
+    notes: tuple[str, ...]
+
+
 class RepaintResultLike(Protocol):
     """What repainting returns: see ``backend.retouch.repaint.RepaintResult``."""
 
@@ -218,6 +242,32 @@ def _repaint(asked: RepaintParams, report: Callable[[float, str], None], cancell
     return repaint(asked.package, pictures, asked.output, report, cancelled)
 
 
+CutCall = Callable[[CutParams, Callable[[float, str], None], CancelCheck], CutResult]
+
+
+def _cut(asked: CutParams, report: Callable[[float, str], None], cancelled: CancelCheck) -> CutResult:
+    from .prepare import BlazePose
+    from .prepare.turnaround import cut, describe, write_figures
+
+    def check() -> None:
+        if cancelled():
+            raise Cancelled()
+
+    report(0.0, "Loading the networks")
+    networks = BlazePose("cpu")
+    report(0.3, "Finding the figures")
+    figures = cut(asked.sheet, networks, check)
+    try:
+        asked.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BackendError(
+            "output_not_writable", f"The folder {shown(asked.output)} cannot be made.", "Choose another folder."
+        ) from error
+    paths = write_figures(figures, asked.output, asked.sheet.stem)
+    rows = tuple((path, figure.side, figure.confidence) for path, figure in zip(paths, figures))
+    return CutResult(rows, (describe(figures),))
+
+
 @dataclass(frozen=True)
 class Backend:
     """What the server serves; tests put a pipeline of their own here.
@@ -228,6 +278,7 @@ class Backend:
         export: writes an avatar package for a target.
         views: writes pictures of an avatar's sides, and gives the names of the files.
         repaint: writes an avatar package that looks as retouched pictures do.
+        cut: writes pictures of a turnaround sheet's figures.
     """
 
     describe: Callable[[], dict[str, Any]]
@@ -235,6 +286,7 @@ class Backend:
     export: ExportCall = _export
     views: ViewsCall = _save_views
     repaint: RepaintCall = _repaint
+    cut: CutCall = _cut
 
 
 def _describe_installation() -> dict[str, Any]:
@@ -354,6 +406,9 @@ class Server:
             elif method == "repaint":
                 retouched = _checked_repaint(params)
                 self._accept_job(request_id, lambda job: self._run_repaint(job, retouched))
+            elif method == "cut":
+                sheet = _checked_cut(params)
+                self._accept_job(request_id, lambda job: self._run_cut(job, sheet))
             else:
                 raise _RequestError(METHOD_NOT_FOUND, "method_not_found", f"There is no method {method[:40]!r}.")
         except _RequestError as error:
@@ -473,6 +528,14 @@ class Server:
             "splats": result.splats,
             "warnings": list(result.notes),
         }
+
+    def _run_cut(self, job: _Job, asked: CutParams) -> dict[str, Any]:
+        result = self._backend.cut(asked, self._told(job, "cut"), job.stop.is_set)
+        figures = [
+            {"path": str(path), "side": side, "confidence": round(confidence, 3)}
+            for path, side, confidence in result.figures
+        ]
+        return {"folder": str(asked.output), "figures": figures, "notes": list(result.notes)}
 
     def _told(self, job: _Job, stage: str) -> Callable[[float, str], None]:
         """Progress of a job that is one stage, as notifications."""
@@ -677,14 +740,17 @@ def _checked_export(params: dict[str, Any]) -> ExportParams:
 
 def _checked_views(params: dict[str, Any]) -> ViewsParams:
     """The parameters of ``views``, or :class:`_RequestError` naming the first bad one."""
-    _check_names(params, ("package", "output"))
-    return ViewsParams(*_folders(params))
+    return ViewsParams(*_two_paths(params, ("package", "output")))
+
+
+def _checked_cut(params: dict[str, Any]) -> CutParams:
+    """The parameters of ``cut``, or :class:`_RequestError` naming the first bad one."""
+    return CutParams(*_two_paths(params, ("sheet", "output")))
 
 
 def _checked_repaint(params: dict[str, Any]) -> RepaintParams:
     """The parameters of ``repaint``, or :class:`_RequestError` naming the first bad one."""
-    _check_names(params, ("package", "output", "pictures"))
-    folders, given = _folders(params), params.get("pictures")
+    folders, given = _two_paths(params, ("package", "output"), ("pictures",)), params.get("pictures")
     if not isinstance(given, list) or not 1 <= len(given) <= len(VIEWS):
         text = f"'pictures' must be a list of 1 to {len(VIEWS)} pictures."
         raise _RequestError(INVALID_PARAMS, "invalid_params", text)
@@ -706,12 +772,13 @@ def _check_names(params: dict[str, Any], names: tuple[str, ...]) -> None:
         raise _RequestError(INVALID_PARAMS, "invalid_params", f"There is no parameter {unknown[0][:40]!r}.")
 
 
-def _folders(params: dict[str, Any]) -> tuple[Path, Path]:
-    """``package`` and ``output``, or :class:`_RequestError`."""
-    for name in ("package", "output"):
+def _two_paths(params: dict[str, Any], names: tuple[str, str], others: tuple[str, ...] = ()) -> tuple[Path, Path]:
+    """The paths of two names, or :class:`_RequestError`, also where there are parameters of yet other names."""
+    _check_names(params, (*names, *others))
+    for name in names:
         if not (isinstance(params.get(name), str) and params[name]):
             raise _RequestError(INVALID_PARAMS, "invalid_params", f"{name!r} must be a text.")
-    return Path(params["package"]), Path(params["output"])
+    return Path(params[names[0]]), Path(params[names[1]])
 
 
 def take_over_stdio() -> tuple[BinaryIO, BinaryIO]:

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from backend.errors import BackendError
 from backend.options import ReconstructOptions
 from backend.progress import CancelCheck, ProgressCallback, Reporter
-from backend.server import Backend, RepaintParams, ViewsParams, serve_stdio
+from backend.server import Backend, CutParams, CutResult, RepaintParams, ViewsParams, serve_stdio
 
 STAGES = {"prepare": 1.0, "body": 1.0, "reconstruct": 2.0, "bind": 0.5, "save": 0.5}
 STEPS_PER_STAGE = 4
@@ -271,6 +271,20 @@ def repaint(asked: RepaintParams, report: Any, _cancelled: CancelCheck) -> FakeR
     return FakeRepaint(asked.output, views, len(red), ("A note on the picture.",), 0.1)
 
 
+def cut(asked: CutParams, report: Any, _cancelled: CancelCheck) -> CutResult:
+    """Four figures, one of them from anywhere; ``no_front`` in the name leaves out the front."""
+    report(0.5, "Finding the figures")
+    asked.output.mkdir(parents=True, exist_ok=True)
+    figures = []
+    for side in ("front", "back", "left", "other"):
+        if side == "front" and "no_front" in asked.sheet.stem:
+            continue
+        path = asked.output / f"{asked.sheet.stem}_{side}.png"
+        path.write_bytes(png(2, 2, bytes([90, 90, 90, 255] * 4)))
+        figures.append((path, side, 0.9))
+    return CutResult(tuple(figures), ("Figures were cut.",))
+
+
 def describe() -> dict[str, Any]:
     """What ``initialize`` answers."""
     return {"torch": "none", "device": "cpu", "device_name": "made-up device", "missing": []}
@@ -291,4 +305,4 @@ if __name__ == "__main__":
     stand_in = ModuleType("backend.export.mesh")
     stand_in.textured_mesh = textured_mesh
     sys.modules[stand_in.__name__] = stand_in
-    serve_stdio(Backend(describe, lambda _device: FakePipeline(), views=save_views, repaint=repaint))
+    serve_stdio(Backend(describe, lambda _device: FakePipeline(), views=save_views, repaint=repaint, cut=cut))
