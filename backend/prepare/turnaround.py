@@ -55,6 +55,8 @@ _SAME_HIPS = 0.15
 _DETECTION_SCORE, _PERSON_SCORE = 0.3, 0.5
 """Of the detector in a window, from which on the landmark network looks there; and of that network, from which on it is
 a person."""
+_OVERLAPPING = 0.5
+"""Share of a person's landmarks within other people's boxes from which it is one of them, or put together of two."""
 _PADDING = 0.2
 """Crop's heights around a crop for a second look."""
 _WITHIN = 45.0
@@ -281,7 +283,8 @@ def _found_boxes(
             check()
             window = np.ascontiguousarray(small[:, start : start + side])
             detections += [(one, int(start), side) for one in networks.detect(window, _DETECTION_SCORE)]
-    detections.sort(key=lambda one: -one[0].score)
+    # Narrow windows first: what they leave out cannot be taken for a part of the person.
+    detections.sort(key=lambda one: (one[2], -one[0].score))
     tried: list[np.ndarray] = []
     people: list[PoseLandmarks] = []
     for one, start, side in detections:
@@ -295,11 +298,10 @@ def _found_boxes(
         if person.score > _PERSON_SCORE:
             tried.append(place)
             people.append(replace(person, image=person.image + shift))
-    people = _distinct(people)
     if not people:
         return []
     tallest = max(np.ptp(person.image[:, 1]) for person in people)
-    people = [person for person in people if np.ptp(person.image[:, 1]) >= _WHOLE * tallest]
+    people = _distinct([person for person in people if np.ptp(person.image[:, 1]) >= _WHOLE * tallest])
     people.sort(key=lambda person: person.image[:, 0].mean())
     boxes = np.array([_landmark_box(person.image) for person in people])
     for one, other in pairwise(boxes):
@@ -309,12 +311,14 @@ def _found_boxes(
 
 
 def _distinct(people: Sequence[PoseLandmarks]) -> list[PoseLandmarks]:
-    """Each person once, as the surest window saw it."""
+    """Each person once, as the surest window saw it; nobody who is put together of two others."""
     kept: list[PoseLandmarks] = []
     for person in sorted(people, key=lambda one: -one.score * one.visibility.mean()):
-        size = np.ptp(person.image[:, 1])
-        middle = person.image[[LEFT_HIP, RIGHT_HIP]].mean(0)
-        if all(np.linalg.norm(middle - other.image[[LEFT_HIP, RIGHT_HIP]].mean(0)) > 0.15 * size for other in kept):
+        within = np.zeros(len(person.image), bool)
+        for other in kept:
+            low, high = other.image.min(0), other.image.max(0)
+            within |= ((person.image >= low) & (person.image <= high)).all(1)
+        if within.mean() < _OVERLAPPING:
             kept.append(person)
     return kept
 
