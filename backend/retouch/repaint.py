@@ -345,9 +345,12 @@ def _pictures_of(package: Path, avatar: Avatar) -> tuple[bytes | None, bytes | N
     if preview is None:
         return photo, None
     ours = render_as_photographed(avatar, torch.device("cpu"))
-    with Image.open(io.BytesIO(preview)) as image:
-        both = np.array(image.convert("RGB"))
-    if both.shape != (len(ours), 2 * len(ours), 3):  # made by something else
+    try:
+        with Image.open(io.BytesIO(preview)) as image:
+            both = np.array(image.convert("RGB")) if image.size == (2 * len(ours), len(ours)) else None
+    except (OSError, ValueError, SyntaxError):
+        both = None
+    if both is None:  # damaged, or made by something else
         return photo, preview
     both[:, len(ours) :] = ours
     return photo, png_bytes(both)

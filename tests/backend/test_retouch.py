@@ -165,6 +165,8 @@ def test_several_pictures_at_once_into_another_package(package: Path, tmp_path: 
         places[name] = disc(view(package, name))
         wanted[name] = painted(view(package, name), places[name], colour)
     pictures = [give(tmp_path, f"anna_{name}_final.png", image) for name, image in wanted.items()]
+    shutil.copytree(package / "views", tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(package / "views")  # those beside the pictures count as well
     before = (package / "gaussians.ply").read_bytes()
     result = repaint(package, pictures, tmp_path / "other")
     assert set(result.views) == {"back", "front"} and (package / "gaussians.ply").read_bytes() == before
