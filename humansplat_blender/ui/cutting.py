@@ -63,12 +63,14 @@ def fill(scene: bpy.types.Scene | None, result: dict[str, Any]) -> list[str]:
     """
     if scene is None:
         raise ValueError("the scene that asked for them is gone.")
-    settings, left_out = scene.humansplat, 0
+    settings, left_out, notes = scene.humansplat, 0, []
     for figure in result.get("figures", []):
         path, side = str(figure["path"]), str(figure["side"])
         if side == _FRONT and settings.photo is not None:
+            notes.append("The photo that was chosen stays; the sheet's front was not used.")
             continue
-        if side != _FRONT and getattr(settings, side, None) is None and sides.count(settings) >= MOST:
+        free = side in SIDES and getattr(settings, side) is not None  # it takes that picture's place
+        if side != _FRONT and not free and sides.count(settings) >= MOST:
             left_out += 1
             continue
         try:
@@ -82,7 +84,11 @@ def fill(scene: bpy.types.Scene | None, result: dict[str, Any]) -> list[str]:
             setattr(settings, side, image)
         elif all(item.image != image for item in settings.further):
             settings.further.add().image = image
-    return [f"{left_out} more figures were left out: {MOST} pictures are the most."] if left_out else []
+    if settings.photo is None:
+        notes.append("No figure of the sheet shows the front: choose a photo.")
+    if left_out:
+        notes.append(f"{left_out} more figures were left out: {MOST} pictures are the most.")
+    return notes
 
 
 CLASSES = (HUMANSPLAT_OT_cut_turnaround,)

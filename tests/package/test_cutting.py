@@ -29,6 +29,13 @@ def test_a_chosen_photo_stays(addon: SimpleNamespace) -> None:
     settings.photo = mine = bpy.data.images.load(addon.photo("mine"))
     bpy.ops.humansplat.cut_turnaround(filepath=addon.photo("anna"))
     assert settings.photo == mine and settings.back.name == "anna_back.png"
+    assert "The photo that was chosen stays; the sheet's front was not used." in addon.manager.warnings
+
+
+def test_a_sheet_without_a_front_asks_for_a_photo(addon: SimpleNamespace) -> None:
+    bpy.ops.humansplat.cut_turnaround(filepath=addon.photo("no_front"))
+    assert bpy.context.scene.humansplat.photo is None
+    assert "No figure of the sheet shows the front: choose a photo." in addon.manager.warnings
 
 
 def test_no_more_than_eight_pictures(addon: SimpleNamespace) -> None:
