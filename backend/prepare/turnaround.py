@@ -111,6 +111,8 @@ def cut_photo(photo: Photo, networks: BlazePose, check: Callable[[], None] = lam
         people = find_people(networks, piece.rgb)
         if people:
             found.append((piece, *_turn(networks, piece.rgb, people[0])))
+    tallest = max((piece.rgb.shape[0] for piece, _, _ in found), default=0)
+    found = [one for one in found if one[0].rgb.shape[0] >= _WHOLE * tallest][:MOST_FIGURES]
     if len(found) < 2:
         count = "Only one figure was" if found else "No figure was"
         raise BackendError(
@@ -118,8 +120,6 @@ def cut_photo(photo: Photo, networks: BlazePose, check: Callable[[], None] = lam
             f"{count} found in {shown(photo.name, 120)}.",
             "Choose a sheet that shows the person side by side at least twice, from head to feet.",
         )
-    tallest = max(piece.rgb.shape[0] for piece, _, _ in found)
-    found = [one for one in found if one[0].rgb.shape[0] >= _WHOLE * tallest][:MOST_FIGURES]
     sides, ahead = _sides([turn for _, turn, _ in found])
     return [
         Figure(piece.box, piece.rgb, piece.alpha, side, turn, _confidence(side, turn, ahead, agreement))
