@@ -181,7 +181,7 @@ class SurfaceReconstructor:
         if pictures:
             triangles = mesh.faces[splats.face]
             said, photo_share = said_by_pictures(
-                clothed, said, splats.position, splats.normal, triangles, part, self.device
+                clothed, said, seen.facing, splats.position, splats.normal, triangles, part, self.device
             )
         share = transferable(places, said, self.completion)
         return Shaped(

@@ -84,6 +84,7 @@ def colours_at(image: np.ndarray, seen: Observation) -> np.ndarray:
 def said_by_pictures(
     clothed: ClothedSurface,
     photo: Said,
+    facing: np.ndarray,
     position: np.ndarray,
     normal: np.ndarray,
     triangles: np.ndarray,
@@ -97,6 +98,7 @@ def said_by_pictures(
     Args:
         clothed: the surface, and the pictures of it.
         photo: its colours and beliefs.
+        facing: [n] cosine at which it sees each.
         position, normal, part: [n, 3], [n, 3], int [n] of the splats, in the photo's pose.
         triangles: int [n, 3], vertices that each moves with.
         device: see :func:`~backend.prepare.person_colours`.
@@ -110,7 +112,8 @@ def said_by_pictures(
         image = person_colours(pictured.picture, device or "cpu").astype(np.float32) / 255
         return Said(colours_at(image, seen), seen.confidence), seen.facing
 
-    return best_of(photo, in_one_light(photo, [one(pictured) for pictured in clothed.pictures], config), config)
+    first = photo, (config.photo * facing).clip(0, 1)
+    return best_of([first, *in_one_light(photo, [one(pictured) for pictured in clothed.pictures], config)], config)
 
 
 def in_one_light(
@@ -132,19 +135,19 @@ def in_one_light(
             ratio = np.log(known.rgb[places].clip(_DARK, 1)) - np.log(said.rgb[places].clip(_DARK, 1))
             said = Said((said.rgb * np.exp(np.median(ratio, 0))).clip(0, 1), said.belief)
         out[number] = said, facing
-        known, _ = best_of(known, [out[number]], config)
+        known, _ = best_of([(known, np.ones(len(known.belief))), out[number]], config)
     return [out[number] for number in range(len(pictures))]
 
 
-def best_of(photo: Said, pictures: Sequence[tuple[Said, np.ndarray]], config: ViewsConfig) -> tuple[Said, np.ndarray]:
-    """Of a photo and pictures that see n places with cosines [n], the colours of the one that is believed and sees it
-    most squarely; and the photo's share [n], whose cosine does not matter while it is believed."""
-    every = [photo, *(one for one, _ in pictures)]
-    belief = np.stack([one.belief for one in every])
-    square = np.stack([np.ones(len(photo.belief)), *(facing.clip(0, 1) for _, facing in pictures)])
+def best_of(pictures: Sequence[tuple[Said, np.ndarray]], config: ViewsConfig) -> tuple[Said, np.ndarray]:
+    """Of pictures that see n places with cosines [n], the colours of the one that is believed and sees it most
+    squarely; and the first one's share [n] of that."""
+    belief = np.stack([said.belief for said, _ in pictures])
+    square = np.stack([facing.clip(0, 1) for _, facing in pictures])
     weight = (belief * square) ** config.sharpness
     total = weight.sum(0)
-    rgb = (weight[..., None] * np.stack([one.rgb for one in every])).sum(0) / np.maximum(total, 1e-12)[:, None]
+    rgb = (weight[..., None] * np.stack([said.rgb for said, _ in pictures])).sum(0)
     seen = total > 0
+    rgb /= np.maximum(total, 1e-12)[:, None]
     share = np.where(seen, weight[0] / np.maximum(total, 1e-12), 1.0)
-    return Said(np.where(seen[:, None], rgb, photo.rgb), belief.max(0)), share
+    return Said(np.where(seen[:, None], rgb, pictures[0][0].rgb), belief.max(0)), share
