@@ -59,11 +59,13 @@ class PicturedMesh:
         picture: the picture.
         posed: [S, 3] the mesh's vertices in the picture camera's space.
         view: what the picture shows at :data:`MAP_SIZE` pixels a side; its space is that of ``posed``.
+        belief: in 0..1, how far its colours are believed.
     """
 
     picture: PreparedPhoto
     posed: np.ndarray
     view: View
+    belief: float = 1.0
 
 
 def fit_clothed_mesh(
@@ -229,7 +231,8 @@ def _pictured(
     body = rasterize_mesh(posed, mesh.faces[: mesh.body_faces], focal, size, device=device)
     matte = _matte(picture)
     labels = _labels(picture, matte, body, part_of_face, posed, focal)
-    return PicturedMesh(picture, posed, View.of(np.eye(4), focal, hits.depth, matte, WITHOUT_FACE[labels]))
+    view = View.of(np.eye(4), focal, hits.depth, matte, WITHOUT_FACE[labels])
+    return PicturedMesh(picture, posed, view, other.belief)
 
 
 def as_labelled(
