@@ -101,7 +101,7 @@ class Pipeline:
         self._synthesizers: dict[tuple[str, str], Synthesizer] = {}
         self._depth: dict[tuple[str, str], DepthEstimator] = {}
         self._light: dict[tuple[str, str], LightEstimator] = {}
-        self._store = Store(models)
+        self.store = Store(models)
         self._source: tuple[tuple[object, ...], ViewSource] | None = None
         self._kept: _Kept | None = None
         self._beside = workers(2, self.device.type)
@@ -194,10 +194,10 @@ class Pipeline:
         Raises:
             BackendError: see :func:`~backend.views.sources.load_source`.
         """
-        key = (name, *resolve(name, self._store).values())
+        key = (name, *resolve(name, self.store).values())
         if self._source is None or self._source[0] != key:
             self.free_source()
-            self._source = key, load_source(name, self.device, self._store)
+            self._source = key, load_source(name, self.device, self.store)
         return self._source[1]
 
     def free_source(self) -> None:
@@ -262,7 +262,7 @@ class Pipeline:
         check_output(output)
         large = options.source != SOURCES[0]
         if large:
-            resolve(options.source, self._store)  # before seconds are spent on anything
+            resolve(options.source, self.store)  # before seconds are spent on anything
         else:
             self.free_source()
         chosen = self._chosen(options)
@@ -306,7 +306,8 @@ class Pipeline:
         pictures = [(one.side, file.sha256) for one, file in zip(options.pictures, picture_files)]
         networks = (chosen.depth is None, chosen.light is None)
         of_photo = (photo_file.sha256, options.person, options.body, *networks)
-        of_views = (*pictures, options.source, options.seed if large else None)
+        drawn_by = () if chosen.source is None else (options.seed, *(one["sha256"] for one in chosen.source.described))
+        of_views = (*pictures, options.source, *drawn_by)
         if self._kept is not None and self._kept.of_photo == of_photo:
             given |= self._kept.results(of_views)
         try:
