@@ -425,7 +425,7 @@ def _load_clip(source: str | Path, dtype: torch.dtype, options: dict[str, object
         raise BackendError(
             "package_missing",
             "The full synthesizer needs the package transformers for CLIP's image embedding.",
-            "Install it into the backend's environment: pip install transformers",
+            "Press Repair in the add-on's preferences, or run `pip install -r backend/requirements.txt`.",
         ) from error
     encoder = CLIPVisionModelWithProjection.from_pretrained(
         str(source), subfolder="image_encoder", torch_dtype=dtype, **options
