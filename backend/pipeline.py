@@ -230,7 +230,7 @@ class Pipeline:
         depth = loaded(self.depth, "Depths are those of the fitted body instead.")
         light = loaded(self.light, "All sides are as bright as the photo's instead.")
         synthesizer = loaded(self.synthesizer, "The other sides are coloured as those of the preset surface instead.")
-        return Chosen(networks, synthesizer, depth, light, tuple(described), tuple(warnings))
+        return Chosen(networks, synthesizer, depth, light, described=tuple(described), warnings=tuple(warnings))
 
     def reconstruct(
         self,
