@@ -89,7 +89,7 @@ class Candidate:
         turn: degrees that its camera is said to stand around the person from the photo's, towards the person's left;
             None where nobody says.
         remedy: what to do where it seems to show somebody else.
-        belief: in 0..1, how far its colours are believed.
+        belief, outline: as of :class:`~backend.body.several.FittedPicture`.
     """
 
     title: str
@@ -97,6 +97,7 @@ class Candidate:
     turn: float | None
     remedy: str = "remove it and try again"
     belief: float = 1.0
+    outline: bool = True
 
 
 def prepare_photo(
@@ -185,7 +186,9 @@ def _fit_candidates(
         fit, found = fit_pictures(fitter, fit_mended, photo, prepared, turns, check)
         bad = [number for number, one in enumerate(found) if not shows_body(body, one)]
         if not bad:
-            used = [replace(one, belief=candidate.belief) for candidate, one in zip(given, found)]
+            used = [
+                replace(one, belief=candidate.belief, outline=candidate.outline) for candidate, one in zip(given, found)
+            ]
             break
         refused += [given[number] for number in bad]
         given, prepared = ([x for number, x in enumerate(all_) if number not in bad] for all_ in (given, prepared))
@@ -242,7 +245,7 @@ def fit_views(
             lambda fraction, text: report.step("sides", _DRAWN[1] + (1 - _DRAWN[1]) * fraction, text), report.check,
         )  # fmt: skip
     known = [
-        FittedPicture(picture, seen_from(fitter, fit, view.matrix, picture), view.turn, view.belief)
+        FittedPicture(picture, seen_from(fitter, fit, view.matrix, picture), view.turn, view.belief, view.outline)
         for view in views
         if view.matrix is not None
         for picture in (_as_prepared(view),)
@@ -255,7 +258,7 @@ def _candidate(view: SideView, source: str) -> Candidate:
     turn = 180 - (180 - view.turn) % 360  # above -180, up to 180
     side = {180.0: "back", 90.0: "left side", -90.0: "right side"}.get(round(turn, 3), f"person at {turn:.0f} degrees")
     file = Photo(view.rgb, view.alpha, f"the view of the {side}", "")
-    return Candidate(f"view of the {side} by {source}", file, turn, "try another seed", view.belief)
+    return Candidate(f"view of the {side} by {source}", file, turn, "try another seed", view.belief, view.outline)
 
 
 def _as_prepared(view: SideView) -> PreparedPhoto:

@@ -99,7 +99,7 @@ def fit_clothed_mesh(
     posed = _moved(rest, blended)
     others = [(other, _joint_transforms(body, other.fit, joints)) for other in pictures]
     views = [OutlineView(np.eye(4), focal, matte, known, depths)]
-    views += [_outline_of(other, weights, rest, transforms, theirs) for other, theirs in others]
+    views += [_outline_of(other, weights, rest, transforms, theirs) for other, theirs in others if other.outline]
     posed = deform(posed, faces, weights, regions.face, views, device=device)
     clothed = unskin_vertices(posed, blended) - rest
     # Where the blend of a sharply bent joint is near singular, the way back to the rest pose leads anywhere.

@@ -58,6 +58,7 @@ class AdapterSource:
                 given.matrices[k],
                 given.focal,
                 belief,
+                outline=False,
             )
             for k, turn, belief in wanted
         ]

@@ -381,7 +381,7 @@ def load_full(
         raise BackendError(
             "weights_missing",
             f"There is no folder {source}.",
-            "See docs/models.md for how to get SV3D's weights, or choose the preset lite.",
+            "See docs/models.md for how to get SV3D's weights, or choose other sides.",
         )
     if unet_folder is not None and not (allow_pickle and not any(unet_folder.glob("*.safetensors"))):
         check_folder(unet_folder)
