@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,10 +24,11 @@ from backend.models.catalogue import MODELS, Model, RemoteFile
 from backend.models.importing import import_folder
 from backend.models.store import Store
 from backend.options import ReconstructOptions, SidePicture
-from backend.pipeline import Pipeline
+from backend.pipeline import Pipeline, ReconstructResult
+from backend.reconstruct import SurfaceReconstructor
+from backend.reconstruct.config import SurfaceConfig
 from backend.rendering.mesh import rasterize_mesh
 from backend.research.evaluation.mannequins import Mannequin, make_mannequin
-from backend.stages import Stage
 from backend.views import sources
 from backend.views.source import SideView, Step, Subject, far_camera
 from backend.views.synthesize import layout
@@ -39,9 +42,12 @@ LARGE = ReconstructOptions(preset="surface", source="sv3d")
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    """With an empty store of models."""
-    return Pipeline("cpu", tmp_path_factory.mktemp("models"))
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    """With an empty store of models; its avatars have few splats."""
+    few = replace(SurfaceConfig(), spacing=0.015, front_count=15_000, correction_size=256)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline_module, "SurfaceReconstructor", partial(SurfaceReconstructor, config=few))
+        yield Pipeline("cpu", tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")
@@ -84,18 +90,51 @@ class MadeUp:
         return self.make(subject)
 
 
-@pytest.fixture
-def use(monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline) -> Iterator[Callable[..., MadeUp]]:
-    """Has the module's pipeline take a made-up source for SV3D."""
-
-    def install(make: Callable[[Subject], Sequence[SideView]]) -> MadeUp:
-        made = MadeUp(make)
-        monkeypatch.setattr(pipeline_module, "resolve", lambda name, store: {"part": Path(str(id(made)))})
-        monkeypatch.setattr(pipeline_module, "load_source", lambda name, device, store: made)
-        return made
-
-    yield install
+@contextmanager
+def using(pipeline: Pipeline, make: Callable[[Subject], Sequence[SideView]]) -> Iterator[MadeUp]:
+    """The pipeline takes a made-up source for SV3D."""
+    made = MadeUp(make)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline_module, "resolve", lambda name, store: {"part": Path(str(id(made)))})
+        patch.setattr(pipeline_module, "load_source", lambda name, device, store: made)
+        yield made
     pipeline.free_source()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A reconstruction with a made-up source that paints the back red.
+
+    Attributes:
+        made: the source.
+        result: of the pipeline.
+        told: stage and step of each report.
+        found: results of its stages by name.
+    """
+
+    made: MadeUp
+    result: ReconstructResult
+    told: list[tuple[str, str]]
+    found: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def red(pipeline: Pipeline, photo_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The one reconstruction of this module that does everything."""
+    told: list[tuple[str, str]] = []
+    coloured: list[Any] = []
+    colour = steps.colour_splats
+    with (
+        using(pipeline, lambda subject: [red_from(subject, 180.0)]) as made,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        kept = functools.wraps(colour)(lambda **given: coloured.append(colour(**given)) or coloured[0])
+        patch.setattr(steps, "colour_splats", kept)
+        folder = tmp_path_factory.mktemp("red") / "a"
+        result = pipeline.reconstruct(
+            photo_file, folder, LARGE, lambda report: told.append((report.stage, report.step))
+        )
+    return Run(made, result, told, pipeline._kept.found | {"coloured": coloured[0]})
 
 
 def redness(avatar: Avatar, front: bool) -> float:
@@ -107,71 +146,58 @@ def redness(avatar: Avatar, front: bool) -> float:
     return float((rgb[:, 0] - rgb[:, 1]).mean())
 
 
-def test_red_sides_whose_cameras_are_known(
-    pipeline: Pipeline, use: Callable[..., MadeUp], front: Mannequin, photo_file: Path, tmp_path: Path
-) -> None:
-    made = use(lambda subject: [red_from(subject, turn) for turn in (90.0, 180.0, 270.0)])
-    texts: list[tuple[str, str]] = []
-    result = pipeline.reconstruct(
-        photo_file, tmp_path / "a", LARGE, progress=lambda report: texts.append((report.stage, report.step))
-    )
-    avatar = load_avatar(result.package)
+def test_a_red_back_whose_camera_is_known(red: Run, front: Mannequin) -> None:
+    avatar = load_avatar(red.result.package)
     assert redness(avatar, front=False) == pytest.approx((RED[0] - RED[1]) / 255, abs=0.02)
     # Where the photo sees the person, they are as it shows them.
     column, row = front.pixels(front.joints[[6]])[0].round().astype(int)
     shown = front.rgb[row - 15 : row + 15, column - 15 : column + 15].astype(float) / 255
     assert redness(avatar, front=True) == pytest.approx((shown[..., 0] - shown[..., 1]).mean(), abs=0.02)
-    assert avatar.generator["sides"] == "sv3d" and avatar.generator["weights"] == made.described
-    assert ("prepare", "Loading SV3D") in texts and ("sides", "Step 5 of 5") in texts
-    assert "sides" in result.seconds and avatar.warnings == ()
+    assert avatar.generator["sides"] == "sv3d" and avatar.generator["weights"] == red.made.described
+    assert ("prepare", "Loading SV3D") in red.told and ("sides", "Step 5 of 5") in red.told
+    assert "sides" in red.result.seconds and avatar.warnings == ()
     # Coverage of the mesh itself does not change the mesh.
-    kept = pipeline._kept.found
-    np.testing.assert_allclose(kept["shaped"].mesh.posed, kept["subject"].vertices, atol=1e-9)
+    np.testing.assert_allclose(red.found["shaped"].mesh.posed, red.found["subject"].vertices, atol=1e-9)
 
 
-def stub_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what the pipeline does once the body is fitted to all views."""
-    for name in ("shape_clothes", "find_local", "without_views", "bind_splats", "pose_colours", "colour_splats"):
-        monkeypatch.setattr(steps, name, lambda: None)
-    for name in ("draw_preview", "write_avatar"):
-        monkeypatch.setattr(steps, name, lambda: None)
-    monkeypatch.setattr(steps, "make_avatar", lambda pictures: SimpleNamespace(warnings=pictures.warnings))
-    # It waits for the preview, which a stub does not take.
-    monkeypatch.setattr(pipeline_module, "Stage", lambda *given, late=(), **named: Stage(*given, **named))
+@pytest.fixture
+def short(red: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what comes after the fit to all views, the pipeline takes the results of the first run: it takes long."""
+    for step, name in {
+        "shape_clothes": "shaped", "find_local": "local", "bind_splats": "bound", "colour_splats": "coloured"
+    }.items():  # fmt: skip
+        monkeypatch.setattr(steps, step, _giving(red.found[name]))
+    monkeypatch.setattr(steps, "pose_colours", _giving(None))
 
 
+def _giving(result: Any) -> Callable[[], Any]:
+    """A stage that needs nothing."""
+    return lambda: result
+
+
+@pytest.mark.usefixtures("short")
 def test_another_seed_draws_again_and_another_shading_does_not(
-    pipeline: Pipeline,
-    use: Callable[..., MadeUp],
-    photo_file: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    pipeline: Pipeline, photo_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stub_the_rest(monkeypatch)
-    made = use(lambda subject: [])
-    clothed, clothe = [], steps.clothe_subject
-    counted = functools.wraps(clothe)(lambda **given: clothed.append(1) or clothe(**given))
-    monkeypatch.setattr(steps, "clothe_subject", counted)
-    for number, options in enumerate((LARGE, replace(LARGE, shading=0.5), replace(LARGE, seed=1), LARGE)):
-        pipeline.reconstruct(photo_file, tmp_path / str(number), options)
-    assert made.seeds == [0, 1, 0] and len(clothed) <= 1
-    pipeline.reconstruct(photo_file, tmp_path / "plain", ReconstructOptions(preset="surface"))
-    assert pipeline._source is None  # its memory is free once the sides come from elsewhere
+    monkeypatch.setattr(steps, "clothe_subject", None)  # it is kept of the first run
+    with using(pipeline, lambda subject: []) as made:
+        for options in (LARGE, replace(LARGE, shading=0.5), replace(LARGE, seed=1), LARGE):
+            pipeline.reconstruct(photo_file, tmp_path / "a", options)
+        assert made.seeds == [0, 1, 0] and pipeline._source is not None
+        pipeline.reconstruct(photo_file, tmp_path / "a", ReconstructOptions(preset="surface"))
+        assert pipeline._source is None  # its memory is free once the sides come from elsewhere
+    assert "sides" not in load_avatar(tmp_path / "a").generator
 
 
+@pytest.mark.usefixtures("short")
 def test_views_whose_cameras_are_sought_go_through_the_fit(
-    pipeline: Pipeline,
-    use: Callable[..., MadeUp],
-    photo_file: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    pipeline: Pipeline, photo_file: Path, tmp_path: Path
 ) -> None:
-    stub_the_rest(monkeypatch)
     behind = make_mannequin(load_body("neutral"), "relaxed", yaw=180.0, seed=7)
     back = SideView(behind.rgb, behind.mask.astype(np.float32), 180.0, belief=0.5)
     nobody = SideView(np.full((256, 256, 3), 255, np.uint8), np.zeros((256, 256), np.float32), 270.0)
-    use(lambda subject: [back, nobody, red_from(subject, 90.0)])
-    result = pipeline.reconstruct(photo_file, tmp_path / "a", LARGE)
+    with using(pipeline, lambda subject: [back, nobody, red_from(subject, 90.0)]):
+        result = pipeline.reconstruct(photo_file, tmp_path / "a", LARGE)
     left, found = pipeline._kept.found["pictures"].used
     assert left.turn == 90 and left.picture.rgb.shape == (1024, 1024, 3)
     assert abs(abs(found.turn) - 180) < 5 and found.belief == 0.5 and found.fit.landmark_error > 0
@@ -179,11 +205,8 @@ def test_views_whose_cameras_are_sought_go_through_the_fit(
     assert said.startswith("The view of the right side by Made up was left out: ")
 
 
-def test_cancelled_between_the_steps(
-    pipeline: Pipeline, use: Callable[..., MadeUp], photo_file: Path, tmp_path: Path
-) -> None:
-    made = use(lambda subject: [])
-    with pytest.raises(Cancelled):
+def test_cancelled_between_the_steps(pipeline: Pipeline, photo_file: Path, tmp_path: Path) -> None:
+    with using(pipeline, lambda subject: []) as made, pytest.raises(Cancelled):
         pipeline.reconstruct(photo_file, tmp_path / "a", LARGE, cancelled=lambda: made.steps == 2)
     assert made.steps == 2 and not list(tmp_path.iterdir())
 
@@ -266,6 +289,7 @@ def write_sv3d(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "ORBIT", FullConfig(picture=64, frames=5, steps=2))
 
 
+@pytest.mark.usefixtures("short")
 @pytest.mark.parametrize(("name", "write"), [("mv-adapter", write_mv_adapter), ("sv3d", write_sv3d)])
 def test_from_a_folder_to_an_avatar(
     name: str,

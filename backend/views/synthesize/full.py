@@ -386,12 +386,14 @@ def load_full(
     if unet_folder is not None and not (allow_pickle and not any(unet_folder.glob("*.safetensors"))):
         check_folder(unet_folder)
     options = {"use_safetensors": None if allow_pickle else True, "local_files_only": not allow_download}
+    # The economical way needs the package accelerate.
+    whole = options | {"low_cpu_mem_usage": False}
     try:
         if unet_folder is None:
-            unet = SV3DUNet.from_pretrained(str(source), subfolder="unet", torch_dtype=mode.dtype, **options)
+            unet = SV3DUNet.from_pretrained(str(source), subfolder="unet", torch_dtype=mode.dtype, **whole)
         else:
-            unet = SV3DUNet.from_pretrained(str(unet_folder), torch_dtype=mode.dtype, **options)
-        vae = _vae_class(source, not allow_download).from_pretrained(str(source), subfolder="vae", **options)
+            unet = SV3DUNet.from_pretrained(str(unet_folder), torch_dtype=mode.dtype, **whole)
+        vae = _vae_class(source, not allow_download).from_pretrained(str(source), subfolder="vae", **whole)
         scheduler = EulerDiscreteScheduler.from_pretrained(
             str(source), subfolder="scheduler", local_files_only=not allow_download
         )
