@@ -181,9 +181,9 @@ def test_another_seed_draws_again_and_another_shading_does_not(
 ) -> None:
     monkeypatch.setattr(steps, "clothe_subject", None)  # it is kept of the first run
     with using(pipeline, lambda subject: []) as made:
-        for options in (LARGE, replace(LARGE, shading=0.5), replace(LARGE, seed=1), LARGE):
+        for options in (LARGE, replace(LARGE, shading=0.5), replace(LARGE, seed=1)):
             pipeline.reconstruct(photo_file, tmp_path / "a", options)
-        assert made.seeds == [0, 1, 0] and pipeline._source is not None
+        assert made.seeds == [0, 1] and pipeline._source is not None
         pipeline.reconstruct(photo_file, tmp_path / "a", ReconstructOptions(preset="surface"))
         assert pipeline._source is None  # its memory is free once the sides come from elsewhere
     assert "sides" not in load_avatar(tmp_path / "a").generator
@@ -316,9 +316,7 @@ def test_from_a_folder_to_an_avatar(
     assert pipeline.source(name) is pipeline.source(name)
 
 
-def test_sv3d_draws_again_in_a_smaller_mode_where_memory_runs_out(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, photo: object
-) -> None:
+def test_sv3d_draws_again_in_a_smaller_mode_where_memory_runs_out(red: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     mode = replace(choose_mode(22_000_000_000), dtype=torch.float32)
     synthesizer = tiny_full(FullConfig(picture=64, frames=5, steps=2), mode=mode)
     orbit, short = synthesizer.orbit, [True, True]
@@ -330,14 +328,13 @@ def test_sv3d_draws_again_in_a_smaller_mode_where_memory_runs_out(
 
     short.insert(0, False)
     monkeypatch.setattr(synthesizer, "orbit", runs_out)
-    subject = Subject(photo, None, np.zeros((3, 3)), np.array([[0, 1, 2]]), np.zeros(3))
     texts: list[str] = []
-    views = OrbitSource(synthesizer, []).views(subject, 0, lambda fraction, text: texts.append(text))
+    views = OrbitSource(synthesizer, []).views(red.found["subject"], 0, lambda fraction, text: texts.append(text))
     assert synthesizer.mode.name == "12 GB" and texts[-1].endswith("(memory: 12 GB)")
     assert [(view.turn, view.matrix, view.rgb.shape) for view in views] == [
         (turn, None, (64, 64, 3)) for turn in (90.0, 180.0, 270.0)
     ]
     short[:] = [True] * 9
     with pytest.raises(BackendError) as caught:
-        OrbitSource(synthesizer, []).views(subject, 0, lambda fraction, text: None)
+        OrbitSource(synthesizer, []).views(red.found["subject"], 0, lambda fraction, text: None)
     assert caught.value.kind == "memory_short" and synthesizer.mode.name == "8 GB"
