@@ -289,7 +289,7 @@ class Pipeline:
             report.step("prepare", 0.2, "Loading the networks")
             self.load(options.body)
             if large:
-                # Even if the photo shows nobody: that is rare, and whether there is memory is soon known.
+                # Before the person is looked for, so that too little memory is said early.
                 report.step("prepare", 0.3, f"Loading {MODELS[options.source].title}")
                 source = self.source(options.source)
                 chosen = replace(chosen, source=source, described=(*chosen.described, *source.described))
