@@ -1,4 +1,4 @@
-"""The command line: ``python -m backend {reconstruct,render,export,sequence,doctor,setup,models,server}``."""
+"""The command line: ``python -m backend COMMAND``; commands are those of :func:`build_parser`."""
 
 from __future__ import annotations
 
@@ -10,24 +10,38 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .devices import check_name
 from .errors import BackendError, Cancelled
 from .export.targets import TARGETS
 from .models.commands import Console, add_models_command, run_command
-from .options import BODIES, DEFAULT_PRESET, PRESETS, SEED_LIMIT, SOURCES, ReconstructOptions, SidePicture, shown
+from .options import (
+    BODIES,
+    DEFAULT_PRESET,
+    MOST_PICTURES,
+    PRESETS,
+    SEED_LIMIT,
+    SOURCES,
+    ReconstructOptions,
+    SidePicture,
+    shown,
+)
 from .progress import Progress
+from .retouch import VIEWS
 from .server import explain_unexpected, serve_stdio
+
+if TYPE_CHECKING:
+    from .prepare import BlazePose
 
 EXIT_INTERNAL = 1
 EXIT_EXPECTED = 2
 EXIT_CANCELLED = 130
-VIEWS = {"front": 0.0, "left": 90.0, "back": 180.0, "right": 270.0}
 
 
 class WrongArguments(SystemExit):
@@ -54,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     make = commands.add_parser("reconstruct", help="turn a photo into an avatar package")
-    make.add_argument("photo", type=Path, help="any picture file that shows a person")
+    make.add_argument("photo", type=Path, nargs="?", help="any picture file that shows a person")
     make.add_argument("-o", "--output", type=_path, required=True, help="folder of the avatar package to write")
     make.add_argument("--preset", choices=PRESETS, default=DEFAULT_PRESET)
     make.add_argument("--seed", type=_natural, default=0)
@@ -76,6 +90,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--sides", choices=SOURCES, default=SOURCES[0],
         help="what makes the sides that no picture shows (default built-in; others: see models)",
     )  # fmt: skip
+    make.add_argument(
+        "--turnaround", type=Path, metavar="SHEET",
+        help="a picture that shows the person side by side from several sides; without a photo its front is the photo",
+    )  # fmt: skip
     make.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     make.set_defaults(run=_reconstruct)
 
@@ -94,6 +112,21 @@ def build_parser() -> argparse.ArgumentParser:
         "--background", type=_colour, default=None, help="#rrggbb; without it the picture is transparent"
     )
     picture.set_defaults(run=_render)
+
+    save = commands.add_parser("views", help="write pictures of an avatar's four sides, to be retouched")
+    save.add_argument("package", type=Path, help="folder of the avatar package")
+    save.add_argument("-o", "--output", type=_path, help="folder to write to (default: views in the package)")
+    save.set_defaults(run=_views)
+
+    paint = commands.add_parser("repaint", help="take over what was painted on pictures of an avatar's sides")
+    paint.add_argument("package", type=Path, help="folder of the avatar package")
+    paint.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="retouched files of `views`")
+    paint.add_argument("-o", "--output", type=_path, help="folder of the package to write (default: the same)")
+    paint.add_argument(
+        "--view", action="append", default=[], choices=VIEWS,
+        help="what a picture shows whose file name does not say so (repeatable: one for each picture)",
+    )  # fmt: skip
+    paint.set_defaults(run=_repaint)
 
     leave = commands.add_parser(
         "export",
@@ -248,40 +281,48 @@ def _pictures(arguments: argparse.Namespace) -> tuple[SidePicture, ...]:
     return tuple(SidePicture(path, side) for path, side in every)
 
 
-def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
-    # Refuse what needs no network before spending seconds on loading PyTorch.
+def _check_file(path: Path) -> None:
+    """Refuse what is no file before seconds are spent on loading PyTorch."""
     try:
-        found = arguments.photo.is_file()
+        found = path.is_file()
     except OSError as error:
         raise BackendError(
             "image_unreadable",
-            f"{shown(arguments.photo)} cannot be looked at ({error.strerror or error}).",
+            f"{shown(path)} cannot be looked at ({error.strerror or error}).",
             "Give the path of a picture file that you may read.",
         ) from error
     if not found:
-        raise BackendError(
-            "image_unreadable", f"There is no file {shown(arguments.photo)}.", "Give the path of a picture file."
-        )
+        raise BackendError("image_unreadable", f"There is no file {shown(path)}.", "Give the path of a picture file.")
+
+
+def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
+    given = [path for path in (arguments.photo, arguments.turnaround) if path is not None]
+    if not given:
+        raise BackendError("arguments", "There is no photo.", "Give a photo, or a sheet with --turnaround.")
+    for path in given:
+        _check_file(path)
     check_name(arguments.device)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # while loading, nothing needs to be tidied up
     _say("Loading PyTorch and the networks ...")
     from .pipeline import Pipeline
 
     stopped = _stop_on_signals()
-    options = ReconstructOptions(
-        preset=arguments.preset,
-        seed=arguments.seed,
-        person=arguments.person,
-        device=arguments.device,
-        body=arguments.body,
-        shading=arguments.shading,
-        pictures=_pictures(arguments),
-        source=arguments.sides,
-    )
-    with closing(_ProgressLine()) as line:
-        result = Pipeline(device=arguments.device).reconstruct(
-            arguments.photo, arguments.output, options, progress=line, cancelled=stopped
+    pipeline = Pipeline(device=arguments.device)
+    with tempfile.TemporaryDirectory() as folder, closing(_ProgressLine()) as line:
+        photo, pictures = arguments.photo, _pictures(arguments)
+        if arguments.turnaround is not None:
+            photo, pictures = _cut_sheet(arguments.turnaround, photo, pictures, pipeline.networks(), Path(folder))
+        options = ReconstructOptions(
+            preset=arguments.preset,
+            seed=arguments.seed,
+            person=arguments.person,
+            device=arguments.device,
+            body=arguments.body,
+            shading=arguments.shading,
+            pictures=pictures,
+            source=arguments.sides,
         )
+        result = pipeline.reconstruct(photo, arguments.output, options, progress=line, cancelled=stopped)
     for name, seconds in result.seconds.items():
         _say(f"{name:<12} {seconds:6.2f} s")
     for warning in result.warnings:
@@ -290,6 +331,29 @@ def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
         _say("Note: The avatar was already being written when you asked to stop; it is whole.")
     _say(f"Avatar package: {result.package}")
     return {"package": str(result.package), "seconds": dict(result.seconds), "warnings": list(result.warnings)}
+
+
+def _cut_sheet(
+    sheet: Path, photo: Path | None, pictures: tuple[SidePicture, ...], networks: BlazePose, folder: Path
+) -> tuple[Path, tuple[SidePicture, ...]]:
+    """The photo, and the further pictures with those of a turnaround sheet, whose figures are written to ``folder``.
+
+    What was given by name counts more than the sheet's figures.
+    """
+    from .prepare.turnaround import FRONT, cut, describe, front_of, write_figures
+
+    figures = cut(sheet, networks)
+    _say(f"Note: {describe(figures)}")
+    front = front_of(figures) if photo is None else None
+    taken = {picture.side for picture in pictures if picture.side != "other"}
+    added = []
+    for figure, path in zip(figures, write_figures(figures, folder, sheet.stem)):
+        if figure is front:
+            photo = path
+        elif figure.side not in {FRONT, *taken}:
+            added.append(SidePicture(path, figure.side))
+    assert photo is not None
+    return photo, (*pictures, *added)[:MOST_PICTURES]
 
 
 def _render(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -314,6 +378,45 @@ def _render(arguments: argparse.Namespace) -> dict[str, Any]:
     write_png(image, arguments.output)
     _say(f"Picture: {arguments.output}")
     return {"picture": str(arguments.output), "size": arguments.size}
+
+
+def _views(arguments: argparse.Namespace) -> dict[str, Any]:
+    from .retouch.views import save_views
+
+    stopped = _stop_on_signals()
+    with closing(_ProgressLine()) as line:
+        folder, files = save_views(arguments.package, arguments.output, _told(line, "views"), stopped)
+    _say(f"Views: {folder}")
+    return {"folder": str(folder), "files": list(files)}
+
+
+def _repaint(arguments: argparse.Namespace) -> dict[str, Any]:
+    if arguments.view and len(arguments.view) != len(arguments.pictures):
+        raise BackendError(
+            "arguments",
+            f"--view is given {len(arguments.view)} times for {len(arguments.pictures)} pictures.",
+            "Give it once for each picture, in their order, or not at all.",
+        )
+    from .retouch.repaint import RetouchedPicture, repaint
+
+    views = arguments.view or [""] * len(arguments.pictures)
+    pictures = [RetouchedPicture(path, view) for path, view in zip(arguments.pictures, views)]
+    stopped = _stop_on_signals()
+    with closing(_ProgressLine()) as line:
+        result = repaint(arguments.package, pictures, arguments.output, _told(line, "repaint"), stopped)
+    for view, share in result.views.items():
+        _say(f"{view:<6} {share:6.1%} of the person")
+    for note in result.notes:
+        _say(f"Note: {note}")
+    _say(f"Avatar package: {result.package} ({result.splats} splats repainted, {result.seconds:.1f} s)")
+    return {
+        "package": str(result.package), "views": result.views, "splats": result.splats, "notes": list(result.notes)
+    }  # fmt: skip
+
+
+def _told(line: _ProgressLine, stage: str) -> Callable[[float, str], None]:
+    """Progress of a job that is one stage."""
+    return lambda share, step: line(Progress(share, stage, 0, 1, share, step))
 
 
 def _export(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -95,6 +95,13 @@ def _camera_to_world(body: BodyModel, fit: BodyFit) -> np.ndarray:
 
 def render_preview(avatar: Avatar, photo: PreparedPhoto, device: torch.device) -> np.ndarray:
     """The photo beside the avatar, uint8 [S, 2 S, 3]."""
+    size = (PREVIEW_SIZE, PREVIEW_SIZE)
+    theirs = np.asarray(Image.fromarray(photo.rgb).resize(size, Image.Resampling.LANCZOS))
+    return np.hstack([theirs, render_as_photographed(avatar, device)])
+
+
+def render_as_photographed(avatar: Avatar, device: torch.device) -> np.ndarray:
+    """The avatar over white as the photo's camera sees it, uint8 [S, S, 3]: the preview's right half."""
     size = PREVIEW_SIZE
     posed = pose_gaussians(avatar, avatar.pose, avatar.translation)
     camera = avatar.camera
@@ -106,8 +113,7 @@ def render_preview(avatar: Avatar, photo: PreparedPhoto, device: torch.device) -
         world_to_camera=camera.world_to_camera,
     )
     ours = rgba[..., :3] + (1 - rgba[..., 3:])
-    theirs = np.asarray(Image.fromarray(photo.rgb).resize((size, size), Image.Resampling.LANCZOS)) / 255
-    return (np.hstack([theirs, ours]).clip(0, 1) * 255).round().astype(np.uint8)
+    return (ours.clip(0, 1) * 255).round().astype(np.uint8)
 
 
 def png_bytes(image: np.ndarray) -> bytes:

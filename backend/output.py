@@ -59,8 +59,10 @@ def _output_error(output: Path, error: Exception) -> BackendError:
     )
 
 
-def write_package(avatar: Avatar, output: Path, input_png: bytes, preview_png: bytes | Callable[[], bytes]) -> None:
-    """Write the package in one step.
+def write_package(
+    avatar: Avatar, output: Path, input_png: bytes | None, preview_png: bytes | Callable[[], bytes] | None
+) -> None:
+    """Write the package in one step; pictures that are None are left out.
 
     Raises:
         BackendError: kinds ``output_not_writable``, ``disk_full``; nothing is left behind.

@@ -1,11 +1,12 @@
 """The backend as a child process: JSON-RPC 2.0 objects, one a line, on standard input and output.
 
-Requests: ``initialize``, ``reconstruct``, ``export``, those about large models (:mod:`.models.requests`), ``cancel``,
-``shutdown``. Notifications: ``progress``, ``log``, and, while a request is worked on, ``heartbeat`` once a second from
-a thread of its own: ``id`` of the request and ``cpu``, the seconds that the process has computed. Arrays travel as
-files, never through the pipe. A request is a line of at most :data:`MAX_LINE` bytes. The process ends when its input
-closes, even in the middle of a job, so that a parent that crashed leaves no orphan. Only the standard library is
-imported here: PyTorch loads in the worker thread, while the reader already answers.
+Requests: ``initialize``, ``reconstruct``, ``views``, ``repaint``, ``cut``, ``export``, those about large models
+(:mod:`.models.requests`), ``cancel``, ``shutdown``. Notifications: ``progress``, ``log``, and, while a request is
+worked on, ``heartbeat`` once a second from a thread of its own: ``id`` of the request and ``cpu``, the seconds that the
+process has computed. Arrays travel as files, never through the pipe. A request is a line of at most :data:`MAX_LINE`
+bytes. The process ends when its input closes, even in the middle of a job, so that a parent that crashed leaves no
+orphan. Only the standard library is imported here: PyTorch loads in the worker thread, while the reader already
+answers.
 """
 
 from __future__ import annotations
@@ -40,8 +41,10 @@ from .options import (
     ReconstructOptions,
     SidePicture,
     installed_presets,
+    shown,
 )
 from .progress import CancelCheck, Progress, ProgressCallback
+from .retouch import VIEWS
 
 PROTOCOL_VERSION = 1
 
@@ -73,9 +76,17 @@ ERROR_CODES = {
     "export_failed": -32027,
     "device_failed": -32028,
     "weights_damaged": -32029,
-    "model_missing": -32030,
-    "licence_missing": -32031,
-    "model_damaged": -32032,
+    "nothing_changed": -32030,
+    "view_unknown": -32031,
+    "views_missing": -32032,
+    "views_unreadable": -32033,
+    "views_changed": -32034,
+    "picture_size": -32035,
+    "no_turnaround": -32036,
+    "no_front": -32037,
+    "model_missing": -32038,
+    "licence_missing": -32039,
+    "model_damaged": -32040,
     "cancelled": CANCELLED,
 }
 OTHER_BACKEND_ERROR = -32099
@@ -177,6 +188,102 @@ def _run_models(asked: ModelRequest, report: Callable[[float, str], None], cance
 
 
 @dataclass(frozen=True)
+class ViewsParams:
+    """The parameters of one ``views`` request: folders of the avatar package and of the pictures."""
+
+    package: Path
+    output: Path
+
+
+@dataclass(frozen=True)
+class RepaintParams:
+    """The parameters of one ``repaint`` request.
+
+    Attributes:
+        package, output: folders of the avatar package, and of the one to write.
+        pictures: file, and name of its view; an empty name: as the file's name says.
+    """
+
+    package: Path
+    output: Path
+    pictures: tuple[tuple[Path, str], ...]
+
+
+@dataclass(frozen=True)
+class CutParams:
+    """The parameters of one ``cut`` request: a turnaround sheet, and the folder for pictures of its figures."""
+
+    sheet: Path
+    output: Path
+
+
+@dataclass(frozen=True)
+class CutResult:
+    """What was cut.
+
+    Attributes:
+        figures: file, side ("front", "back", "left", "right", "other") and confidence in 0..1 of each.
+        notes: sentences for the user.
+    """
+
+    figures: tuple[tuple[Path, str, float], ...]
+    notes: tuple[str, ...]
+
+
+class RepaintResultLike(Protocol):
+    """What repainting returns: see ``backend.retouch.repaint.RepaintResult``."""
+
+    package: Path
+    views: dict[str, float]
+    splats: int
+    notes: tuple[str, ...]
+    seconds: float
+
+
+ViewsCall = Callable[[ViewsParams, Callable[[float, str], None], CancelCheck], tuple[str, ...]]
+RepaintCall = Callable[[RepaintParams, Callable[[float, str], None], CancelCheck], RepaintResultLike]
+
+
+def _save_views(asked: ViewsParams, report: Callable[[float, str], None], cancelled: CancelCheck) -> tuple[str, ...]:
+    from .retouch.views import save_views
+
+    return save_views(asked.package, asked.output, report, cancelled)[1]
+
+
+def _repaint(asked: RepaintParams, report: Callable[[float, str], None], cancelled: CancelCheck) -> RepaintResultLike:
+    from .retouch.repaint import RetouchedPicture, repaint
+
+    pictures = [RetouchedPicture(path, view) for path, view in asked.pictures]
+    return repaint(asked.package, pictures, asked.output, report, cancelled)
+
+
+CutCall = Callable[[CutParams, Callable[[float, str], None], CancelCheck], CutResult]
+
+
+def _cut(asked: CutParams, report: Callable[[float, str], None], cancelled: CancelCheck) -> CutResult:
+    from .prepare import BlazePose
+    from .prepare.turnaround import cut, describe, write_figures
+
+    def check() -> None:
+        if cancelled():
+            raise Cancelled()
+
+    report(0.0, "Loading the networks")
+    networks = BlazePose("cpu")
+    report(0.3, "Finding the figures")
+    figures = cut(asked.sheet, networks, check)
+    try:
+        asked.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BackendError(
+            "output_not_writable", f"The folder {shown(asked.output)} cannot be made.", "Choose another folder."
+        ) from error
+    paths = write_figures(figures, asked.output, asked.sheet.stem)
+    rows = tuple((path, figure.side, figure.confidence) for path, figure in zip(paths, figures))
+    return CutResult(rows, (describe(figures),))
+
+
+@dataclass(frozen=True)
 class Backend:
     """What the server serves; tests put a pipeline of their own here.
 
@@ -184,12 +291,18 @@ class Backend:
         describe: answers ``initialize`` (without the protocol and backend version); may import heavy packages.
         make_pipeline: device name -> pipeline; called once per device, the pipeline then stays warm.
         export: writes an avatar package for a target.
+        views: writes pictures of an avatar's sides, and gives the names of the files.
+        repaint: writes an avatar package that looks as retouched pictures do.
+        cut: writes pictures of a turnaround sheet's figures.
         models: does what a request about large models asks for.
     """
 
     describe: Callable[[], dict[str, Any]]
     make_pipeline: Callable[[str], PipelineLike]
     export: ExportCall = _export
+    views: ViewsCall = _save_views
+    repaint: RepaintCall = _repaint
+    cut: CutCall = _cut
     models: ModelsCall = _run_models
 
 
@@ -304,6 +417,15 @@ class Server:
             elif method == "export":
                 asked = _checked_export(params)
                 self._accept_job(request_id, lambda job: self._run_export(job, asked))
+            elif method == "views":
+                of = _checked_views(params)
+                self._accept_job(request_id, lambda job: self._run_views(job, of))
+            elif method == "repaint":
+                retouched = _checked_repaint(params)
+                self._accept_job(request_id, lambda job: self._run_repaint(job, retouched))
+            elif method == "cut":
+                sheet = _checked_cut(params)
+                self._accept_job(request_id, lambda job: self._run_cut(job, sheet))
             elif method in MODEL_METHODS:
                 about_models = _checked_model_request(method, params)
                 self._accept_job(request_id, lambda job: self._run_models(job, about_models))
@@ -403,9 +525,7 @@ class Server:
         }
 
     def _run_export(self, job: _Job, asked: ExportParams) -> dict[str, Any]:
-        def report(share: float, what: str) -> None:
-            self._notify("progress", {"id": job.request_id} | asdict(Progress(share, "export", 0, 1, share, what)))
-
+        report = self._told(job, "export")
         report(0.0, "Reading the avatar")
         result = self._backend.export(asked, report, job.stop.is_set)
         return {
@@ -416,14 +536,37 @@ class Server:
         }
 
     def _run_models(self, job: _Job, asked: ModelRequest) -> dict[str, Any]:
-        stage = asked.method.removeprefix("models_")
-
-        def report(share: float, what: str) -> None:
-            self._notify("progress", {"id": job.request_id} | asdict(Progress(share, stage, 0, 1, share, what)))
-
         if asked.method == "models_remove":
             self._pipeline = None  # which may have files open that Windows would not delete
-        return self._backend.models(asked, report, job.stop.is_set)
+        return self._backend.models(asked, self._told(job, asked.method.removeprefix("models_")), job.stop.is_set)
+
+    def _run_views(self, job: _Job, asked: ViewsParams) -> dict[str, Any]:
+        files = self._backend.views(asked, self._told(job, "views"), job.stop.is_set)
+        return {"folder": str(asked.output), "files": list(files), "notes": []}
+
+    def _run_repaint(self, job: _Job, asked: RepaintParams) -> dict[str, Any]:
+        result = self._backend.repaint(asked, self._told(job, "repaint"), job.stop.is_set)
+        return {
+            "package": str(result.package),
+            "seconds": {"repaint": round(result.seconds, 3)},
+            "views": {name: round(share, 4) for name, share in result.views.items()},
+            "splats": result.splats,
+            "warnings": list(result.notes),
+        }
+
+    def _run_cut(self, job: _Job, asked: CutParams) -> dict[str, Any]:
+        result = self._backend.cut(asked, self._told(job, "cut"), job.stop.is_set)
+        figures = [
+            {"path": str(path), "side": side, "confidence": round(confidence, 3)}
+            for path, side, confidence in result.figures
+        ]
+        return {"folder": str(asked.output), "figures": figures, "notes": list(result.notes)}
+
+    def _told(self, job: _Job, stage: str) -> Callable[[float, str], None]:
+        """Progress of a job that is one stage, as notifications."""
+        return lambda share, step: self._notify(
+            "progress", {"id": job.request_id} | asdict(Progress(share, stage, 0, 1, share, step))
+        )
 
     # --- answers -----------------------------------------------------------------------------------------------
 
@@ -561,11 +704,8 @@ def _checked_params(params: dict[str, Any]) -> ReconstructParams:
             raise _RequestError(INVALID_PARAMS, "invalid_params", f"{name!r} must be {what}.")
         return value
 
-    _check_texts(params)
     known = {"image", "output", "sides", *ReconstructOptions.__dataclass_fields__} - {"source"}
-    unknown = sorted(set(params) - known)
-    if unknown:
-        raise _RequestError(INVALID_PARAMS, "invalid_params", f"There is no parameter {unknown[0][:40]!r}.")
+    _check_names(params, tuple(known))
     chosen = ReconstructOptions(
         preset=take("preset", (str,), DEFAULT_PRESET, "the name of a preset"),
         seed=take("seed", (int,), 0, "a whole number"),
@@ -617,10 +757,7 @@ _EXPORT_OPTIONS: dict[str, type] = {
 
 def _checked_export(params: dict[str, Any]) -> ExportParams:
     """The parameters of ``export``, or :class:`_RequestError` naming the first bad one."""
-    _check_texts(params)
-    unknown = sorted(set(params) - {"package", "output", "clips", "pose", *_EXPORT_OPTIONS})
-    if unknown:
-        raise _RequestError(INVALID_PARAMS, "invalid_params", f"There is no parameter {unknown[0][:40]!r}.")
+    _check_names(params, ("package", "output", "clips", "pose", *_EXPORT_OPTIONS))
     for name in ("package", "output", "target"):
         if not (isinstance(params.get(name), str) and params[name]):
             raise _RequestError(INVALID_PARAMS, "invalid_params", f"{name!r} must be a text.")
@@ -636,6 +773,49 @@ def _checked_export(params: dict[str, Any]) -> ExportParams:
         Path(params["clips"]) if "clips" in params else None,
         params.get("pose", "rest"),
     )
+
+
+def _checked_views(params: dict[str, Any]) -> ViewsParams:
+    """The parameters of ``views``, or :class:`_RequestError` naming the first bad one."""
+    return ViewsParams(*_two_paths(params, ("package", "output")))
+
+
+def _checked_cut(params: dict[str, Any]) -> CutParams:
+    """The parameters of ``cut``, or :class:`_RequestError` naming the first bad one."""
+    return CutParams(*_two_paths(params, ("sheet", "output")))
+
+
+def _checked_repaint(params: dict[str, Any]) -> RepaintParams:
+    """The parameters of ``repaint``, or :class:`_RequestError` naming the first bad one."""
+    folders, given = _two_paths(params, ("package", "output"), ("pictures",)), params.get("pictures")
+    if not isinstance(given, list) or not 1 <= len(given) <= len(VIEWS):
+        text = f"'pictures' must be a list of 1 to {len(VIEWS)} pictures."
+        raise _RequestError(INVALID_PARAMS, "invalid_params", text)
+    for one in given:
+        if isinstance(one, dict):
+            _check_texts(one)
+        right = isinstance(one, dict) and set(one) <= {"path", "view"} and all(isinstance(v, str) for v in one.values())
+        if not right or not one.get("path") or one.get("view", "") not in ("", *VIEWS):
+            text = f"Each of 'pictures' must have a 'path', and may have a 'view', one of {', '.join(VIEWS)}."
+            raise _RequestError(INVALID_PARAMS, "invalid_params", text)
+    return RepaintParams(*folders, tuple((Path(one["path"]), one.get("view", "")) for one in given))
+
+
+def _check_names(params: dict[str, Any], names: tuple[str, ...]) -> None:
+    """Refuse parameters of other names and texts that can be no path, by :class:`_RequestError`."""
+    _check_texts(params)
+    unknown = sorted(set(params) - set(names))
+    if unknown:
+        raise _RequestError(INVALID_PARAMS, "invalid_params", f"There is no parameter {unknown[0][:40]!r}.")
+
+
+def _two_paths(params: dict[str, Any], names: tuple[str, str], others: tuple[str, ...] = ()) -> tuple[Path, Path]:
+    """The paths of two names, or :class:`_RequestError`, also where there are parameters of yet other names."""
+    _check_names(params, (*names, *others))
+    for name in names:
+        if not (isinstance(params.get(name), str) and params[name]):
+            raise _RequestError(INVALID_PARAMS, "invalid_params", f"{name!r} must be a text.")
+    return Path(params[names[0]]), Path(params[names[1]])
 
 
 def take_over_stdio() -> tuple[BinaryIO, BinaryIO]:

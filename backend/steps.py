@@ -50,6 +50,9 @@ _COVERED = 0.8
 _FAR = 0.05
 """Mean distance of the body's landmarks from a further picture's, in sizes of the person, from which it is no picture
 of the photo's person that can be used."""
+_FROM_THE_SIDE = np.sin(np.radians(45.0))
+"""Sine of a picture's turn from which its outline shows how deep the person is: no network need guess it, which
+guessed around a body that stood otherwise, too."""
 _OTHER_SIDE = 60.0
 """Degrees by which a picture's camera may stand elsewhere than is said."""
 _DRAWN = (0.1, 0.8)
@@ -203,7 +206,9 @@ def _fit_candidates(
             text = f"The {candidate.title} may show somebody else or other clothes; if so, {candidate.remedy}."
             warnings.append(text)
     depths = depths_alone
-    if depths is not None:
+    if any(abs(np.sin(np.radians(one.turn))) > _FROM_THE_SIDE for one in used):
+        depths = None
+    elif depths is not None:
         depths = depths.scaled(float(fit.translation[2] / fit_mended.translation[2]))
     return fit, depths, Pictures(tuple(used), tuple(warnings))
 

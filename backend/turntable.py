@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .avatar import Avatar, pose_gaussians
+from .avatar import Avatar, Gaussians, pose_gaussians
 from .avatar.whole import whole_file
 from .errors import BackendError
 from .posing import choose_pose
@@ -74,7 +74,18 @@ def render_picture(
     if size > _MAX_SIZE:
         raise BackendError("size_too_large", f"{size} pixels are too many.", f"Give a size up to {_MAX_SIZE}.")
     posed = pose_gaussians(avatar, *(choose_pose(avatar, pose) if isinstance(pose, str) else pose))
-    world_to_camera, focal = orbit_camera(posed.position, azimuth, size)
+    return draw_picture(posed, *orbit_camera(posed.position, azimuth, size), size, background, tell)
+
+
+def draw_picture(
+    posed: Gaussians,
+    world_to_camera: np.ndarray,
+    focal: float,
+    size: int,
+    background: tuple[float, float, float] | None,
+    tell: Callable[[float], None] | None = None,
+) -> np.ndarray:
+    """:func:`render_picture` of splats that are posed already, with a camera of :func:`orbit_camera`."""
     rgba = render_splats(
         posed,
         focal=focal,

@@ -78,6 +78,45 @@ class ReconstructJob:
     pictures: tuple[Picture, ...] = ()
     sides: str = BUILT_IN
 
+    def request(self, output: Path) -> tuple[str, dict[str, Any]]:
+        """Method and parameters of the protocol; the avatar is written to ``output``."""
+        params: dict[str, Any] = {
+            "image": str(self.photo),
+            "output": str(output),
+            "preset": self.preset,
+            "seed": self.seed,
+            "person": self.person,
+            "device": self.device,
+            "body": self.body,
+            "shading": self.shading,
+        }
+        if self.pictures:
+            params["pictures"] = [picture.to_json() for picture in self.pictures]
+        if self.sides != BUILT_IN:
+            params["sides"] = self.sides
+        return "reconstruct", params
+
+
+@dataclass(frozen=True)
+class RepaintJob:
+    """An avatar to repaint from retouched views; the parameters of the protocol's ``repaint``.
+
+    Attributes:
+        package: its avatar package, which stays as it is.
+        retouched: files of the views.
+        photo, pictures: what the avatar was made from, for the list of avatars.
+    """
+
+    package: Path
+    retouched: tuple[Path, ...]
+    photo: Path
+    pictures: tuple[Picture, ...] = ()
+
+    def request(self, output: Path) -> tuple[str, dict[str, Any]]:
+        """Method and parameters of the protocol; the avatar is written to ``output``."""
+        pictures = [{"path": str(path)} for path in self.retouched]
+        return "repaint", {"package": str(self.package), "output": str(output), "pictures": pictures}
+
 
 @dataclass(frozen=True)
 class ModelsJob:
@@ -98,20 +137,24 @@ class ModelsJob:
 
 @dataclass(frozen=True)
 class ExportJob:
-    """One avatar to write out for a target.
+    """Files to write of one avatar: for a target, or pictures of its sides.
 
     Attributes:
         name: the avatar's.
-        parameters: of the protocol's ``export``.
-        work: folder with what the backend reads, deleted afterwards.
+        parameters: of the protocol's ``method``.
+        work: folder with what the backend reads, deleted afterwards; None where there is none.
         finish: called with the backend's result on the main thread; gives more notes. May raise ValueError or OSError
             with a sentence.
+        method: ``export`` or ``views``.
+        what: which of the avatar's things are written, for sentences: they follow its name.
     """
 
     name: str
     parameters: dict[str, Any]
-    work: Path
+    work: Path | None
     finish: Callable[[dict[str, Any]], list[str]]
+    method: str = "export"
+    what: str = "was exported"
 
 
 #: Imports a finished avatar. Returns an empty string once done, or the reason why it has to wait.
@@ -157,7 +200,7 @@ class JobManager:
         self._process: BackendProcess | None = None
         self._initialize: Request | None = None
         self._running: Request | None = None
-        self._job: ReconstructJob | None = None
+        self._job: ReconstructJob | RepaintJob | None = None
         self._export: ExportJob | None = None
         self._models: ModelsJob | None = None
         self._unsaid: Failure | None = None
@@ -198,6 +241,14 @@ class JobManager:
         if fault is not None:
             self._fail(fault)
             return
+        self._start_making(job, spec, results)
+
+    def start_repaint(self, job: RepaintJob, spec: BackendSpec, results: ResultFolder) -> None:
+        """Make another avatar of one that is there, with the colours of retouched views, and import it."""
+        self._begin(State.STARTING, "Starting the backend")
+        self._start_making(job, spec, results)
+
+    def _start_making(self, job: ReconstructJob | RepaintJob, spec: BackendSpec, results: ResultFolder) -> None:
         self._job, self._results = job, results
         try:
             self._work = results.make_work_folder()
@@ -214,7 +265,7 @@ class JobManager:
         self._connect(spec)
 
     def start_export(self, job: ExportJob, spec: BackendSpec) -> None:
-        """Write an avatar out for a target."""
+        """Write files of an avatar."""
         self._begin(State.STARTING, "Starting the backend")
         self._export, self._work = job, job.work
         self._connect(spec)
@@ -372,8 +423,8 @@ class JobManager:
         failure = self._initialize.failure
         if failure is None:
             self.backend_info = self._initialize.result
-            # Exports and large models need no network of ours.
-            needs_all = self._export is None and self._models is None
+            # Exports, repainting and large models need no network of ours.
+            needs_all = self._export is None and self._models is None and not isinstance(self._job, RepaintJob)
             failure = _missing_parts(self.backend_info) if needs_all else None
         if failure is not None:
             if failure.kind == "weights_missing":
@@ -382,8 +433,8 @@ class JobManager:
             self._fail(failure)
         elif self._export is not None:
             assert self._process is not None
-            self._running = self._process.request("export", self._export.parameters)
-            self._set(State.RUNNING, "Exporting")
+            self._running = self._process.request(self._export.method, self._export.parameters)
+            self._set(State.RUNNING, "Reading the avatar")
         elif self._models is not None:
             assert self._process is not None
             self._running = self._process.request(self._models.method, self._models.parameters)
@@ -396,22 +447,9 @@ class JobManager:
             self._end(State.DONE)
         else:
             assert self._process is not None and self._work is not None
-            params: dict[str, Any] = {
-                "image": str(self._job.photo),
-                "output": str(self._work / "avatar"),
-                "preset": self._job.preset,
-                "seed": self._job.seed,
-                "person": self._job.person,
-                "device": self._job.device,
-                "body": self._job.body,
-                "shading": self._job.shading,
-            }
-            if self._job.pictures:
-                params["pictures"] = [picture.to_json() for picture in self._job.pictures]
-            if self._job.sides != BUILT_IN:
-                params["sides"] = self._job.sides
-            self._running = self._process.request("reconstruct", params)
-            self._set(State.RUNNING, "Loading the networks")
+            self._running = self._process.request(*self._job.request(self._work / "avatar"))
+            step = "Reading the avatar" if isinstance(self._job, RepaintJob) else "Loading the networks"
+            self._set(State.RUNNING, step)
 
     def _pump_running(self) -> None:
         request = self._running
@@ -493,12 +531,12 @@ class JobManager:
             notes += job.finish(result)
         except (ValueError, OSError) as error:
             self._drop_work()
-            text = f"{job.name} was exported, but not all of it: {error}"
+            text = f"{job.name} {job.what}, but not all of it: {error}"
             self._fail(Failure("export_failed", text, f"The other files are in {folder}."))
             return
         self._drop_work()
         self.warnings = tuple(notes)
-        self.message = readable(f"{job.name} was exported to {folder} in {self.seconds:.0f} s.", 2000)
+        self.message = readable(f"{job.name} {job.what} to {folder} in {self.seconds:.0f} s.", 2000)
         self._end(State.DONE)
 
     def _pump_importing(self) -> None:

@@ -28,7 +28,8 @@ from backend.devices import choose_device  # noqa: E402  (after the path)
 from backend.errors import BackendError  # noqa: E402
 from backend.pipeline import PRESETS  # noqa: E402
 from backend.research.evaluation import report  # noqa: E402
-from backend.research.evaluation.candidates import CONTROLS, WITH_PICTURES  # noqa: E402
+from backend.research.evaluation.candidates import CONTROLS  # noqa: E402
+from backend.research.evaluation.given import WITH_PICTURES  # noqa: E402
 from backend.research.evaluation.metrics import Lpips, require_flip  # noqa: E402
 from backend.research.evaluation.runner import Row, Settings, code_digest, run  # noqa: E402
 from backend.research.evaluation.sources import FactorySource, FolderSource  # noqa: E402

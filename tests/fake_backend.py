@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from backend.errors import BackendError
 from backend.options import ReconstructOptions
 from backend.progress import CancelCheck, ProgressCallback, Reporter
-from backend.server import Backend, serve_stdio
+from backend.server import Backend, CutParams, CutResult, RepaintParams, ViewsParams, serve_stdio
 
 STAGES = {"prepare": 1.0, "body": 1.0, "reconstruct": 2.0, "bind": 0.5, "save": 0.5}
 STEPS_PER_STAGE = 4
@@ -230,6 +230,64 @@ class FakePipeline:
             os.write(1, b"native code writes\n")
 
 
+@dataclass(frozen=True)
+class FakeRepaint:
+    """Same fields as ``backend.retouch.repaint.RepaintResult``."""
+
+    package: Path
+    views: dict[str, float]
+    splats: int
+    notes: tuple[str, ...]
+    seconds: float
+
+
+def save_views(asked: ViewsParams, report: Any, _cancelled: CancelCheck) -> tuple[str, ...]:
+    """Stands in for ``backend.retouch.views.save_views``: pictures of one pixel."""
+    from backend.avatar.package import load_avatar
+
+    load_avatar(asked.package)
+    report(0.5, "Drawing back")
+    asked.output.mkdir(parents=True, exist_ok=True)
+    for name in ("front.png", "back.png"):
+        (asked.output / name).write_bytes(png(1, 1, bytes([90, 90, 90, 255])))
+    return ("front.png", "back.png")
+
+
+def repaint(asked: RepaintParams, report: Any, _cancelled: CancelCheck) -> FakeRepaint:
+    """Stands in for ``backend.retouch.repaint.repaint``: all splats become red; ``same`` in a name asks for trouble."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from backend.avatar.gaussians import sh_from_rgb
+    from backend.avatar.package import load_avatar, save_avatar
+
+    if any("same" in path.stem for path, _ in asked.pictures):
+        raise BackendError("nothing_changed", "It shows nothing that the avatar does not show already.", "Retouch it.")
+    report(0.5, "Painting the splats")
+    avatar = load_avatar(asked.package)
+    red = np.tile(np.float32([0.9, 0.1, 0.1]), (len(avatar.gaussians), 1))
+    avatar = replace(avatar, gaussians=replace(avatar.gaussians, sh_dc=sh_from_rgb(red).astype(np.float32)))
+    picture = png(2, 2, bytes([200, 120, 90, 255] * 4))
+    save_avatar(avatar, asked.output, picture, picture)
+    views = {path.stem: 0.1 for path, _ in asked.pictures}
+    return FakeRepaint(asked.output, views, len(red), ("A note on the picture.",), 0.1)
+
+
+def cut(asked: CutParams, report: Any, _cancelled: CancelCheck) -> CutResult:
+    """Four figures, one of them from anywhere; ``no_front`` in the name leaves out the front."""
+    report(0.5, "Finding the figures")
+    asked.output.mkdir(parents=True, exist_ok=True)
+    figures = []
+    for side in ("front", "back", "left", "other"):
+        if side == "front" and "no_front" in asked.sheet.stem:
+            continue
+        path = asked.output / f"{asked.sheet.stem}_{side}.png"
+        path.write_bytes(png(2, 2, bytes([90, 90, 90, 255] * 4)))
+        figures.append((path, side, 0.9))
+    return CutResult(tuple(figures), ("Figures were cut.",))
+
+
 def describe() -> dict[str, Any]:
     """What ``initialize`` answers."""
     return {"torch": "none", "device": "cpu", "device_name": "made-up device", "missing": []}
@@ -293,4 +351,5 @@ if __name__ == "__main__":
     stand_in = ModuleType("backend.export.mesh")
     stand_in.textured_mesh = textured_mesh
     sys.modules[stand_in.__name__] = stand_in
-    serve_stdio(Backend(describe, lambda _device: FakePipeline(), models=run_models))
+    calls = {"models": run_models, "views": save_views, "repaint": repaint, "cut": cut}
+    serve_stdio(Backend(describe, lambda _device: FakePipeline(), **calls))

@@ -49,6 +49,8 @@ class FitConfig:
         level: radians by which cameras of several pictures are rolled, usually.
         turn: radians by which further pictures are not taken from where it is said, usually.
         pitch: radians by which the photo's camera looks up or down, usually.
+        alike: radians by which other cameras look farther up or down than the photo's, usually: one photographer goes
+            around the person.
         iterations: at most, of the three stages.
     """
 
@@ -62,7 +64,8 @@ class FitConfig:
     shape: float = 0.06
     level: float = 0.02
     turn: float = 0.15
-    pitch: float = 0.2
+    pitch: float = 1.0
+    alike: float = 0.05
     iterations: tuple[int, int, int] = (25, 25, 20)
 
 
@@ -96,8 +99,17 @@ _STANDING = 0.5
 
 
 _HELD = (0.2, 10.0)
-"""Weights with which a pose that another picture shows holds, in one of another moment and in one of the same pose; the
-relaxed pose's is 0.02."""
+"""Weights with which a pose that another picture shows holds, in one of another moment and in limbs that moved between
+pictures of the same pose; the relaxed pose's is 0.02."""
+_MOVED = 0.03
+"""Mean distance of a limb's visible landmarks, in sizes of the person, from which it has moved between two pictures:
+5 cm of an adult, where landmarks err by half as much."""
+_LIMBS = [
+    [name for name in JOINT_NAMES if name.startswith(side) and name.endswith(parts)]
+    for side in ("left_", "right_")
+    for parts in (("shoulder", "elbow", "wrist", "hand"), ("hip", "knee", "ankle", "foot"))
+] + [["neck", "head"]]
+"""Joints of what moves by itself."""
 
 
 def _rotation_onto(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -207,7 +219,7 @@ class BodyFitter:
             check: as in :meth:`fit`.
         """
         with _one_thread():
-            return _Problem(self, picture, (), check).follow(fit, _HELD[little])
+            return _Problem(self, picture, (), check).follow(fit, little)
 
 
 @contextmanager
@@ -272,6 +284,7 @@ class _Problem:
                 own = slice(UNKNOWNS + 6 * number, UNKNOWNS + 6 * number + 6)
                 look.stand_at(unknowns[own], own)
                 yield look.level_term(float(unknowns[-1]), len(unknowns), c.level)
+                yield look.pitch_term(float(unknowns[-1]), len(unknowns), c.alike)
                 if look.said_turn is not None:
                     yield look.turn_term(len(unknowns), c.turn)
             yield Term(unknowns[None, -1:], np.eye(len(unknowns))[None, -1:], 1 / c.pitch**2)
@@ -430,16 +443,37 @@ class _Problem:
             unknowns, cost = self._minimise(stage, unknowns, free, self.config.iterations[stage])
         return self._found(unknowns), cost
 
-    def follow(self, fit: BodyFit, held: float) -> BodyFit:
-        """From ``fit`` on, whose pose weighs as much as ``held`` says."""
+    def follow(self, fit: BodyFit, little: bool) -> BodyFit:
+        """From ``fit`` on: all of its pose, or only limbs that have moved."""
         unknowns = _unknowns_of(fit)
-        self.rest, self.held = unknowns[POSE].copy(), held
+        self.rest, self.held = unknowns[POSE].copy(), _HELD[little]
         free = np.ones(UNKNOWNS, bool)
         free[BETAS] = False
+        if little:
+            moved = self._moved(unknowns)
+            if not moved:
+                return self._found(unknowns)
+            free[:] = False
+            free[SCALE] = True
+            for joint in moved:
+                free[3 * joint : 3 * joint + 3] = True
         self._keep_head(unknowns)
         for stage in (1, 2):
             unknowns, _ = self._minimise(stage, unknowns, free, self.config.iterations[stage])
         return self._found(unknowns)
+
+    def _moved(self, unknowns: np.ndarray) -> list[int]:
+        """Joints of limbs that the picture shows elsewhere."""
+        pixels = self.photo.project(self.f.keypoints(self.f.skeleton.pose(unknowns)))[: len(POSE_LANDMARKS)]
+        away = np.linalg.norm(pixels - self.photo.points[: len(POSE_LANDMARKS)], axis=1) / self.photo.size
+        seen = self.photo.seen & self.f.known[: len(POSE_LANDMARKS)]
+        out: list[int] = []
+        for limb in _LIMBS:
+            of_it = [k for k, index in enumerate(LANDMARK_INDICES) if any(index in JOINT_EVIDENCE[j] for j in limb)]
+            chosen = np.array(of_it)[seen[of_it]]
+            if len(chosen) and away[chosen].mean() > _MOVED:
+                out += [JOINT_INDEX[name] for name in limb]
+        return out
 
     def _go_on(self, unknowns: np.ndarray) -> np.ndarray:
         free = np.ones(len(unknowns), bool)

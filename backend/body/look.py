@@ -231,6 +231,15 @@ class Look:
         derivative[0, 0, -1] = self._turn[0] @ by_pitch
         return Term(self._turn[:1] @ up[:, None], derivative, 1 / roll**2)
 
+    def pitch_term(self, pitch: float, count: int, usual: float) -> Term:
+        """How much farther down than the photo's the camera looks, in units of ``usual`` radians; as
+        :meth:`level_term`."""
+        down, by_pitch = np.array([0.0, np.cos(pitch), np.sin(pitch)]), np.array([0.0, -np.sin(pitch), np.cos(pitch)])
+        derivative = np.zeros((1, 1, count))
+        derivative[0, 0, self._own][:3] = down @ self._by_camera[2]
+        derivative[0, 0, -1] = self._turn[2] @ by_pitch - np.cos(pitch)
+        return Term(self._turn[2:] @ down[:, None] - np.sin(pitch), derivative, 1 / usual**2)
+
     def project(self, points: np.ndarray) -> np.ndarray:
         """Pixels [N, 2] of points [N, 3] of the photo camera's space."""
         return self._pixels(points @ self._turn.T + self._shift)

@@ -53,3 +53,9 @@ def barycentric(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
     third = (gram[:, 0, 0] * along[:, 1] - gram[:, 0, 1] * along[:, 0]) / np.maximum(area, 1e-18)
     out = np.column_stack([1 - second - third, second, third]).clip(0, None)
     return out / out.sum(1, keepdims=True)
+
+
+def on_rays(chosen: np.ndarray, depth: np.ndarray, focal: float) -> np.ndarray:
+    """Places [n, 3] on the rays of the pixels where ``chosen`` [S, S], at ``depth`` [S, S]."""
+    row, column = np.nonzero(chosen)
+    return unproject(np.column_stack([column, row]) + 0.5, depth[chosen], focal, len(chosen))

@@ -119,11 +119,11 @@ def look_again(
     near = cv2.GaussianBlur(cv2.dilate(alpha.astype(np.float32), np.ones((reach, reach))), (0, 0), 0.4 * reach)
     kept = 1 - _FADED * (1 - near[..., None])
     faded = (rgb * kept + 128 * (1 - kept)).clip(0, 255).astype(np.uint8)
-    looks = [pose, _mirrored_look(networks, rgb, pose)]
+    looks = [pose, mirrored_look(networks, rgb, pose)]
     check()
     looks.append(networks.landmarks(faded, pose.detection(), passes=1))
     check()
-    looks.append(_mirrored_look(networks, faded, pose))
+    looks.append(mirrored_look(networks, faded, pose))
     visibility = np.mean([look.visibility for look in looks], 0)
     kept_looks, unclear = _agreed_facing(looks)
     places = np.median([look.image for look in kept_looks], 0)
@@ -196,7 +196,7 @@ def stands_beside_another(networks: BlazePose, rgb: np.ndarray, alpha: np.ndarra
     return False
 
 
-def _mirrored_look(networks: BlazePose, rgb: np.ndarray, pose: PoseLandmarks) -> PoseLandmarks:
+def mirrored_look(networks: BlazePose, rgb: np.ndarray, pose: PoseLandmarks) -> PoseLandmarks:
     """What the landmark network says of the mirrored picture, in pixels of the picture itself."""
     width, first = rgb.shape[1], pose.detection()
     hip, circle = (np.array([width - x, y]) for x, y in (first.hip, first.circle))

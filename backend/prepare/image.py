@@ -50,8 +50,12 @@ class Photo:
     sha256: str
 
 
-def load_photo(path: Path) -> Photo:
+def load_photo(path: Path, longest: int = WORKING_SIDE) -> Photo:
     """Read ``path``, apply its colour profile and its EXIF rotation, keep its alpha.
+
+    Args:
+        path: of the file.
+        longest: pixels; a larger picture is reduced to this long side.
 
     Raises:
         BackendError: kinds ``image_unreadable``, ``image_too_small``, ``image_too_large``.
@@ -65,7 +69,7 @@ def load_photo(path: Path) -> Photo:
         try:
             kind = describe_kind(stream.read(HEAD_BYTES))
             stream.seek(0)
-            image, sha256 = _decode(stream)
+            image, sha256 = _decode(stream, longest)
         except BackendError:
             raise
         except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
@@ -109,8 +113,8 @@ def _opened(path: Path) -> BinaryIO:
         ) from error
 
 
-def _decode(stream: BinaryIO) -> tuple[np.ndarray, str]:
-    """uint8 [H, W, 3 or 4], upright, sRGB, at most :data:`WORKING_SIDE` a side; and the file's SHA-256."""
+def _decode(stream: BinaryIO, longest: int) -> tuple[np.ndarray, str]:
+    """uint8 [H, W, 3 or 4], upright, sRGB, at most ``longest`` a side; and the file's SHA-256."""
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     Image.MAX_IMAGE_PIXELS = None  # our own limit says what to do
     with warnings.catch_warnings():
@@ -119,12 +123,12 @@ def _decode(stream: BinaryIO) -> tuple[np.ndarray, str]:
         image = Image.open(stream, formats=[name for name in READABLE if name in Image.OPEN])
         _check_size(*image.size)
         sixteen = any(";16" in str(tile[3]) for tile in image.tile)
-        image.draft("RGB", (WORKING_SIDE, WORKING_SIDE))  # JPEG decodes at a fraction of its size
+        image.draft("RGB", (longest, longest))  # JPEG decodes at a fraction of its size
         image.load()
         image = ImageOps.exif_transpose(image)
         if sixteen and image.mode in ("RGB", "RGBA"):
             image = _with_all_bits(stream, image)
-        image = to_srgb(_reduced(image))
+        image = to_srgb(_reduced(image, longest))
         if "A" in image.getbands() or "transparency" in image.info:
             values = np.asarray(image.convert("RGBA"))
         else:
@@ -174,9 +178,9 @@ def _with_all_bits(stream: BinaryIO, image: Image.Image) -> Image.Image:
     return found
 
 
-def _reduced(image: Image.Image) -> Image.Image:
-    """At most :data:`WORKING_SIDE` a side, with 8 bits a channel, in a mode that has a meaning when it is resized."""
-    factor = min(1.0, WORKING_SIDE / max(image.size))
+def _reduced(image: Image.Image, longest: int) -> Image.Image:
+    """At most ``longest`` a side, with 8 bits a channel, in a mode that has a meaning when it is resized."""
+    factor = min(1.0, longest / max(image.size))
     size = tuple(max(1, math.floor(side * factor + 0.5)) for side in image.size)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values = np.asarray(image)

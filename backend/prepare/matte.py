@@ -44,7 +44,7 @@ def _keep_main_parts(alpha: np.ndarray, seed: np.ndarray) -> np.ndarray:
     return alpha * keep[labels]
 
 
-def _backdrop(rgb: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float] | None:
+def plain_backdrop(rgb: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float] | None:
     """What a plain background would look like behind the person too, and how far it strays; None if it is not plain.
 
     Args:
@@ -88,7 +88,7 @@ def _carried(rgb: np.ndarray, soft: np.ndarray, person: np.ndarray, inside: np.n
     if known.sum() < 0.05 * known.size or not person.any():
         return nothing
     colours = rgb.astype(np.float32) / 255
-    found = _backdrop(colours, known)
+    found = plain_backdrop(colours, known)
     if found is None:
         return nothing
     wall, spread = found

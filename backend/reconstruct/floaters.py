@@ -10,8 +10,9 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 
 from ..geometry.distances import nearest_of
+from ..geometry.maps import on_rays
 from .config import SCRAP, SURFACE_STEP_M
-from .sheets import LayeredDepthImage, on_rays
+from .sheets import LayeredDepthImage
 from .types import SurfaceMesh
 
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
-from scipy import sparse
 
 from ..avatar.quaternion import from_matrix
 from ..geometry.distances import depth_inside
 from ..geometry.maps import MAP_SIZE, project, sample_map
 from ..rendering import CameraTensors, Contributions, GaussianTensors, contributions, exact_device
+from ..rendering.colour_fit import Blend, blend_of, exact_sums, fit_colours
 from .config import SURFACE, SurfaceConfig, VisibilityConfig
 from .splats import Splats
 from .visibility import ramp
-
-_Blend = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -29,15 +26,13 @@ class Blending:
         rows: bool [size^2], which pixels those are.
         size: pixels a side of the picture.
         focal: in its pixels.
-        to_pixels: from values [n, C] of splats to those [m, C] of the pixels.
-        to_splats: the transpose.
+        blend: of the splats in them.
     """
 
     rows: torch.Tensor
     size: int
     focal: float
-    to_pixels: _Blend
-    to_splats: _Blend
+    blend: Blend
 
 
 def draw(
@@ -85,13 +80,13 @@ def draw(
     reach = VisibilityConfig.outline[1] * size / MAP_SIZE
     rim = np.flatnonzero(sample_map(depth_inside(resized > 1 - 1 / 255), pixels) < reach)
     for _ in range(2):
-        seen = _exact(contribute(rim, opacity))
+        seen = exact_sums(contribute(rim, opacity))
         both = seen.gather(torch.cat([torch.ones_like(matte), matte], 1).to(seen.weight)).float().cpu().numpy()
         inside = both[:, 1] / np.maximum(both[:, 0], 1e-6)
         visible = (both[:, 0] > 0) & front[rim]
         opacity[rim] = np.where(visible, opacity[rim] * ramp(inside, config.fade), opacity[rim])
     rows = matte[:, 0] > 0.5
-    return opacity, Blending(rows, size, focal * factor, *_blends(contribute(slice(None), opacity), rows))
+    return opacity, Blending(rows, size, focal * factor, blend_of(contribute(slice(None), opacity), rows))
 
 
 def match_photo(
@@ -105,47 +100,22 @@ def match_photo(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Colours [n, 3] corrected so that the render meets the photo; and how much of each splat it shows [n], in pixels.
 
-    Overlapping splats blur. Projected gradient descent on the colours undoes that: steps as of SIRT, momentum as of
-    FISTA (Beck and Teboulle, 2009).
+    Overlapping splats blur; :func:`~..rendering.colour_fit.fit_colours` undoes that.
     """
-    rows, to_pixels, to_splats = blending.rows, blending.to_pixels, blending.to_splats
+    rows, blend = blending.rows, blending.blend
     device = rows.device
     resized = cv2.resize(image, (blending.size,) * 2, interpolation=cv2.INTER_AREA)
     target = torch.as_tensor(resized, device=device).reshape(-1, 3)
-    total = to_splats(torch.ones(int(rows.sum()), 1, device=device))
-    wanted = target[rows] * to_pixels(torch.ones(len(rgb), 1, device=device))
-    start = colours = torch.as_tensor(rgb, dtype=torch.float32, device=device)
+    total = blend.to_splats(torch.ones(int(rows.sum()), 1, device=device))
+    wanted = target[rows] * blend.to_pixels(torch.ones(len(rgb), 1, device=device))
+    start = torch.as_tensor(rgb, dtype=torch.float32, device=device)
     wide = scale[:, 0] * scale[:, 1] * (blending.focal / splats.position[:, 2]) ** 2
     facing = np.abs((splats.normal * splats.position).sum(1)) / np.linalg.norm(splats.position, axis=1)
     whole = torch.as_tensor(2 * np.pi * opacity * wide * facing, dtype=torch.float32, device=device)[:, None]
     # A trace of everything shines through what lies before it; of large splats, in close-ups, that is many pixels.
     shown = total * (total > config.trace * whole)
     slack = config.slack * (shown > 0)
-    low, high = (start - slack).clamp(0, 1), (start + slack).clamp(0, 1)
-    ahead, momentum = colours, 1.0
-    for _ in range(config.corrections):
-        # Barely seen splats hardly move: from the side they are seen whole.
-        change = to_splats(wanted - to_pixels(ahead)) / (total + config.shown_pixels)
-        before, colours = colours, (ahead + change).clamp(low, high)
-        slower, momentum = momentum - 1, (1 + (1 + 4 * momentum**2) ** 0.5) / 2
-        ahead = colours + slower / momentum * (colours - before)
+    limits = ((start - slack).clamp(0, 1), (start + slack).clamp(0, 1))
+    # Barely seen splats hardly move: from the side they are seen whole.
+    colours = fit_colours(blend, wanted, start, limits, total + config.shown_pixels, config.corrections)
     return colours.cpu().numpy(), shown[:, 0].cpu().numpy()
-
-
-def _blends(seen: Contributions, rows: torch.Tensor) -> tuple[_Blend, _Blend]:
-    """From values [n, C] of splats to those [m, C] of the pixels where ``rows`` [H W] is true, and the transpose."""
-    keep = rows[seen.pixel]
-    pixel = (rows.cumsum(0) - 1)[seen.pixel[keep]]
-    chosen = Contributions(seen.splat[keep], pixel, seen.weight[keep], seen.splat_count, int(rows.sum()))
-    if rows.device.type != "cpu":
-        exact = _exact(chosen)
-        return lambda x: exact.render(x.double()).float(), lambda x: exact.gather(x.double()).float()
-    index = (chosen.pixel.int().numpy(), chosen.splat.int().numpy())
-    matrix = sparse.csr_matrix((chosen.weight.numpy(), index), (chosen.pixel_count, chosen.splat_count))
-    transpose = matrix.T.tocsr()
-    return lambda x: torch.as_tensor(matrix @ x.numpy()), lambda x: torch.as_tensor(transpose @ x.numpy())
-
-
-def _exact(seen: Contributions) -> Contributions:
-    """On a card, which adds in any order, in double precision: float32 can tell no difference then."""
-    return seen if seen.weight.device.type != "cuda" else replace(seen, weight=seen.weight.double())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import cast
 
 import cv2
@@ -18,16 +17,16 @@ from ..body.model import BodyModel, rotation_matrices
 from ..body.several import FittedPicture
 from ..estimate.depth import SideDepths
 from ..geometry.distances import nearest_of
-from ..geometry.kdtree import build_kdtree
-from ..geometry.maps import MAP_SIZE, project, sample_map
+from ..geometry.maps import MAP_SIZE
 from ..photo import PreparedPhoto
 from ..rendering.mesh import MeshHits, rasterize_mesh
-from .config import LAYERS, SCRAP, SURFACE_STEP_M, DeformConfig, VisibilityConfig
+from .config import LAYERS, SCRAP, SURFACE_STEP_M, DeformConfig
 from .deform import OutlineView, deform
 from .floaters import without_floaters
+from .hull import OtherOutlines
 from .labels import hand_bones, label_photo
 from .parts import CARRIED, CARRIES, LEG_LIMBS, LIMB, WITHOUT_FACE, HeadRegions, Part
-from .sheets import GarmentPatch, LayeredDepthImage, build_layers, on_rays
+from .sheets import GarmentPatch, LayeredDepthImage, build_layers
 from .types import SurfaceMesh
 from .visibility import View
 
@@ -115,9 +114,9 @@ def fit_clothed_mesh(
     first = as_labelled(first, labels, part_of_face, posed, faces, focal, device)
     leg = np.isin(LIMB[part_of_face], LEG_LIMBS)
     turned = _moved(joints, transforms)
-    carve = partial(within_outlines, views=views[1:], vertices=posed, focal=focal)
+    outlines = OtherOutlines(views[1:], posed, focal)
     layers, sheet = build_layers(
-        matte, first.depth, last.depth, first.face, posed, weights, leg, turned, focal, depths, carve
+        matte, first.depth, last.depth, first.face, posed, weights, leg, turned, focal, depths, outlines
     )
     sheet_blended = vertex_transforms(sheet.weights, transforms, PRESERVE_VOLUME)
     sheet_rest = unskin_vertices(sheet.posed, sheet_blended)
@@ -184,40 +183,6 @@ def _outline_of(
     matte = _matte(picture)
     motion = np.concatenate([turn, shift[:, :, None]], 2)
     return OutlineView(motion, other.fit.focal * scale, matte, picture.inside_at(MAP_SIZE))
-
-
-def within_outlines(
-    depth: np.ndarray, where: np.ndarray, views: Sequence[OutlineView], vertices: np.ndarray, focal: float
-) -> np.ndarray:
-    """``depth`` [S, S], where asked as near as may be to what it was so that other pictures show person there too.
-
-    Args:
-        depth: metres along the photo's axis.
-        where: bool [S, S].
-        views: the other pictures, with a motion of each vertex.
-        vertices: [V, 3] of the body, with whose nearest one each place moves.
-        focal: pixels at this resolution.
-    """
-    if not views or not where.any():
-        return depth
-    points = on_rays(where, depth, focal)
-    _, nearest = build_kdtree(vertices).query(points, workers=-1)
-    # A pixel of a person who fills a picture is half as much.
-    step = VisibilityConfig.behind / 2
-    steps = step * np.arange(1, round(DeformConfig.depth_reach / step) + 1)
-    offsets = np.append(0, np.stack([steps, -steps], 1).ravel())
-    turned = [np.einsum("nab,nb->na", view.matrix[nearest, :, :3], points) for view in views]
-    allowed = [view.matte | ~view.known for view in views]
-    found, best = np.zeros(len(points), bool), np.zeros(len(points))
-    for offset in offsets:
-        good = ~found
-        for view, place, inside in zip(views, turned, allowed):
-            local = place * (1 + offset / points[:, 2:]) + view.matrix[nearest, :, 3]
-            good &= sample_map(inside, project(local, view.focal, len(inside)))
-        best[good], found = offset, found | good
-    out = depth.copy()
-    out[where] += best
-    return out
 
 
 def _pictured(

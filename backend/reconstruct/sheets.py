@@ -7,7 +7,6 @@ smoothly; the others, and what lies between trousers, hang on the body's nearest
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -20,8 +19,9 @@ from ..estimate.depth import SideDepths
 from ..geometry.distances import depth_inside, nearest_of
 from ..geometry.kdtree import build_kdtree
 from ..geometry.linear import mesh_laplacian
-from ..geometry.maps import unproject
+from ..geometry.maps import on_rays, unproject
 from .config import LAYERS, SURFACE_STEP_M, DeformConfig, LayerConfig
+from .hull import OtherOutlines, filled
 from .parts import ARM_LIMBS, LIMB_OF_JOINT, joint_of_vertex
 from .skirts import between_legs, down_legs, find_hem
 
@@ -69,7 +69,7 @@ def build_layers(
     joints: np.ndarray,
     focal: float,
     depths: SideDepths | None = None,
-    carve: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda depth, where: depth,
+    outlines: OtherOutlines | None = None,
     config: LayerConfig = LAYERS,
 ) -> tuple[LayeredDepthImage, GarmentPatch]:
     """Front and back depths over the whole matte, also of skirts before and behind legs, and the meshes of sheets.
@@ -84,7 +84,7 @@ def build_layers(
         joints: [24, 3] metres, posed, camera space.
         focal: pixels at this resolution.
         depths: of front and back where a network knows them.
-        carve: brings depths [S, S], where bool [S, S] says so, to where other pictures show the person.
+        outlines: of other pictures.
         config: of gaps and patches.
     """
     in_matte = depth_inside(matte)
@@ -116,7 +116,10 @@ def build_layers(
         garment = beside & wide
         # The front's splats draw the outline; were the back's as wide, both would add up.
         broad = np.where(beside, (broad | worn) & (in_matte > INSET), broad)
-    front_all, back_all = (carve(side, broad | wide & matte) for side in (front_all, back_all))
+        if outlines is not None:
+            front_all, back_all = filled(front_all, back_all, garment, in_matte, outlines, config.cell)
+    if outlines is not None:
+        front_all, back_all = (outlines.within(side, broad | wide & matte) for side in (front_all, back_all))
     row, column = nearest_of(matte)
     both = np.stack([front_all, back_all])[:, row, column]
     sheet, cell_face = _grid(wide, both, vertices, weights, focal, garment, config)
@@ -290,12 +293,6 @@ def _grid(
         carries = np.isin(LIMB_OF_JOINT[joint_of_vertex(weights)], ARM_LIMBS, invert=True)
         hung[own] = _diffused_weights(posed, faces, vertices[carries], weights[carries])[own]
     return GarmentPatch(posed, faces, hung), cell_face
-
-
-def on_rays(chosen: np.ndarray, depth: np.ndarray, focal: float) -> np.ndarray:
-    """Places [n, 3] on the rays of the pixels where ``chosen`` [S, S], at ``depth`` [S, S]."""
-    row, column = np.nonzero(chosen)
-    return unproject(np.column_stack([column, row]) + 0.5, depth[chosen], focal, len(chosen))
 
 
 def _diffused_weights(posed: np.ndarray, faces: np.ndarray, vertices: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from ..photo import PreparedPhoto
 from ..rendering.mesh import vertex_normals
 from .config import DeformConfig, SurfaceConfig, VisibilityConfig
 from .parts import CARRIED, CARRIES
-from .sampling import SurfaceSamples, face_areas
+from .sampling import SurfaceSamples, face_areas, poisson_disk_samples
 from .sheets import INSET, LayeredDepthImage
 from .types import SurfaceMesh
 from .visibility import View, observe
@@ -124,6 +124,26 @@ def back_of_sheets(
     behind = (len(mesh.faces) - mesh.body_faces) // 2
     face = np.where(part.face >= mesh.body_faces, part.face + behind, part.face)
     return Splats(position, part.normal * [1, 1, -1], part.along, part.sigma, part.stretch, part.opacity, face)
+
+
+def flanks_of_sheets(mesh: SurfaceMesh, layers: LayeredDepthImage, focal: float, config: SurfaceConfig) -> Splats:
+    """Splats on faces of sheets that are so steep to the photo's rays that those of its pixels leave gaps."""
+    faces = mesh.faces[mesh.body_faces :]
+    corner = mesh.posed[faces]
+    normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+    ray = corner.mean(1) / np.linalg.norm(corner.mean(1), axis=1, keepdims=True)
+    steep = np.flatnonzero(np.abs((normal * ray).sum(1)) < 1 / config.slope)
+    normals = vertex_normals(mesh.posed, faces)
+    spacing = np.full(len(steep), config.spacing)
+    samples = poisson_disk_samples(mesh.posed, faces[steep], normals, spacing, config.darts if len(steep) else 0)
+    face = steep[samples.face]
+    position = (mesh.posed[faces[face]] * samples.barycentric[..., None]).sum(1)
+    normal = (normals[faces[face]] * samples.barycentric[..., None]).sum(1)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+    sigma, ones = config.rest_overlap * samples.spacing, np.ones(len(face))
+    splats = Splats(position, normal, 0 * normal, sigma, ones, config.opacity * ones, face + mesh.body_faces)
+    return take(splats, sample_map(depth_inside(layers.face >= 0) > INSET, project(position, focal)))
 
 
 def rest_of_body(

@@ -34,7 +34,7 @@ from .matching import Blending, draw, match_photo
 from .parts import PART_OF_JOINT, body_regions, by_part, head_part, joint_of_vertex
 from .sampling import poisson_disk_samples
 from .shape import fit_clothed_mesh
-from .splats import Splats, back_of_sheets, front_splats, join, rest_of_body, splat_frames, take
+from .splats import Splats, back_of_sheets, flanks_of_sheets, front_splats, join, rest_of_body, splat_frames, take
 from .types import Reconstruction, SurfaceMesh
 from .views import ViewedPerson, colours_at, said_by, said_by_pictures
 from .visibility import Observation, View, observe, ramp
@@ -158,7 +158,7 @@ class SurfaceReconstructor:
         shown = layers.face >= 0
         view = View.of(np.eye(4), focal, np.where(shown, layers.front, np.inf), shown, labels)
         rest = rest_of_body(self.body, self.samples, mesh, layers, view, self.regions.parts, photo, focal, config)
-        splats = join(front, back, rest)
+        splats = join(front, back, flanks_of_sheets(mesh, layers, focal, config), rest)
         at_rest = mesh.to_rest(splats.position, mesh.faces[splats.face])
         held = ~is_floater(at_rest, len(pixels))
         splats, at_rest = take(splats, held), at_rest[held]

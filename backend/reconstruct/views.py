@@ -20,6 +20,9 @@ from .shape import ClothedSurface, PicturedMesh
 from .types import SurfaceMesh
 from .visibility import Observation, View, observe, ramp
 
+_DARK = 0.02
+"""Display brightness below which ratios of colours say nothing."""
+
 
 @dataclass(frozen=True, eq=False)
 class ViewedPerson:
@@ -107,7 +110,30 @@ def said_by_pictures(
         image = person_colours(pictured.picture, device or "cpu").astype(np.float32) / 255
         return Said(colours_at(image, seen), seen.confidence * pictured.belief), seen.facing
 
-    return best_of(photo, [one(pictured) for pictured in clothed.pictures], config)
+    return best_of(photo, in_one_light(photo, [one(pictured) for pictured in clothed.pictures], config), config)
+
+
+def in_one_light(
+    photo: Said, pictures: Sequence[tuple[Said, np.ndarray]], config: ViewsConfig
+) -> list[tuple[Said, np.ndarray]]:
+    """``pictures``, see :func:`best_of`, as bright and of the tint of the photo: exposures and white balances differ.
+
+    Where two pictures show the same places the median of their colours' ratio, of each channel, tells; a picture that
+    shows nothing of what the photo shows is compared with those that do.
+    """
+    known, out, left = photo, dict[int, tuple[Said, np.ndarray]](), set(range(len(pictures)))
+    while left:
+        shared = {k: np.flatnonzero(np.minimum(known.belief, pictures[k][0].belief) > config.both) for k in left}
+        number = max(sorted(left), key=lambda k: len(shared[k]))
+        left.remove(number)
+        said, facing = pictures[number]
+        places = shared[number]
+        if len(places) >= config.fewest:
+            ratio = np.log(known.rgb[places].clip(_DARK, 1)) - np.log(said.rgb[places].clip(_DARK, 1))
+            said = Said((said.rgb * np.exp(np.median(ratio, 0))).clip(0, 1), said.belief)
+        out[number] = said, facing
+        known, _ = best_of(known, [out[number]], config)
+    return [out[number] for number in range(len(pictures))]
 
 
 def best_of(photo: Said, pictures: Sequence[tuple[Said, np.ndarray]], config: ViewsConfig) -> tuple[Said, np.ndarray]:

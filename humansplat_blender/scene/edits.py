@@ -74,6 +74,20 @@ def has_edits(splats: bpy.types.Object) -> bool:
     return any(name in splats.data.attributes for name in (HIDDEN, COLOUR))
 
 
+def copy_edits(source: bpy.types.Object, target: bpy.types.Object) -> bool:
+    """Erase and paint `target` as `source`; whether that was possible: both must have their splats at the same places.
+
+    ValueError where `target` cannot be edited.
+    """
+    places = [attributes.read_points(obj.data, "position") for obj in (source, target)]
+    if not np.array_equal(*places):
+        return False
+    if has_edits(source):
+        write_hidden(target, read_hidden(source))
+        write_colour(target, read_colour(source))
+    return True
+
+
 def over(below: np.ndarray, rgb: np.ndarray, share: float | np.ndarray) -> np.ndarray:
     """A colour laid over painted colours, as glazes: [M, 4] of `below` [M, 4] (rgb and share), `rgb` [3], `share`."""
     new = np.broadcast_to(np.asarray(share, dtype=np.float32), below.shape[:1])[:, None]

@@ -8,7 +8,7 @@ import bpy
 
 from .armature import ROOT_BONE, joint_bones, joint_names
 from .bone_look import remove_unused_shapes
-from .edits import crop_box, set_crop_box
+from .edits import copy_edits, crop_box, set_crop_box
 from .importer import rollback, unique_name
 from .nodes.bind import SURFACE
 from .nodes.build import get_input, set_input
@@ -93,7 +93,8 @@ def delete_avatar(avatar: ImportedAvatar) -> None:
 def replace_avatar(context: bpy.types.Context, old: ImportedAvatar, new: ImportedAvatar) -> ImportedAvatar:
     """Put `new` in the place of `old`: its name, collection, transform, parent, pose, action and display settings.
 
-    `old` is deleted. What other objects and constraints had of the old armature, they have of the new one.
+    What was erased and painted is taken over if all splats lie where the old ones do. `old` is deleted. What other
+    objects and constraints had of the old armature, they have of the new one.
     """
     source, target = old.armature, new.armature
     target.parent, target.parent_type, target.parent_bone = source.parent, source.parent_type, source.parent_bone
@@ -106,6 +107,7 @@ def replace_avatar(context: bpy.types.Context, old: ImportedAvatar, new: Importe
     if source.animation_data is not None:
         _copy_animation(source, target)
     _copy_display(old, new)
+    copy_edits(old.splats, new.splats)
     name = source.name
     collection_name = old.collection.name
     for parent in _parents(context.scene, new.collection):

@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import environment, install, locations, scene
 from ..client import Failure
-from ..jobs import BackendSpec, JobManager, ReconstructJob
+from ..jobs import BackendSpec, ExportJob, JobManager, ReconstructJob, RepaintJob
 from ..png import display_bytes, write_png
 from ..results import Result, ResultFolder
 from . import preferences
@@ -124,6 +124,20 @@ def photo_icon(image: bpy.types.Image) -> int:
 
 def start_reconstruct(job: ReconstructJob) -> None:
     """Begin a reconstruction; what goes wrong is found in the manager."""
+    _start(lambda spec: manager().start_reconstruct(job, spec, results()))
+
+
+def start_repaint(job: RepaintJob) -> None:
+    """Begin to repaint an avatar; what goes wrong is found in the manager."""
+    _start(lambda spec: manager().start_repaint(job, spec, results()))
+
+
+def start_export(job: ExportJob) -> None:
+    """Begin to write files of an avatar; what goes wrong is found in the manager."""
+    _start(lambda spec: manager().start_export(job, spec))
+
+
+def _start(begin: Callable[[BackendSpec], None]) -> None:
     global _job_file_count
     spec = backend_spec()
     if spec is None:
@@ -132,7 +146,7 @@ def start_reconstruct(job: ReconstructJob) -> None:
         )
         return
     _job_file_count = _file_count
-    manager().start_reconstruct(job, spec, results())
+    begin(spec)
     ensure_pumped()
 
 

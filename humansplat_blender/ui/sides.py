@@ -243,6 +243,7 @@ def draw_sides(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, wi
     row = layout.row()
     row.enabled = count(settings) < MOST
     row.operator("humansplat.add_pictures", icon="ADD")
+    layout.operator("humansplat.cut_turnaround", text="Cut Turnaround Sheet…", icon="IMAGE_REFERENCE")
     wrapped(layout, describe_count(count(settings)), width, icon="INFO")
 
 

@@ -20,7 +20,7 @@ LAYERS = (
     ("estimate",),
     ("reconstruct",),
     ("views",),
-    ("bind", "assemble", "likeness", "output", "steps"),
+    ("bind", "assemble", "likeness", "output", "steps", "retouch"),
     ("pipeline",),
     ("repair", "doctor"),
     ("server",),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from backend.__main__ import main
@@ -20,7 +22,7 @@ from backend.pipeline import Pipeline
 from backend.reconstruct.completion import Said
 from backend.reconstruct.config import ViewsConfig
 from backend.reconstruct.deform import OutlineView, deform
-from backend.reconstruct.shape import within_outlines
+from backend.reconstruct.hull import OtherOutlines, filled
 from backend.reconstruct.types import SurfaceMesh
 from backend.reconstruct.views import best_of
 from backend.research.evaluation.mannequins import make_mannequin
@@ -48,7 +50,7 @@ def test_depths_move_to_where_a_picture_from_the_side_shows_the_person() -> None
     depth[:, :20], depth[:, 40:] = distance - 0.18, distance + 0.16
     where = np.zeros((size, size), bool)
     where[30:34] = True
-    found = within_outlines(depth, where, [view], np.array([[0.0, 0.0, distance]]), focal)
+    found = OtherOutlines([view], np.array([[0.0, 0.0, distance]]), focal).within(depth, where)
     np.testing.assert_array_equal(found[~where], depth[~where])
     # The wall is as deep as it looks where rays are parallel; those of a camera spread by as much as it stands near.
     middle = found[32, 28:36]
@@ -57,9 +59,31 @@ def test_depths_move_to_where_a_picture_from_the_side_shows_the_person() -> None
     assert (np.abs(found[32, 40:42] - (distance + 0.1)) < 0.02).all()
     # What no offset brings there stays.
     nowhere = OutlineView(motion, focal, np.zeros((size, size), bool), np.ones((size, size), bool))
-    np.testing.assert_array_equal(
-        within_outlines(depth, where, [nowhere], np.array([[0.0, 0.0, distance]]), focal), depth
-    )
+    outlines = OtherOutlines([nowhere], np.array([[0.0, 0.0, distance]]), focal)
+    np.testing.assert_array_equal(outlines.within(depth, where), depth)
+
+
+def test_a_skirt_fills_the_outline_that_a_picture_from_the_side_shows() -> None:
+    # A cylinder of 0.3 m, 4 m away, seen from the front and from the left; the photo alone makes it 5 cm thick.
+    size, focal, distance, radius = 128, 400.0, 4.0, 0.3
+    columns = np.broadcast_to(np.arange(size) + 0.5, (size, size))
+    round_one = np.abs(columns - size / 2) / focal * distance < radius
+    rows = np.arange(size)[:, None]
+    garment = round_one & (rows > 40) & (rows < 100)
+    view = OutlineView(from_the_left(distance)[None, :3], focal, garment, np.ones((size, size), bool))
+    outlines = OtherOutlines([view], np.array([[0.0, 0.0, distance]]), focal)
+    flat = np.full((size, size), distance)
+    in_garment = ndimage.distance_transform_edt(round_one)
+    front, back = filled(flat - 0.025, flat + 0.025, garment, in_garment, outlines, 2.0)
+    across = (columns[70] - size / 2) / focal * distance
+    true = np.sqrt(np.maximum(radius**2 - across**2, 0))
+    inner = garment[70] & (np.abs(across) < 0.9 * radius)
+    assert np.abs(front[70] - (distance - true))[inner].max() < 0.04
+    assert np.abs(back[70] - (distance + true))[inner].max() < 0.04
+    # Where the picture does not limit it, it stays as it was.
+    unknown = OutlineView(view.matrix, focal, garment, np.zeros((size, size), bool))
+    front, _ = filled(flat - 0.025, flat + 0.025, garment, in_garment, replace(outlines, views=[unknown]), 2.0)
+    np.testing.assert_array_equal(front, flat - 0.025)
 
 
 def test_a_motion_of_each_vertex_is_a_camera_where_all_are_the_same() -> None:

@@ -217,6 +217,12 @@ def request_line(method: Any, params: Any, **changes: Any) -> bytes:
         (request_line("reconstruct", {"image": "a.png", "output": "b", "body": "/\0"}), -32602, 5),
         (request_line("export", {"package": "\ud800", "output": "b", "target": "web"}), -32602, 5),
         (request_line("export", {"package": "a", "output": "b", "target": "web", "clips": "/dev/null"}), -32602, 5),
+        (request_line("views", {"package": "a"}), -32602, 5),
+        (request_line("views", {"package": "a", "output": "b", "size": 9}), -32602, 5),
+        (request_line("cut", {"sheet": "", "output": "b"}), -32602, 5),
+        (request_line("repaint", {"package": "a", "output": "b", "pictures": []}), -32602, 5),
+        (request_line("repaint", {"package": "a", "output": "b", "pictures": [{"path": "p", "view": "x"}]}), -32602, 5),
+        (request_line("repaint", {"package": "a", "output": "b", "pictures": [{"path": "p\0"}]}), -32602, 5),
         (b"[" * 200_000, -32700, None),
         (b'{"a":' * 100_000, -32700, None),
         (b'{"id": ' + b"9" * 5000 + b"}", -32700, None),
@@ -323,3 +329,25 @@ def test_a_card_that_stops_is_not_the_photos_fault(error: Exception) -> None:
 
 def test_other_errors_are_not_the_cards_fault() -> None:
     assert explain_unexpected(ValueError("no CUDA here")).kind == "internal"
+
+
+def test_views_are_saved_repainted_and_sheets_are_cut(child: Child, tmp_path: Path) -> None:
+    reconstruct(child, 1, tmp_path)
+    package = child.answer(1)["result"]["package"]
+    child.send(2, "views", package=package, output=str(tmp_path / "views"))
+    assert child.answer(2)["result"] == {
+        "folder": str(tmp_path / "views"), "files": ["front.png", "back.png"], "notes": []
+    }  # fmt: skip
+    pictures = [{"path": str(tmp_path / "views" / "back.png"), "view": "back"}]
+    child.send(3, "repaint", package=package, output=str(tmp_path / "red"), pictures=pictures)
+    result = child.answer(3)["result"]
+    assert result["package"] == str(tmp_path / "red") and result["warnings"] == ["A note on the picture."]
+    assert (tmp_path / "red" / "gaussians.ply").is_file()
+    child.send(4, "repaint", package=package, output=str(tmp_path / "no"), pictures=[{"path": "same.png"}])
+    error = child.answer(4)["error"]
+    assert (error["code"], error["data"]["kind"]) == (-32030, "nothing_changed") and not (tmp_path / "no").exists()
+    child.send(5, "cut", sheet=str(tmp_path / "anna.png"), output=str(tmp_path / "cut"))
+    figures = child.answer(5)["result"]["figures"]
+    assert [figure["side"] for figure in figures] == ["front", "back", "left", "other"]
+    assert all(Path(figure["path"]).is_file() for figure in figures)
+    assert {"repaint", "views", "cut"} <= {progress["stage"] for progress in child.progress()}

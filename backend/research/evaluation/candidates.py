@@ -29,8 +29,6 @@ from .alignment import CropCamera, rigid
 from .truth import BodyPoints, Truth
 
 CONTROLS = ("perfect", "shuffled")
-WITH_PICTURES = {"+back": ("back",), "+sides": ("back", "left", "right")}
-"""Added to a preset's name: it is given true pictures of these sides, as files, from cameras that it does not know."""
 SPLAT_SPACING = 0.004
 """Metres between the controls' splats; of head and hands half as much."""
 _CANDIDATES = 6

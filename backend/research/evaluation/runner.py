@@ -23,10 +23,11 @@ import torch
 from PIL import Image
 
 from ...errors import BackendError
-from ...options import SIDES, SidePicture
+from ...options import SidePicture
 from ...pipeline import Pipeline
-from .candidates import WITH_PICTURES, Candidate, perfect, reconstruct
+from .candidates import Candidate, perfect, reconstruct
 from .compare import Measurement, compare
+from .given import WITH_PICTURES, another_moment, picture_of
 from .metrics import Lpips
 from .sources import Source
 from .truth import Truth, render_photo
@@ -234,10 +235,12 @@ def _candidate(settings: Settings, preset: str, index: int, truth: Truth) -> Can
         photo = Path(folder) / f"{truth.name}.png"
         Image.fromarray(np.dstack([rgb, alpha]) if settings.matte else rgb).save(photo, compress_level=1)
         base, plus, given = preset.partition("+")
+        other = given.startswith("other")
+        scene = another_moment(truth.scene, settings.source.bent(index)) if other else truth.scene
         pictures = []
         for side in WITH_PICTURES.get(plus + given, ()):
             path = Path(folder) / f"{side}.png"
-            rgb, alpha = render_photo(truth.scene, settings.photo_size, SIDES[side])
+            rgb, alpha = picture_of(scene, settings.photo_size, side, other)
             Image.fromarray(np.dstack([rgb, alpha]) if settings.matte else rgb).save(path, compress_level=1)
             pictures.append(SidePicture(path, side))
         return reconstruct(_pipeline(settings.device), photo, base, tuple(pictures))

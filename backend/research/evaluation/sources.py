@@ -11,9 +11,11 @@ import torch
 
 from ...avatar import rotation_matrices
 from ...body.poses import POSES, axis_angle, pose_from_directions
+from ..training.figure import Figure
 from ..training.person import build_person
 from ..training.samples import Scene, facing, make_scene, split_seeds
 from ..training.scans import ScanFolder
+from .given import bent_pose
 from .truth import Truth, make_truth
 
 TARGET_POSES = ("walking", "arms_up", "relaxed", "lunge", "a_pose", "waving", "sitting", "arms_out")
@@ -54,6 +56,13 @@ class FactorySource:
         pose = target_pose(index, facing(scene.figure))
         reposed = build_person(scene.seed, device=self.device).figure(torch.as_tensor(pose))
         return make_truth(self.name(index), scene, size, reposed)
+
+    def bent(self, index: int) -> Figure | None:
+        """The person as further pictures of another moment show it."""
+        person = build_person(split_seeds("test")[index], device=self.device)
+        body = person.figure().body
+        assert body is not None
+        return person.figure(torch.as_tensor(bent_pose(body.pose.cpu().numpy())))
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,10 @@ class FolderSource:
     def truth(self, index: int, size: int) -> Truth:
         """What the character is held to."""
         return make_truth(self.name(index), self.scene(index), size)
+
+    def bent(self, index: int) -> Figure | None:
+        """Nobody: characters cannot be posed."""
+        return None
 
 
 Source = FactorySource | FolderSource

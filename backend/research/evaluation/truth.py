@@ -144,11 +144,17 @@ def render_photo(scene: Scene, size: int, azimuth: float = 0.0) -> tuple[np.ndar
 
     Another picture ``azimuth`` degrees around, counted to the person's left, has another gradient.
     """
+    return photograph(scene, scene.camera(azimuth, size=size), azimuth)
+
+
+def photograph(scene: Scene, camera: Camera, azimuth: float) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`render_photo`, by any ``camera``; ``azimuth`` chooses the gradient."""
+    size = camera.size
     rng = np.random.default_rng([scene.seed, 0x9A, *[round(azimuth) % 360] * (azimuth != 0)])
     top, bottom = rng.uniform(0.35, 0.95, (2, 3))
     ramp = np.linspace(0, 1, size)[:, None, None]
     wall = np.broadcast_to(top * (1 - ramp) + bottom * ramp, (size, size, 3)).astype(np.float32)
-    views = _render(scene, scene.camera(azimuth, size=size))
+    views = _render(scene, camera)
     alpha = views.alpha[0].cpu().numpy()
     # The pictures stand over white: the wall shows as much as the person lets through.
     rgb = views.rgb[0].cpu().numpy() + (1 - alpha[..., None]) * (wall - 1)

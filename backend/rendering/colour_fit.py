@@ -1,0 +1,76 @@
+"""Splat colours fitted to pictures: rendering is linear in them, with :class:`Contributions` as coefficients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from scipy import sparse
+
+from .contributions import Contributions
+
+
+@dataclass(frozen=True)
+class Blend:
+    """How n splats make up m pixels.
+
+    Attributes:
+        to_pixels: from values [n, C] of splats to those [m, C] of the pixels.
+        to_splats: the transpose.
+    """
+
+    to_pixels: Callable[[torch.Tensor], torch.Tensor]
+    to_splats: Callable[[torch.Tensor], torch.Tensor]
+
+
+def blend_of(seen: Contributions, rows: torch.Tensor) -> Blend:
+    """The blending of the m pixels where ``rows`` bool [H W] is true."""
+    keep = rows[seen.pixel]
+    pixel = (rows.cumsum(0) - 1)[seen.pixel[keep]]
+    chosen = Contributions(seen.splat[keep], pixel, seen.weight[keep], seen.splat_count, int(rows.sum()))
+    if rows.device.type != "cpu":
+        exact = exact_sums(chosen)
+        return Blend(lambda x: exact.render(x.double()).float(), lambda x: exact.gather(x.double()).float())
+    index = (chosen.pixel.int().numpy(), chosen.splat.int().numpy())
+    matrix = sparse.csr_matrix((chosen.weight.numpy(), index), (chosen.pixel_count, chosen.splat_count))
+    transpose = matrix.T.tocsr()
+    return Blend(
+        lambda x: torch.as_tensor(matrix @ x.numpy()),
+        lambda x: torch.as_tensor(transpose @ x.numpy()),
+    )
+
+
+def exact_sums(seen: Contributions) -> Contributions:
+    """On a card, which adds in any order, in double precision: float32 can tell no difference then."""
+    return seen if seen.weight.device.type != "cuda" else replace(seen, weight=seen.weight.double())
+
+
+def fit_colours(
+    blend: Blend,
+    wanted: torch.Tensor,
+    start: torch.Tensor,
+    limits: tuple[torch.Tensor, torch.Tensor],
+    damping: torch.Tensor,
+    steps: int,
+) -> torch.Tensor:
+    """Colours [n, 3] whose render comes close to ``wanted`` in the least squares sense.
+
+    Projected gradient descent: steps as of SIRT, momentum as of FISTA (Beck and Teboulle, 2009).
+
+    Args:
+        blend: of n splats in m pixels.
+        wanted: [m, 3] premultiplied with what all splats cover of each pixel.
+        start: [n, 3].
+        limits: lowest and highest colours [n, 3]; where they are equal the colour stays.
+        damping: [n, 1] pixels by which each splat's gradient is divided, at least what it covers.
+        steps: iterations.
+    """
+    colours = ahead = start
+    momentum = 1.0
+    for _ in range(steps):
+        change = blend.to_splats(wanted - blend.to_pixels(ahead)) / damping
+        before, colours = colours, (ahead + change).clamp(*limits)
+        slower, momentum = momentum - 1, (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+        ahead = colours + slower / momentum * (colours - before)
+    return colours
