@@ -104,13 +104,14 @@ class RepaintJob:
     Attributes:
         package: its avatar package, which stays as it is.
         retouched: files of the views.
-        photo, pictures: what the avatar was made from, for the list of avatars.
+        photo, pictures, sides: what the avatar was made from, for the list of avatars.
     """
 
     package: Path
     retouched: tuple[Path, ...]
     photo: Path
     pictures: tuple[Picture, ...] = ()
+    sides: str = BUILT_IN
 
     def request(self, output: Path) -> tuple[str, dict[str, Any]]:
         """Method and parameters of the protocol; the avatar is written to ``output``."""
