@@ -32,6 +32,8 @@ DATA_HINT = "Install the extension (or get the repository) again: this file belo
 #: Folder of ``backend/`` without which there is still the preset ``surface``.
 _OPTIONAL_DATA = "weights/"
 _TINY_RUN_SECONDS = 300
+_OF_LARGE_MODELS = ("transformers",)
+"""Packages without which everything works but the large models."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,9 @@ def check_packages() -> list[Check]:
         try:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            checks.append(Check(name, "", INSTALL_HINT))
-            continue
-        if not version:  # its description is damaged
-            checks.append(Check(name, "", INSTALL_HINT))
+            version = ""
+        if not version:  # it is missing, or its description is damaged
+            checks.append(Check(name, "", INSTALL_HINT, blocks=name not in _OF_LARGE_MODELS))
         elif version.partition("+")[0] != wanted:
             checks.append(Check(name, f"{version} instead of {wanted}", INSTALL_HINT, blocks=False))
         else:

@@ -47,14 +47,15 @@ class ReconstructOptions:
 
     Attributes:
         preset: one of `PRESETS`.
-        seed: for presets that imagine, from 0 to below `SEED_LIMIT`; the surface preset is the same for every seed.
+        seed: for what is imagined, from 0 to below `SEED_LIMIT`; the surface preset is the same for every seed, unless
+            a large model makes the sides.
         person: 1 is the largest person in the photo; None takes that one.
         device: "auto", "cpu", "cuda" or "mps".
         body: one of `BODIES`, or the path of a licensed SMPL or SMPL-X file.
         shading: in 0..1, how far the photo's light shades what the photo does not show; without any of it they are as
             bright as what they go on from, as those of the surface preset always are.
         pictures: further ones of the same person, at most one of the back and of each side.
-        source: one of `SOURCES`.
+        source: one of `SOURCES`; with pictures, the first.
     """
 
     preset: str = DEFAULT_PRESET
@@ -81,6 +82,12 @@ class ReconstructOptions:
                 "arguments",
                 f"There is no source of sides {shown(self.source, 40)}.",
                 f"Choose one of: {', '.join(SOURCES)}.",
+            )
+        if self.pictures and self.source != SOURCES[0]:
+            raise BackendError(
+                "arguments",
+                f"Further pictures and sides made by {self.source} cannot be used together.",
+                f"Leave out the pictures, or choose the sides {SOURCES[0]}.",
             )
         if len(self.pictures) > MOST_PICTURES:
             raise BackendError(

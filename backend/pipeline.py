@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,9 @@ from .devices import choose
 from .errors import BackendError
 from .estimate.depth import DepthEstimator
 from .estimate.light import LightEstimator
-from .options import PRESETS, WEIGHTS_FOLDER, ReconstructOptions, shown
+from .models.catalogue import MODELS
+from .models.store import Store, resolve
+from .options import PRESETS, SOURCES, WEIGHTS_FOLDER, ReconstructOptions, shown
 from .output import check_output
 from .prepare import BlazePose, load_photo
 from .progress import CancelCheck, ProgressCallback, Reporter
@@ -30,30 +33,22 @@ from .stages import Stage, run_stages
 from .steps import Chosen, load_picture
 from .views.latent.config import CONFIGS
 from .views.latent.stage import LatentReconstructor
+from .views.source import ViewSource
+from .views.sources import load_source
 from .views.synthesize import CONFIGS as SYNTHESIZERS
 from .views.synthesize import Synthesizer
 
 _Network = TypeVar("_Network", DepthEstimator, LightEstimator, Synthesizer)
 _SHARES = {
-    "prepare": 1.3, "body": 0.2, "depth": 0.7, "pictures": 4.0, "light": 0.1, "surface": 2.0, "reconstruct": 3.0,
-    "bind": 0.1, "save": 0.4
+    "prepare": 1.3, "body": 0.2, "depth": 0.7, "pictures": 4.0, "sides": 20.0, "light": 0.1, "surface": 2.0,
+    "reconstruct": 3.0, "bind": 0.1, "save": 0.4
 }  # fmt: skip
-"""Of the time that groups of stages take, as on a processor."""
-_KEPT = (
-    "prepared",
-    "fit_alone",
-    "fit_mended",
-    "depths_alone",
-    "fit",
-    "depths",
-    "pictures",
-    "light",
-    "shaped",
-    "local",
-    "bound",
-)
-"""Results that depend on no seed and no shading: of the last photo they are kept for another guess at what it does not
-show."""
+"""Of the time that groups of stages take, as on a processor; large models ("sides") as on a graphics card."""
+_OF_PHOTO = ("prepared", "fit_alone", "fit_mended", "depths_alone", "subject")
+"""Results that depend on the photo and the networks alone: they are kept of the last photo."""
+_OF_VIEWS = ("views", "fit", "depths", "pictures", "light", "shaped", "local", "bound")
+"""Results that also depend on further pictures or on what a large model has drawn, but on no shading, and on the seed
+only with a large model: they are kept for another guess at what nothing shows."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +60,38 @@ class ReconstructResult:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """Results of the last photo.
+
+    Attributes:
+        of_photo: what those of :data:`_OF_PHOTO` depend on.
+        of_views: what those of :data:`_OF_VIEWS` also depend on.
+        found: all of them by name.
+    """
+
+    of_photo: tuple[object, ...]
+    of_views: tuple[object, ...]
+    found: dict[str, Any]
+
+    def results(self, of_views: tuple[object, ...]) -> dict[str, Any]:
+        """Those that hold for other views, or for the same ones, of the same photo."""
+        names = (*_OF_PHOTO, *_OF_VIEWS) if of_views == self.of_views else _OF_PHOTO
+        return {name: self.found[name] for name in names if name in self.found}
+
+
 class Pipeline:
     """Keeps networks, bodies and the last fit warm between photos.
 
     Args:
         device: "auto", "cpu", "cuda" or "mps".
+        models: folder of large models; None takes :func:`~backend.models.store.default_folder`.
 
     Raises:
         BackendError: kinds ``device_missing``, ``device_failed``.
     """
 
-    def __init__(self, device: str = "auto") -> None:
+    def __init__(self, device: str = "auto", models: Path | None = None) -> None:
         chosen = choose(device)
         self.device, self._device_notes = chosen.device, (chosen.note,) * bool(chosen.note)
         self._networks: BlazePose | None = None
@@ -85,7 +101,9 @@ class Pipeline:
         self._synthesizers: dict[tuple[str, str], Synthesizer] = {}
         self._depth: dict[tuple[str, str], DepthEstimator] = {}
         self._light: dict[tuple[str, str], LightEstimator] = {}
-        self._kept: tuple[tuple[object, ...], dict[str, Any]] | None = None
+        self.store = Store(models)
+        self._source: tuple[tuple[object, ...], ViewSource] | None = None
+        self._kept: _Kept | None = None
         self._beside = workers(2, self.device.type)
 
     def load(self, body: str = "neutral") -> None:
@@ -167,6 +185,29 @@ class Pipeline:
             self._light[preset, body] = LightEstimator(WEIGHTS_FOLDER / preset, self._bodies[body][0])
         return self._light[preset, body]
 
+    def source(self, name: str) -> ViewSource:
+        """A large model that makes the other sides, loaded on first use; the one before is freed.
+
+        Args:
+            name: one of :data:`~backend.models.catalogue.MODELS`.
+
+        Raises:
+            BackendError: see :func:`~backend.views.sources.load_source`.
+        """
+        key = (name, *resolve(name, self.store).values())
+        if self._source is None or self._source[0] != key:
+            self.free_source()
+            self._source = key, load_source(name, self.device, self.store)
+        return self._source[1]
+
+    def free_source(self) -> None:
+        """Let go of the large model, if one is loaded: it takes most of the memory."""
+        if self._source is not None:
+            self._source = None
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
     def _chosen(self, options: ReconstructOptions) -> Chosen:
         """What the preset works with; where something cannot be had, what takes its place and a sentence why."""
         if options.preset == "surface":
@@ -189,7 +230,7 @@ class Pipeline:
         depth = loaded(self.depth, "Depths are those of the fitted body instead.")
         light = loaded(self.light, "All sides are as bright as the photo's instead.")
         synthesizer = loaded(self.synthesizer, "The other sides are coloured as those of the preset surface instead.")
-        return Chosen(networks, synthesizer, depth, light, tuple(described), tuple(warnings))
+        return Chosen(networks, synthesizer, depth, light, described=tuple(described), warnings=tuple(warnings))
 
     def reconstruct(
         self,
@@ -203,7 +244,7 @@ class Pipeline:
 
         Nothing is written before everything is computed; an existing avatar package at ``output`` is replaced. What
         works in another thread asks ``cancelled`` there. The last photo's fit is kept: another seed, shading or preset
-        takes but the stages after.
+        takes but the stages after. A large model that makes the other sides draws again for another seed only.
 
         Raises:
             BackendError: see its ``kind``; :class:`~backend.errors.Cancelled` when ``cancelled`` said so.
@@ -219,6 +260,11 @@ class Pipeline:
             raise BackendError("shading_unknown", f"There is no shading {options.shading}.", "Choose 0 to 1.")
         options.check()
         check_output(output)
+        large = options.source != SOURCES[0]
+        if large:
+            resolve(options.source, self.store)  # before seconds are spent on anything
+        else:
+            self.free_source()
         chosen = self._chosen(options)
         stages = _stages(chosen, options)
         seconds = dict.fromkeys((stage.group for stage in stages if not stage.beside), 0.0)
@@ -242,6 +288,11 @@ class Pipeline:
             picture_files = [load_picture(picture) for picture in options.pictures]
             report.step("prepare", 0.2, "Loading the networks")
             self.load(options.body)
+            if large:
+                # Before the person is looked for, so that too little memory is said early.
+                report.step("prepare", 0.3, f"Loading {MODELS[options.source].title}")
+                source = self.source(options.source)
+                chosen = replace(chosen, source=source, described=(*chosen.described, *source.described))
             report.step("prepare", 0.4, "Finding the person")
         body, fitter, surface = self._bodies[options.body]
         if options.body not in self._triangles:
@@ -254,11 +305,19 @@ class Pipeline:
         }  # fmt: skip
         pictures = [(one.side, file.sha256) for one, file in zip(options.pictures, picture_files)]
         networks = (chosen.depth is None, chosen.light is None)
-        key = (photo_file.sha256, options.person, options.body, *networks, *pictures)
-        if self._kept is not None and self._kept[0] == key:
-            given |= self._kept[1]
-        found = run_stages(stages, given, self._beside, watch)
-        self._kept = key, {name: found[name] for name in _KEPT}
+        of_photo = (photo_file.sha256, options.person, options.body, *networks)
+        drawn_by = () if chosen.source is None else (options.seed, *(one["sha256"] for one in chosen.source.described))
+        of_views = (*pictures, options.source, *drawn_by)
+        if self._kept is not None and self._kept.of_photo == of_photo:
+            given |= self._kept.results(of_views)
+        try:
+            found = run_stages(stages, given, self._beside, watch)
+        except BackendError as error:
+            if error.kind == "memory_short":
+                self.free_source()  # it is in its slowest mode for good; once there is memory, it need not be
+            raise
+        kept = {name: found[name] for name in (*_OF_PHOTO, *_OF_VIEWS) if name in found}
+        self._kept = _Kept(of_photo, of_views, kept)
         return ReconstructResult(output, seconds, found["avatar"].warnings)
 
 
@@ -267,6 +326,13 @@ def _stages(chosen: Chosen, options: ReconstructOptions) -> list[Stage]:
     colours go on."""
     mended = ("depth", steps.mend_by_depth) if chosen.depth is not None else ("body", steps.without_depth)
     joined = ("pictures", steps.fit_all_pictures) if options.pictures else ("body", steps.without_pictures)
+    drawn = []
+    if options.source != SOURCES[0]:
+        joined = ("sides", steps.fit_views)
+        drawn = [
+            Stage(("subject",), steps.clothe_subject, "sides", "Clothing the body"),
+            Stage(("views",), steps.make_views, "sides", "Drawing the other sides"),
+        ]
     light = ("light", steps.estimate_light) if chosen.light is not None else ("body", steps.without_light)
     imagined = steps.imagine_sides if chosen.synthesizer is not None else steps.without_views
     return [
@@ -275,6 +341,7 @@ def _stages(chosen: Chosen, options: ReconstructOptions) -> list[Stage]:
         Stage(("packed",), steps.pack_photo, beside=True),
         Stage(("fit_alone",), steps.fit_body, "body", "Fitting the body"),
         Stage(("fit_mended", "depths_alone"), mended[1], mended[0], "Estimating depth"),
+        *drawn,
         Stage(("fit", "depths", "pictures"), joined[1], joined[0], "Fitting the body to all pictures"),
         Stage(("light",), light[1], light[0], "Estimating light"),
         Stage(("shaped",), steps.shape_clothes, "surface", "Clothing the body"),

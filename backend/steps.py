@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,8 @@ from .avatar import Avatar, KnownTriangles, sh_from_rgb
 from .bind import Bound, bind
 from .body.fit import BodyFit, BodyFitter
 from .body.model import BodyModel
-from .body.several import FittedPicture, fit_pictures
-from .errors import BackendError
+from .body.several import FittedPicture, fit_pictures, seen_from
+from .errors import BackendError, Cancelled
 from .estimate.depth import DepthEstimator, SideDepths
 from .estimate.depth import posed as posed_body
 from .estimate.light import LightEstimator
@@ -26,17 +26,19 @@ from .geometry.maps import MAP_SIZE
 from .likeness import SAME_PERSON, likeness, part_colours
 from .options import SIDES, ReconstructOptions, SidePicture
 from .output import write_package
-from .photo import PreparedPhoto
+from .photo import CROP_SIZE, PreparedPhoto
 from .prepare import BlazePose, load_photo, prepare
 from .prepare.doubt import disagreement, hangs_before_legs, refuse_misfit
 from .prepare.image import Photo
 from .progress import Reporter
 from .reconstruct import Reconstruction, Shaped, SurfaceReconstructor
 from .reconstruct.mend import mend_fit
+from .reconstruct.shape import fit_clothed_mesh
 from .reconstruct.surface import Posed
 from .reconstruct.views import ViewedPerson
 from .rendering.mesh import rasterize_mesh
 from .views.latent.stage import LatentReconstructor
+from .views.source import SideView, Subject, ViewSource
 from .views.synthesize import Synthesizer
 
 _LEGS = np.array([[1, 4, 7], [2, 5, 8]])
@@ -53,16 +55,21 @@ _FROM_THE_SIDE = np.sin(np.radians(45.0))
 guessed around a body that stood otherwise, too."""
 _OTHER_SIDE = 60.0
 """Degrees by which a picture's camera may stand elsewhere than is said."""
+_DRAWN = (0.1, 0.8)
+"""Of the work for the other sides, between which fractions a large model draws: before, the body is clothed; after,
+cameras are sought."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The networks of a preset; all are None for ``surface``. What an avatar says of the weights; warnings."""
+    """The networks of a preset; all are None for ``surface``. The large model that makes the other sides, if one does.
+    What an avatar says of the weights; warnings."""
 
     networks: LatentReconstructor | None = None
     synthesizer: Synthesizer | None = None
     depth: DepthEstimator | None = None
     light: LightEstimator | None = None
+    source: ViewSource | None = None
     described: tuple[dict[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -73,6 +80,27 @@ class Pictures:
 
     used: tuple[FittedPicture, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A further picture that may be used; its camera is sought.
+
+    Attributes:
+        title: as sentences name it, after "The".
+        file: its pixels and their name.
+        turn: degrees that its camera is said to stand around the person from the photo's, towards the person's left;
+            None where nobody says.
+        remedy: what to do where it seems to show somebody else.
+        belief, outline: as of :class:`~backend.body.several.FittedPicture`.
+    """
+
+    title: str
+    file: Photo
+    turn: float | None
+    remedy: str = "remove it and try again"
+    belief: float = 1.0
+    outline: bool = True
 
 
 def prepare_photo(
@@ -129,42 +157,134 @@ def fit_all_pictures(
     options: ReconstructOptions, report: Reporter,
 ) -> tuple[BodyFit, SideDepths | None, Pictures]:  # fmt: skip
     """The body by the photo and all further pictures; its depths, in its camera space; the pictures that are used."""
+    candidates = [
+        Candidate(picture.title, file, SIDES[picture.side]) for picture, file in zip(options.pictures, picture_files)
+    ]
+    return _fit_candidates(
+        candidates, fit_mended, depths_alone, photo, detectors, fitter, body, surface, partial(report.step, "pictures"),
+        report.check,
+    )  # fmt: skip
+
+
+def _fit_candidates(
+    candidates: Sequence[Candidate], fit_mended: BodyFit, depths_alone: SideDepths | None, photo: PreparedPhoto,
+    detectors: BlazePose, fitter: BodyFitter, body: BodyModel, surface: SurfaceReconstructor,
+    step: Callable[[float, str], None], check: Callable[[], None],
+) -> tuple[BodyFit, SideDepths | None, Pictures]:  # fmt: skip
+    """See :func:`fit_all_pictures`; ``step`` is told the fraction done and what is being done."""
     warnings, given, prepared = [], [], []
-    for number, (picture, file) in enumerate(zip(options.pictures, picture_files)):
-        report.step("pictures", number / (len(picture_files) + 1), f"Reading {picture.path.name}")
+    for number, candidate in enumerate(candidates):
+        step(number / (len(candidates) + 1), f"Reading {candidate.file.name}")
         try:
-            prepared.append(prepare(file, detectors, None, report.check))
-            given.append(picture)
+            prepared.append(prepare(candidate.file, detectors, None, check))
+            given.append(candidate)
         except BackendError as error:
-            warnings.append(f"The {picture.title} was left out: {error.message}")
-    report.step("pictures", 0.8, "Fitting the body to all pictures")
+            if isinstance(error, Cancelled):
+                raise
+            warnings.append(f"The {candidate.title} was left out: {error.message}")
+    step(0.8, "Fitting the body to all pictures")
     fit, used, refused = fit_mended, [], []
     while given:
-        turns = [SIDES[picture.side] for picture in given]
-        fit, found = fit_pictures(fitter, fit_mended, photo, prepared, turns, report.check)
+        turns = [candidate.turn for candidate in given]
+        fit, found = fit_pictures(fitter, fit_mended, photo, prepared, turns, check)
         bad = [number for number, one in enumerate(found) if not shows_body(body, one)]
         if not bad:
-            used = found
+            used = [
+                replace(one, belief=candidate.belief, outline=candidate.outline) for candidate, one in zip(given, found)
+            ]
             break
         refused += [given[number] for number in bad]
         given, prepared = ([x for number, x in enumerate(all_) if number not in bad] for all_ in (given, prepared))
         fit = fit_mended
-    warnings += [f"The {picture.title} was left out: it does not show the photo's person whole." for picture in refused]
+    warnings += [f"The {one.title} was left out: it does not show the photo's person whole." for one in refused]
     own = part_colours(body, surface.regions.parts, photo, fit)
-    for picture, one in zip(given, used):
-        said = SIDES[picture.side]
+    for candidate, one in zip(given, used):
+        said = candidate.turn
         if said is not None and abs((one.turn - said + 180) % 360 - 180) > _OTHER_SIDE:
-            warnings.append(f"The {picture.title} shows the person from another side; it was used as that.")
+            warnings.append(f"The {candidate.title} shows the person from another side; it was used as that.")
         if likeness(own, part_colours(body, surface.regions.parts, one.picture, one.fit)) < SAME_PERSON:
-            warnings.append(
-                f"The {picture.title} may show somebody else or other clothes; if so, remove it and try again."
-            )
+            text = f"The {candidate.title} may show somebody else or other clothes; if so, {candidate.remedy}."
+            warnings.append(text)
     depths = depths_alone
     if any(abs(np.sin(np.radians(one.turn))) > _FROM_THE_SIDE for one in used):
         depths = None
     elif depths is not None:
         depths = depths.scaled(float(fit.translation[2] / fit_mended.translation[2]))
     return fit, depths, Pictures(tuple(used), tuple(warnings))
+
+
+def clothe_subject(
+    fit_mended: BodyFit, depths_alone: SideDepths | None, photo: PreparedPhoto, body: BodyModel,
+    surface: SurfaceReconstructor,
+) -> Subject:  # fmt: skip
+    """What a large model is told of the person: the clothed surface by the photo alone."""
+    clothed = fit_clothed_mesh(body, surface.regions, fit_mended, photo, depths_alone, surface.device)
+    with torch.no_grad():
+        _, joints = posed_body(body, fit_mended)
+    return Subject(photo, fit_mended, clothed.mesh.posed, clothed.mesh.faces, joints[0].numpy())
+
+
+def make_views(subject: Subject, chosen: Chosen, options: ReconstructOptions, report: Reporter) -> tuple[SideView, ...]:
+    """The other sides as a large model draws them."""
+    assert chosen.source is not None
+
+    def step(fraction: float, text: str) -> None:
+        report.step("sides", _DRAWN[0] + (_DRAWN[1] - _DRAWN[0]) * fraction, text)
+
+    return tuple(chosen.source.views(subject, options.seed, step))
+
+
+def fit_views(
+    fit_mended: BodyFit, depths_alone: SideDepths | None, photo: PreparedPhoto, views: tuple[SideView, ...],
+    chosen: Chosen, detectors: BlazePose, fitter: BodyFitter, body: BodyModel, surface: SurfaceReconstructor,
+    report: Reporter,
+) -> tuple[BodyFit, SideDepths | None, Pictures]:  # fmt: skip
+    """:func:`fit_all_pictures` of views that a large model has drawn: where a view's camera is known, it is taken as it
+    is."""
+    assert chosen.source is not None
+    candidates = [_candidate(view, chosen.source.title) for view in views if view.matrix is None]
+    fit, depths, found = fit_mended, depths_alone, Pictures()
+    if candidates:
+        fit, depths, found = _fit_candidates(
+            candidates, fit_mended, depths_alone, photo, detectors, fitter, body, surface,
+            lambda fraction, text: report.step("sides", _DRAWN[1] + (1 - _DRAWN[1]) * fraction, text), report.check,
+        )  # fmt: skip
+    known = [
+        FittedPicture(picture, seen_from(fitter, fit, view.matrix, picture), view.turn, view.belief, view.outline)
+        for view in views
+        if view.matrix is not None
+        for picture in (_as_prepared(view),)
+    ]
+    return fit, depths, Pictures((*known, *found.used), found.warnings)
+
+
+def _candidate(view: SideView, source: str) -> Candidate:
+    """A view of a ``source``, as :func:`_fit_candidates` takes it."""
+    turn = 180 - (180 - view.turn) % 360  # above -180, up to 180
+    side = {180.0: "back", 90.0: "left side", -90.0: "right side"}.get(round(turn, 3), f"person at {turn:.0f} degrees")
+    file = Photo(view.rgb, view.alpha, f"the view of the {side}", "")
+    return Candidate(f"view of the {side} by {source}", file, turn, "try another seed", view.belief, view.outline)
+
+
+def _as_prepared(view: SideView) -> PreparedPhoto:
+    """A view whose camera is known as a prepared picture without landmarks."""
+    size = (CROP_SIZE, CROP_SIZE)
+    return PreparedPhoto(
+        rgb=cv2.resize(view.rgb, size, interpolation=cv2.INTER_CUBIC),
+        alpha=cv2.resize(view.alpha, size, interpolation=cv2.INTER_LINEAR),
+        inside=np.ones(size, bool),
+        landmarks=np.zeros((33, 2)),
+        visibility=np.zeros(33),
+        world_landmarks=np.zeros((33, 3)),
+        left_hand=None,
+        right_hand=None,
+        focal=view.focal * CROP_SIZE / len(view.rgb),
+        matte_given=True,
+        person_count=1,
+        warnings=(),
+        name="",
+        sha256="",
+    )
 
 
 def without_pictures(
@@ -267,7 +387,10 @@ def make_avatar(
     skin = replace(skin, seen=coloured.seen.astype(skin.seen.dtype))
     avatar = assemble_avatar(body, fit, photo, coloured, used, (gaussians, skin, references))
     warnings = (*notes, *photo.warnings, *_misfit(body, fit, photo), *pictures.warnings, *chosen.warnings)
-    return replace(avatar, generator=avatar.generator | {"weights": list(chosen.described)}, warnings=warnings)
+    generator = avatar.generator | {"weights": list(chosen.described)}
+    if chosen.source is not None:
+        generator["sides"] = options.source
+    return replace(avatar, generator=generator, warnings=warnings)
 
 
 def draw_preview(avatar: Avatar, photo: PreparedPhoto, device: torch.device) -> bytes:

@@ -104,13 +104,14 @@ class RepaintJob:
     Attributes:
         package: its avatar package, which stays as it is.
         retouched: files of the views.
-        photo, pictures: what the avatar was made from, for the list of avatars.
+        photo, pictures, sides: what the avatar was made from, for the list of avatars.
     """
 
     package: Path
     retouched: tuple[Path, ...]
     photo: Path
     pictures: tuple[Picture, ...] = ()
+    sides: str = BUILT_IN
 
     def request(self, output: Path) -> tuple[str, dict[str, Any]]:
         """Method and parameters of the protocol; the avatar is written to ``output``."""
@@ -203,6 +204,7 @@ class JobManager:
         self._job: ReconstructJob | RepaintJob | None = None
         self._export: ExportJob | None = None
         self._models: ModelsJob | None = None
+        self._unsaid: Failure | None = None
         self._results: ResultFolder | None = None
         self._work: Path | None = None
         self._ready: Result | None = None
@@ -456,6 +458,9 @@ class JobManager:
         if not request.done:
             return
         self._running = None
+        if self._models is not None:
+            self._pump_models(self._models, request)
+            return
         if self.state is State.CANCELLING:
             self._drop_work()  # also where the job was done before the wish to cancel reached it
             self._end(State.IDLE)
@@ -467,9 +472,6 @@ class JobManager:
         if self._export is not None:
             self._finish_export(self._export, request.result)
             return
-        if self._models is not None:
-            self._finish_models(self._models, request.result)
-            return
         assert self._results is not None and self._job is not None
         assert self._work is not None
         package = self._work / "avatar"
@@ -480,7 +482,9 @@ class JobManager:
             return
         self.warnings = tuple(_notes(request.result.get("warnings")))
         try:
-            self._ready = self._results.adopt(package, self._job.photo, self.seconds, self._job.pictures)
+            self._ready = self._results.adopt(
+                package, self._job.photo, self.seconds, self._job.pictures, self._job.sides
+            )
         except OSError as error:
             self._work = None  # the avatar stays in it: what took minutes is not thrown away
             text = f"The avatar is made, but cannot be moved to the others: {error.strerror or error}."
@@ -490,14 +494,30 @@ class JobManager:
         self.overall = self.stage_fraction = 1.0
         self._set(State.IMPORTING, "Bringing the avatar into the scene")
 
-    def _finish_models(self, job: ModelsJob, result: dict[str, Any]) -> None:
-        try:
-            self.models = models_from_json(result)
-        except ValueError:
-            self._fail(_confused("which models there are"))
+    def _pump_models(self, job: ModelsJob, request: Request) -> None:
+        """Take in an answer about models; where the work did not end well, first ask what it has left."""
+        cancelled, failure = self.state is State.CANCELLING, request.failure
+        if failure is None:
+            try:
+                self.models = models_from_json(request.result)
+            except ValueError:
+                failure = _confused("which models there are")
+        elif self._process is None or not self._process.alive:
+            self.models = None
+        elif job.method != "models_list":
+            self._models = ModelsJob("models_list", {}, "Looking for models")
+            self._unsaid = failure
+            self._running = self._process.request(self._models.method, self._models.parameters)
+            self._set(self.state, self._models.step)
             return
-        self.message = job.message
-        self._end(State.DONE if job.message else State.IDLE)
+        failure = self._unsaid or failure
+        if cancelled:
+            self._end(State.IDLE)
+        elif failure is not None:
+            self._fail(failure)
+        else:
+            self.message = job.message
+            self._end(State.DONE if job.message else State.IDLE)
 
     def _finish_export(self, job: ExportJob, result: dict[str, Any]) -> None:
         folder, asked = result.get("folder"), Path(job.parameters["output"])
@@ -598,7 +618,7 @@ class JobManager:
         self.failure = None
         self.message = ""
         self.warnings = ()
-        self._job = self._export = self._models = None
+        self._job = self._export = self._models = self._unsaid = None
         self._started_at = time.monotonic()
         self._set(state, step)
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .install.files import ProcessLock, retry, write_text
+from .models import BUILT_IN, MODELS
 from .pictures import Picture, pictures_from_json
 
 INDEX_NAME = "results.json"
@@ -47,6 +48,7 @@ class Result:
         seconds: how long it took.
         made: when, seconds since 1970.
         pictures: the pictures of other sides that were used besides the photo.
+        sides: what made the sides that no picture shows: `BUILT_IN`, or one of `MODELS`.
     """
 
     folder: Path
@@ -54,6 +56,7 @@ class Result:
     seconds: float
     made: float
     pictures: tuple[Picture, ...] = ()
+    sides: str = BUILT_IN
 
     @property
     def name(self) -> str:
@@ -101,7 +104,9 @@ class ResultFolder:
         work.mkdir()
         return work
 
-    def adopt(self, package: Path, photo: Path, seconds: float, pictures: tuple[Picture, ...] = ()) -> Result:
+    def adopt(
+        self, package: Path, photo: Path, seconds: float, pictures: tuple[Picture, ...] = (), sides: str = BUILT_IN
+    ) -> Result:
         """Move a finished package from its work folder to the results and list it.
 
         Where it cannot be moved, as something holds one of its files, it is copied.
@@ -115,7 +120,7 @@ class ResultFolder:
             while os.path.lexists(target):
                 number += 1
                 target = self.folder / f"{stem}-{number}"
-            made = Result(target, photo, round(seconds, 2), time.time(), pictures)
+            made = Result(target, photo, round(seconds, 2), time.time(), pictures, sides)
             # Listed first: a Blender that is killed in between leaves an entry without an avatar, which nobody sees,
             # and the avatar in its work folder, where it is found.
             self._write([made, *results])
@@ -209,7 +214,9 @@ class ResultFolder:
         usable = isinstance(photo, str) and "\0" not in photo
         seconds, made = _number(entry.get("seconds")), _number(entry.get("made"))
         pictures = pictures_from_json(entry.get("pictures"))
-        return Result(folder, Path(photo if usable else ""), seconds, made, pictures)
+        sides = entry.get("sides")
+        known = isinstance(sides, str) and sides in MODELS
+        return Result(folder, Path(photo if usable else ""), seconds, made, pictures, sides if known else BUILT_IN)
 
     def _found(self) -> list[Result]:
         """The avatars that lie in the folder, the newest first: what there is to list without an index."""
@@ -231,15 +238,16 @@ class ResultFolder:
 
 
 def _to_json(result: Result) -> dict[str, Any]:
-    """The entry of an avatar in the index; ``pictures`` only where some were used."""
-    entry = {
+    """The entry of an avatar in the index; ``pictures`` only where some were used, ``sides`` only of a large model."""
+    entry: dict[str, Any] = {
         "folder": result.folder.name,
         "photo": str(result.photo),
         "seconds": result.seconds,
         "made": result.made,
     }
     pictures = [picture.to_json() for picture in result.pictures]
-    return entry | {"pictures": pictures} if pictures else entry
+    entry |= {"pictures": pictures} if pictures else {}
+    return entry | ({"sides": result.sides} if result.sides != BUILT_IN else {})
 
 
 def _is_package(folder: Path) -> bool:

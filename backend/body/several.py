@@ -28,11 +28,15 @@ class FittedPicture:
         picture: from the stage before.
         fit: in the picture camera's space, of the photo's shape.
         turn: degrees that its camera stands around the person from the photo's, towards the person's left.
+        belief: in 0..1, how far its colours are believed.
+        outline: whether its matte says something of the person's shape.
     """
 
     picture: PreparedPhoto
     fit: BodyFit
     turn: float
+    belief: float = 1.0
+    outline: bool = True
 
 
 def fit_pictures(

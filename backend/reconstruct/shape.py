@@ -58,11 +58,13 @@ class PicturedMesh:
         picture: the picture.
         posed: [S, 3] the mesh's vertices in the picture camera's space.
         view: what the picture shows at :data:`MAP_SIZE` pixels a side; its space is that of ``posed``.
+        belief: in 0..1, how far its colours are believed.
     """
 
     picture: PreparedPhoto
     posed: np.ndarray
     view: View
+    belief: float = 1.0
 
 
 def fit_clothed_mesh(
@@ -96,7 +98,7 @@ def fit_clothed_mesh(
     posed = _moved(rest, blended)
     others = [(other, _joint_transforms(body, other.fit, joints)) for other in pictures]
     views = [OutlineView(np.eye(4), focal, matte, known, depths)]
-    views += [_outline_of(other, weights, rest, transforms, theirs) for other, theirs in others]
+    views += [_outline_of(other, weights, rest, transforms, theirs) for other, theirs in others if other.outline]
     posed = deform(posed, faces, weights, regions.face, views, device=device)
     clothed = unskin_vertices(posed, blended) - rest
     # Where the blend of a sharply bent joint is near singular, the way back to the rest pose leads anywhere.
@@ -194,7 +196,8 @@ def _pictured(
     body = rasterize_mesh(posed, mesh.faces[: mesh.body_faces], focal, size, device=device)
     matte = _matte(picture)
     labels = _labels(picture, matte, body, part_of_face, posed, focal)
-    return PicturedMesh(picture, posed, View.of(np.eye(4), focal, hits.depth, matte, WITHOUT_FACE[labels]))
+    view = View.of(np.eye(4), focal, hits.depth, matte, WITHOUT_FACE[labels])
+    return PicturedMesh(picture, posed, view, other.belief)
 
 
 def as_labelled(

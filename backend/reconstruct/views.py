@@ -110,7 +110,7 @@ def said_by_pictures(
         points, turn = clothed.mesh.carried(position, triangles, pictured.posed)
         seen = observe(points, np.einsum("nab,nb->na", turn, normal), WITHOUT_FACE[part], pictured.view)
         image = person_colours(pictured.picture, device or "cpu").astype(np.float32) / 255
-        return Said(colours_at(image, seen), seen.confidence), seen.facing
+        return Said(colours_at(image, seen), seen.confidence * pictured.belief), seen.facing
 
     first = photo, (config.photo * facing).clip(0, 1)
     return best_of([first, *in_one_light(photo, [one(pictured) for pictured in clothed.pictures], config)], config)

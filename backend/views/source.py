@@ -49,6 +49,8 @@ class SideView:
             None: the camera and the pose are sought, as those of a picture that an artist gives.
         focal: pixels; means nothing where ``matrix`` is None.
         belief: in 0..1, how far its colours are believed.
+        outline: whether ``alpha`` says something of the person's shape. It does not where it is the coverage of the
+            subject's own mesh.
     """
 
     rgb: np.ndarray
@@ -57,6 +59,7 @@ class SideView:
     matrix: np.ndarray | None = None
     focal: float = 0.0
     belief: float = 1.0
+    outline: bool = True
 
 
 class ViewSource(Protocol):

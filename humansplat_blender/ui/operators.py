@@ -11,8 +11,9 @@ import bpy
 from .. import install, locations, scene
 from ..client import Failure
 from ..jobs import ReconstructJob, State
-from ..models import BUILT_IN, PICTURES
+from ..models import BUILT_IN, MODELS, PICTURES
 from ..pictures import Picture, find_fault
+from ..results import Result
 from ..scene.importer import rollback, selection_kept
 from . import preferences, properties, runtime, sides
 from .avatar import show_solid_colours, to_object_mode
@@ -20,6 +21,7 @@ from .layout import OFFLINE_NOTE
 
 _DIRECTORY = {"subtype": "DIR_PATH", "options": {"HIDDEN", "SKIP_SAVE"}}
 _PICTURE = {"subtype": "FILE_PATH", "options": {"HIDDEN", "SKIP_SAVE"}}
+_ONE_GUESS = "The preset Surface has but one guess: choose Lite"
 
 
 def _idle(cls: type[bpy.types.Operator]) -> bool:
@@ -160,7 +162,7 @@ def _job(
 
 class HUMANSPLAT_OT_another_back(bpy.types.Operator):
     """Make the avatar again with the next seed: another guess at what the pictures do not show. It takes the place of
-    the selected avatar, whose pose and action stay, and is made from the same pictures"""
+    the selected avatar, whose pose and action stay, and is made from the same pictures or by the same large model"""
 
     bl_idname = "humansplat.another_back"
     bl_label = "Another Back"
@@ -172,26 +174,31 @@ class HUMANSPLAT_OT_another_back(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Needs what reconstructing needs, and a preset that guesses."""
+        """Needs what reconstructing needs, and a preset or a large model that guesses."""
         if not HUMANSPLAT_OT_reconstruct.poll(context):
             return False
-        if context.scene.humansplat.preset == "surface":
-            cls.poll_message_set("The preset Surface has but one guess: choose Lite")
+        settings = context.scene.humansplat
+        if settings.preset == "surface" and settings.sides not in MODELS:
+            cls.poll_message_set(_ONE_GUESS)
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Take the next seed and reconstruct, from the pictures of the selected avatar if that is of the same photo."""
+        """Take the next seed and reconstruct, from the pictures or by the large model of the selected avatar if that is
+        of the same photo."""
         settings = context.scene.humansplat
         armature = scene.avatar_armature(context.object)
         try:
             photo = _scene_photo(settings)
-            source = sides.source_of(settings.sides)
-            pictures = sides.pictures_of(armature, photo) if source == BUILT_IN else ()
-            if pictures is None:
+            made = sides.result_of(armature, photo)
+            source = sides.source_of(settings.sides if made is None else made.sides)
+            if made is None:
                 pictures = sides.chosen_pictures(settings)
-            elif source == BUILT_IN:
-                self._check_kept(armature.name, pictures, sides.used_count(settings))
+            else:
+                pictures = made.pictures
+                self._check_kept(armature.name, made, settings)
+            if source == BUILT_IN and settings.preset == "surface":
+                raise RuntimeError(_ONE_GUESS)
         except RuntimeError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -203,21 +210,24 @@ class HUMANSPLAT_OT_another_back(bpy.types.Operator):
             runtime.replace_next(None)
         return done
 
-    def _check_kept(self, name: str, pictures: tuple[Picture, ...], chosen: int) -> None:
-        """See whether the pictures that an avatar was made from are still there, and say where they are not the chosen.
+    def _check_kept(self, name: str, made: Result, settings: bpy.types.PropertyGroup) -> None:
+        """See whether the pictures that an avatar was made from are still there, and say where it was made otherwise
+        than is chosen now.
 
         Raises:
             RuntimeError: one is not there; the text is a sentence.
         """
-        fault = find_fault(pictures)
+        fault = find_fault(made.pictures)
         if fault is not None:
             # To choose it again in the panel would not help.
             raise RuntimeError(
                 f"{fault.message} {name} was made from it. Put the file back, or press Reconstruct from Image, which "
                 "uses the pictures that are chosen now."
             )
-        if len(pictures) != chosen:
-            self.report({"INFO"}, f"As {name} was: {sides.describe_count(len(pictures))}")
+        if made.sides != BUILT_IN and made.sides != settings.sides:
+            self.report({"INFO"}, f"As {name} was: the other sides by {MODELS[made.sides]}")
+        elif made.sides == BUILT_IN and (settings.sides in MODELS or len(made.pictures) != sides.used_count(settings)):
+            self.report({"INFO"}, f"As {name} was: {sides.describe_count(len(made.pictures))}")
 
 
 class HUMANSPLAT_OT_import_avatar(bpy.types.Operator):

@@ -96,9 +96,9 @@ class HUMANSPLAT_OT_repaint(_OnPackage, PictureChooser, bpy.types.Operator):
         paths = tuple(Path(bpy.path.abspath(str(path))).absolute() for path in chosen)
         package = package_of(context)
         known = next((result for result in runtime.results().results if result.folder == package), None)
-        photo, pictures = (known.photo, known.pictures) if known else (Path(package.name), ())
+        made_from = (known.photo, known.pictures, known.sides) if known else (Path(package.name),)
         runtime.replace_next(scene.avatar_armature(context.object))
-        runtime.start_repaint(RepaintJob(package, paths, photo, pictures))
+        runtime.start_repaint(RepaintJob(package, paths, *made_from))
         done = operators.pump(self)
         if runtime.manager().failure is not None:
             runtime.replace_next(None)

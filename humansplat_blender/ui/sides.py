@@ -9,6 +9,7 @@ import bpy
 
 from ..models import BUILT_IN, MODELS, PICTURES
 from ..pictures import MOST, OTHER, SIDES, Picture
+from ..results import Result
 from ..scene.roles import PACKAGE
 from . import models, runtime
 from .layout import wrapped
@@ -105,12 +106,12 @@ def given_pictures(operator: bpy.types.Operator) -> tuple[Picture, ...] | None:
     return pictures or None
 
 
-def pictures_of(armature: bpy.types.Object | None, photo: Path) -> tuple[Picture, ...] | None:
-    """The pictures that an avatar of this photo was made from; None: it is not in the list, or of another photo."""
+def result_of(armature: bpy.types.Object | None, photo: Path) -> Result | None:
+    """The entry in the list of an avatar of this photo; None: it is not in the list, or of another photo."""
     folder = Path(str(armature.get(PACKAGE, ""))) if armature is not None else Path()
     for result in runtime.results().results:
         if result.name == folder.name and result.folder.resolve() == folder.resolve():
-            return result.pictures if result.photo.absolute() == photo.absolute() else None
+            return result if result.photo.absolute() == photo.absolute() else None
     return None
 
 

@@ -33,10 +33,10 @@ from backend.views.adapter.layout import (
     empty_networks,
     weight_files,
 )
-from backend.views.adapter.reference import matte_over_grey, reference_picture
 from backend.views.adapter.schedule import shifted_betas
 from backend.views.adapter.source import AdapterSource
 from backend.views.adapter.tiny import SDXL_SCHEDULE, TINY_CONFIG, TINY_UNET, tiny_adapter, write_tiny
+from backend.views.backdrop import matte_over, picture_over
 from backend.views.source import SideView, Subject
 from backend.views.synthesize.memory import GIGABYTE, MemoryMode, choose_mode, smaller_mode
 
@@ -194,14 +194,14 @@ def test_the_reference_shows_the_person_over_grey() -> None:
     rgb, alpha = np.full((200, 200, 3), 250, np.uint8), np.zeros((200, 200), np.float32)
     rgb[50:150, 20:70], alpha[50:150, 20:70] = (200, 60, 10), 1.0
     alpha[0, 0] = 0.01  # a matte's haze does not count
-    picture = reference_picture(rgb, alpha, AdapterConfig(picture=SIZE))
+    picture = picture_over(rgb, alpha, 0.5, 0.9, SIZE)
     assert picture.shape == (SIZE, SIZE, 3) and (picture[0] == 127).all() and (picture[:, 0] == 127).all()
     person = np.abs(picture.astype(int) - [200, 60, 10]).max(2) < 20
     rows, columns = np.nonzero(person.any(1))[0], np.nonzero(person.any(0))[0]
     assert len(rows) == pytest.approx(0.9 * SIZE, abs=3) and len(columns) == pytest.approx(0.45 * SIZE, abs=3)
     assert (rows[0] + rows[-1]) / 2 == pytest.approx(SIZE / 2, abs=1.5)
     with pytest.raises(BackendError) as error:
-        reference_picture(rgb, np.zeros_like(alpha), AdapterConfig(picture=SIZE))
+        picture_over(rgb, np.zeros_like(alpha), 0.5, 0.9, SIZE)
     assert error.value.kind == "no_person"
 
 
@@ -212,7 +212,7 @@ def test_what_stands_before_grey_is_matted() -> None:
     disc = np.clip(30 - np.hypot(x - SIZE / 2, y - SIZE / 2) + 0.5, 0, 1)
     picture += disc[..., None] * ([220, 40, 60] - picture)
     picture[44:52, 44:52] = 127  # grey clothes inside of the outline are person
-    alpha = matte_over_grey(picture.clip(0, 255).astype(np.uint8), AdapterConfig(picture=SIZE))
+    alpha = matte_over(picture.clip(0, 255).astype(np.uint8), 0.5)
     assert alpha.dtype == np.float32 and np.abs(alpha - disc).mean() < 0.01
     assert alpha[48, 48] == 1 and alpha[0, 0] == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import shutil
 import struct
@@ -242,6 +243,11 @@ def test_setup_unpacks_what_is_damaged(unpacked: Path, monkeypatch: pytest.Monke
     assert caught.value.kind == "weights_missing" and (unpacked / "file").read_bytes() == b"mine"
 
 
+def missing(name: str) -> str:
+    """As if no package were installed."""
+    raise importlib.metadata.PackageNotFoundError(name)
+
+
 def test_wrong_versions_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert wrong(doctor.check_packages()) == []
     (tmp_path / "scipy-1.2.3.dist-info").mkdir()
@@ -253,6 +259,10 @@ def test_wrong_versions_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert checks["scipy"].found.startswith("1.2.3 instead of") and not checks["scipy"].ok
     assert not checks["scipy"].blocks  # it may well work
     assert not checks["numpy"].ok and checks["numpy"].blocks
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    checks = {check.name: check for check in doctor.check_packages()}
+    assert not checks["transformers"].ok and not checks["transformers"].blocks  # only large models need it
+    assert not checks["torch"].ok and checks["torch"].blocks
 
 
 @pytest.mark.parametrize(

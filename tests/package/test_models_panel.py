@@ -98,7 +98,6 @@ def test_a_download_that_fails_is_said(addon: SimpleNamespace, models: Path, mon
     with pytest.raises(RuntimeError, match=r"broke off after 0 bytes of .* \(the cable is cut\)\. Start it again"):
         bpy.ops.humansplat.download_model(model="sv3d")
     assert addon.manager.failure.kind == "download_interrupted"
-    bpy.ops.humansplat.look_for_models()
     assert addon.manager.models.states["sv3d"].accepted and not addon.manager.models.states["sv3d"].installed
 
 
@@ -118,7 +117,8 @@ def test_progress_tells_bytes_and_a_cancelled_download_is_gone_on_with(
         addon.manager.pump()
         if addon.manager.step not in steps:
             steps.append(addon.manager.step)
-        if any("left" in step for step in steps) and addon.manager.overall > 0.1:
+        running = addon.manager.state is jobs.State.RUNNING
+        if running and any("left" in step for step in steps) and addon.manager.overall > 0.1:
             assert addon.manager.moves_files
             addon.manager.cancel()
         time.sleep(0.02)
@@ -126,7 +126,6 @@ def test_progress_tells_bytes_and_a_cancelled_download_is_gone_on_with(
     assert any("unet/model.safetensors: " in step and " of 896 kB, " in step for step in steps)
     monkeypatch.setenv("HUMANSPLAT_FAKE_HUB", "")
     addon.manager.stop_backend()
-    bpy.ops.humansplat.look_for_models()
     assert 0 < state(addon).on_disk < 890_000 and "are there" in state(addon).sentence
     assert bpy.ops.humansplat.download_model(model="mv-adapter") == {"FINISHED"}
     assert state(addon).usable
@@ -149,8 +148,17 @@ def test_pictures_are_used_only_where_they_are_chosen(
     assert not {"pictures", "sides"} & set(asked[-1][1])
     assert bpy.ops.humansplat.reconstruct(sides="sv3d") == {"FINISHED"}  # not looked at yet: the backend would say so
     assert asked[-1][1]["sides"] == "sv3d" and "pictures" not in asked[-1][1]
+    assert addon.runtime.results().results[0].sides == "sv3d"
     assert bpy.ops.humansplat.another_back() == {"FINISHED"}
-    assert "sides" not in asked[-1][1]
+    assert asked[-1][1]["sides"] == "sv3d"  # as the selected avatar was
+    settings.preset = "surface"
+    assert not bpy.ops.humansplat.another_back.poll()
+    settings.sides = "mv-adapter"
+    assert bpy.ops.humansplat.another_back.poll()  # the large model guesses
+    settings.preset = "lite"
+    bpy.context.view_layer.objects.active = None
+    assert bpy.ops.humansplat.another_back() == {"FINISHED"}
+    assert asked[-1][1]["sides"] == "mv-adapter"  # nothing is selected: as the scene says
 
 
 def test_files_of_earlier_versions_use_their_pictures(addon: SimpleNamespace, tmp_path: Path) -> None:

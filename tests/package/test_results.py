@@ -269,6 +269,19 @@ def test_pictures_are_remembered_and_entries_without_them_have_none(folder: Resu
     assert [result.pictures for result in ResultFolder(folder.folder).results] == [(), PICTURES, ()]
 
 
+def test_what_made_the_sides_is_remembered(folder: ResultFolder) -> None:
+    work = folder.make_work_folder()
+    folder.adopt(_package(work / "avatar"), Path("/photos/photo.jpg"), 1.5, sides="sv3d")
+    _make(folder, "other")
+    index = folder.folder / INDEX_NAME
+    entries = json.loads(index.read_text("utf-8"))
+    assert [entry.get("sides") for entry in entries] == [None, "sv3d"]
+    assert [result.sides for result in ResultFolder(folder.folder).results] == ["built-in", "sv3d"]
+    for wrong in (None, 5, "built-in", "pictures", "nothing", ["sv3d"], {}):
+        index.write_text(json.dumps([entries[1] | {"sides": wrong}]), "utf-8")
+        assert [result.sides for result in ResultFolder(folder.folder).results] == ["built-in"]
+
+
 _BACK = PICTURES[0].to_json()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +36,7 @@ def load_adapter(
     mode: MemoryMode | None = None,
     *,
     config: AdapterConfig | None = None,
+    described: Sequence[dict[str, str]] | None = None,
 ) -> AdapterSource:
     """MV-Adapter on SDXL. Only safetensors and JSON files are opened, and nothing is fetched.
 
@@ -46,6 +47,7 @@ def load_adapter(
         device: where to compute.
         mode: None chooses by the memory that is free.
         config: None takes the published settings.
+        described: what an avatar package says of the weights; None hashes the files for it, 10 GB.
 
     Raises:
         BackendError: kinds ``weights_missing``, ``weights_unsafe``, ``weights_damaged``, ``weights_mismatch``,
@@ -99,12 +101,15 @@ def load_adapter(
     read_weights(unet, [*files["unet"][0], adapter], mode.dtype)
     read_weights(encoder, [adapter], mode.dtype)
     networks = AdapterNetworks(unet, encoder, vae, shifted_scheduler(scheduler, config.shift), prompts)
-    described = [
-        _described("vae" if name == "vae" else "base", path, vae_folder if name == "vae" else base)
-        for name, (paths, _) in files.items()
-        for path in paths
-    ]
-    described.append(_described("adapter", adapter, adapter.parent))
+    if described is None:
+        described = [
+            *(
+                _described("vae" if name == "vae" else "base", path, vae_folder if name == "vae" else base)
+                for name, (paths, _) in files.items()
+                for path in paths
+            ),
+            _described("adapter", adapter, adapter.parent),
+        ]
     return AdapterSource(MultiviewDiffusion(networks, config, variant, mode, device), described)
 
 

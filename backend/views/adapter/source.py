@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from ...prepare.matte import person_colours
+from ..backdrop import matte_over, picture_over
 from ..source import SideView, Step, Subject
-from ..synthesize.memory import smaller_mode
+from ..synthesize.memory import smaller_mode, told
 from .conditions import mesh_conditions, ray_conditions
 from .config import TITLE
 from .model import MultiviewDiffusion
-from .reference import matte_over_grey, reference_picture
 
 
 class AdapterSource:
@@ -40,12 +40,12 @@ class AdapterSource:
         """
         config, variant = self.model.config, self.model.variant
         own = person_colours(subject.photo, self.model.device)
-        reference = reference_picture(own, subject.photo.alpha, config)
+        reference = picture_over(own, subject.photo.alpha, config.grey, config.fill, config.picture)
         wanted = [(k, angle.turn, angle.belief) for k, angle in enumerate(variant.angles) if angle.belief is not None]
         if not variant.geometry:
             pictures = self._imagine(reference, ray_conditions(variant.angles, config), seed, step)
             return [
-                SideView(pictures[k], matte_over_grey(pictures[k], config), turn, belief=belief)
+                SideView(pictures[k], matte_over(pictures[k], config.grey), turn, belief=belief)
                 for k, turn, belief in wanted
             ]
         given = mesh_conditions(subject.vertices, subject.faces, variant.angles, config)
@@ -58,6 +58,7 @@ class AdapterSource:
                 given.matrices[k],
                 given.focal,
                 belief,
+                outline=False,
             )
             for k, turn, belief in wanted
         ]
@@ -66,7 +67,7 @@ class AdapterSource:
         """:meth:`MultiviewDiffusion.imagine`, from the start again in a smaller mode each time that memory runs out."""
         while True:
             try:
-                return self.model.imagine(reference, maps, seed, step)
+                return self.model.imagine(reference, maps, seed, told(step, self.model.mode))
             except torch.OutOfMemoryError:
                 smaller = smaller_mode(self.model.mode, self.title)
             # Outside of the handler: the error's traceback holds what was computed so far.

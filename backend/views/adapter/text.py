@@ -35,7 +35,7 @@ def require_transformers() -> None:
         raise BackendError(
             "package_missing",
             "MV-Adapter needs the package transformers for SDXL's text encoders.",
-            "Install it into the backend's environment: pip install transformers",
+            "Press Repair in the add-on's preferences, or run `pip install -r backend/requirements.txt`.",
         ) from error
 
 

@@ -22,10 +22,12 @@ from ...errors import BackendError
 from ..latent.views import ViewCameras
 from .config import FullConfig
 from .layout import check_folder
-from .memory import MemoryMode, apply, at_work, mode_for
+from .memory import MemoryMode, apply, at_work, mode_for, smaller_mode
 from .schedule import guide, orbit_scales
 from .stage import Step
 
+TITLE = "SV3D"
+"""As sentences name it."""
 PARTS = ("unet", "vae", "image_encoder", "scheduler", "feature_extractor")
 _CLIP_SIZE = 224
 _CLIP_MEAN, _CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -171,11 +173,33 @@ class FullSynthesizer:
         device: torch.device | str,
     ) -> None:
         self.unet, self.vae, self.embed, self.scheduler = unet.eval(), vae.eval(), embed.eval(), scheduler
-        self.config, self.mode, self.device = config, mode, torch.device(device)
-        embed.to(mode.dtype)
-        apply(mode, unet, vae, self.device)
+        self.config, self.device = config, torch.device(device)
+        self.use(mode)
+
+    def use(self, mode: MemoryMode) -> None:
+        """Hold the networks as ``mode`` says, or as the next smaller one for which there is memory.
+
+        Once layers visit the card one by one, there is no way back.
+
+        Raises:
+            BackendError: kind ``memory_short``.
+        """
+        while True:
+            try:
+                return self._hold(mode)
+            except torch.OutOfMemoryError:
+                mode = smaller_mode(mode, TITLE)
+
+    def _hold(self, mode: MemoryMode) -> None:
+        self.mode = mode
+        for network in (self.unet, self.vae, self.embed):
+            network.to("cpu")
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.embed.to(mode.dtype)
+        apply(mode, self.unet, self.vae, self.device)
         if mode.offload == "none":
-            embed.to(self.device)
+            self.embed.to(self.device)
 
     def _at_work(self, part: nn.Module) -> AbstractContextManager[None]:
         """Hold ``part`` on the device while it is used."""
@@ -202,10 +226,30 @@ class FullSynthesizer:
             [V, 4, L, L], times the VAE's scaling factor.
         """
         latents, azimuths = self.orbit(photo_rgb, seed, steps, step)
-        picked = [min(range(len(azimuths)), key=lambda k: abs(azimuths[k] - view)) for view in self.config.views]
-        out = latents[picked]
+        out = latents[_nearest(azimuths, self.config.views)]
         out[0] = self.encode(photo_rgb)[0] * self.vae.config.scaling_factor
         return out
+
+    @torch.no_grad()
+    def pictures(self, photo_rgb: torch.Tensor, turns: Sequence[float], seed: int, step: Step) -> np.ndarray:
+        """Pictures of the orbit, uint8 [V, S, S, 3], S as ``config.picture``.
+
+        Args:
+            photo_rgb: [1, 3, S, S] in 0..1 over white.
+            turns: azimuths in degrees; of each the nearest frame is taken.
+            seed: of the noise.
+            step: progress, told before every denoising step; what it raises goes through.
+
+        Raises:
+            BackendError: kind ``weights_damaged`` where the answer is not finite.
+        """
+        latents, azimuths = self.orbit(photo_rgb, seed, step=step)
+        rgb = self.decode(latents[_nearest(azimuths, turns)])
+        if not rgb.isfinite().all():
+            raise BackendError(
+                "weights_damaged", f"What {TITLE} computes is not finite: its weights are damaged.", "Get them again."
+            )
+        return (rgb * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
     @torch.no_grad()
     def encode(self, rgb: torch.Tensor) -> torch.Tensor:
@@ -260,7 +304,8 @@ class FullSynthesizer:
         guided = not bool((scales == 1).all())
         with self._at_work(self.unet):
             for done, level in enumerate(self.scheduler.timesteps):
-                step((done + 1) / (len(self.scheduler.timesteps) + 1), f"Imagining the other sides, step {done + 1}")
+                count = len(self.scheduler.timesteps)
+                step((done + 1) / (count + 1), f"Imagining the other sides, step {done + 1} of {count}")
                 scaled = self.scheduler.scale_model_input(latents, level).to(dtype)
                 velocity = self._velocity(scaled, level, photo_latent, embedding, cameras, scales if guided else None)
                 latents = self.scheduler.step(velocity.float(), level, latents).prev_sample
@@ -290,6 +335,11 @@ class FullSynthesizer:
         return guide(*answers.chunk(2), scales)
 
 
+def _nearest(azimuths: Sequence[float], wanted: Sequence[float]) -> list[int]:
+    """Indices of the ``azimuths`` that lie nearest to those ``wanted``, degrees."""
+    return [min(range(len(azimuths)), key=lambda k: abs(azimuths[k] - view)) for view in wanted]
+
+
 def load_full(
     source: str | Path,
     config: FullConfig | None = None,
@@ -316,7 +366,7 @@ def load_full(
             ``package_missing``, ``memory_short``.
     """
     device = torch.device(device)
-    mode = mode_for(device) if mode is None else mode
+    mode = mode_for(device, TITLE) if mode is None else mode
     folder = Path(source)
     if folder.is_dir():
         for part in PARTS:
@@ -331,17 +381,19 @@ def load_full(
         raise BackendError(
             "weights_missing",
             f"There is no folder {source}.",
-            "See docs/models.md for how to get SV3D's weights, or choose the preset lite.",
+            "See docs/models.md for how to get SV3D's weights, or choose other sides.",
         )
     if unet_folder is not None and not (allow_pickle and not any(unet_folder.glob("*.safetensors"))):
         check_folder(unet_folder)
     options = {"use_safetensors": None if allow_pickle else True, "local_files_only": not allow_download}
+    # The economical way needs the package accelerate.
+    whole = options | {"low_cpu_mem_usage": False}
     try:
         if unet_folder is None:
-            unet = SV3DUNet.from_pretrained(str(source), subfolder="unet", torch_dtype=mode.dtype, **options)
+            unet = SV3DUNet.from_pretrained(str(source), subfolder="unet", torch_dtype=mode.dtype, **whole)
         else:
-            unet = SV3DUNet.from_pretrained(str(unet_folder), torch_dtype=mode.dtype, **options)
-        vae = _vae_class(source, not allow_download).from_pretrained(str(source), subfolder="vae", **options)
+            unet = SV3DUNet.from_pretrained(str(unet_folder), torch_dtype=mode.dtype, **whole)
+        vae = _vae_class(source, not allow_download).from_pretrained(str(source), subfolder="vae", **whole)
         scheduler = EulerDiscreteScheduler.from_pretrained(
             str(source), subfolder="scheduler", local_files_only=not allow_download
         )
@@ -375,7 +427,7 @@ def _load_clip(source: str | Path, dtype: torch.dtype, options: dict[str, object
         raise BackendError(
             "package_missing",
             "The full synthesizer needs the package transformers for CLIP's image embedding.",
-            "Install it into the backend's environment: pip install transformers",
+            "Press Repair in the add-on's preferences, or run `pip install -r backend/requirements.txt`.",
         ) from error
     encoder = CLIPVisionModelWithProjection.from_pretrained(
         str(source), subfolder="image_encoder", torch_dtype=dtype, **options

@@ -141,7 +141,7 @@ def check_folder(folder: Path) -> None:
         raise BackendError(
             "weights_missing",
             f"There are no weights in {folder}.",
-            "See docs/models.md for how to get them, or choose the preset lite.",
+            "See docs/models.md for how to get them, or choose other sides.",
         )
     variants = [f for f in files if ".fp16" in f.name]
     plain = [f for f in files if f not in variants]

@@ -8,7 +8,7 @@ is for features. The thresholds have not been measured on cards of these sizes.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -84,7 +84,7 @@ def choose_mode(free: int | None, bf16: bool = False, title: str = "the full syn
         raise BackendError(
             "memory_short",
             f"The graphics card has {free / GIGABYTE:.1f} GB free; {title} needs {_LEAST // GIGABYTE}.",
-            "Close other programs that use the card, or choose the preset lite.",
+            "Close other programs that use the card, or choose another source of the other sides.",
         )
     dtype = torch.bfloat16 if bf16 else torch.float16
     for least, name, *economies in _MODES:
@@ -147,6 +147,11 @@ def bring_layers(network: nn.Module, device: torch.device) -> None:
 
         layer.register_forward_pre_hook(bring)
         layer.register_forward_hook(leave)
+
+
+def told(step: Callable[[float, str], None], mode: MemoryMode) -> Callable[[float, str], None]:
+    """``step`` whose texts also name the mode in which a model works."""
+    return lambda fraction, text: step(fraction, f"{text} (memory: {mode.name})")
 
 
 @contextlib.contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import torch
 from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler
 from torch import nn
@@ -58,3 +61,32 @@ def tiny_full(config: FullConfig, device: str = "cpu", mode: MemoryMode | None =
         choose_mode(None) if mode is None else mode,
         device,
     )
+
+
+def write_tiny(folder: Path) -> None:
+    """Write a miniature with random weights in the layout that :func:`~.full.load_full` reads; needs ``transformers``.
+
+    Its UNet has not the shapes of :func:`~.layout.expected_shapes`.
+
+    Args:
+        folder: gets unet/, vae/, image_encoder/, scheduler/ and feature_extractor/.
+    """
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    unet = SV3DUNet(**TINY_UNET)
+    encoder = CLIPVisionConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=224,
+        patch_size=56,
+        projection_dim=unet.config.cross_attention_dim,
+    )
+    unet.save_pretrained(folder / "unet")
+    tiny_vae().save_pretrained(folder / "vae")
+    CLIPVisionModelWithProjection(encoder).save_pretrained(folder / "image_encoder")
+    EulerDiscreteScheduler(**SVD_SCHEDULE).save_pretrained(folder / "scheduler")
+    settings = folder / "feature_extractor" / "preprocessor_config.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps({"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}), "utf-8")
