@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -15,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from backend.__main__ import main
 from backend.avatar import load_avatar, pose_gaussians, rgb_from_sh
 from backend.avatar.threads import AtOnce
-from backend.body.model import load_body
+from backend.body.model import JOINT_NAMES, load_body
 from backend.errors import BackendError
 from backend.options import MOST_PICTURES, ReconstructOptions, SidePicture
 from backend.pipeline import Pipeline
@@ -24,8 +25,10 @@ from backend.reconstruct.config import ViewsConfig
 from backend.reconstruct.deform import OutlineView, deform
 from backend.reconstruct.hull import OtherOutlines, filled
 from backend.reconstruct.types import SurfaceMesh
-from backend.reconstruct.views import best_of
+from backend.reconstruct.views import best_of, in_one_light
+from backend.research.evaluation.given import another_moment, picture_of
 from backend.research.evaluation.mannequins import make_mannequin
+from backend.research.evaluation.sources import FactorySource
 from backend.stages import Stage, run_stages
 
 RED = np.array([200, 30, 30])
@@ -116,18 +119,55 @@ def test_points_are_carried_along_with_a_mesh_that_turns() -> None:
     np.testing.assert_allclose(turned, np.broadcast_to(turn, (5, 3, 3)), atol=1e-12)
 
 
-def test_the_photo_is_believed_before_other_pictures_and_of_those_the_one_that_sees_most_squarely() -> None:
+def test_of_pictures_the_one_that_is_believed_and_sees_most_squarely_counts() -> None:
     red, green, blue = np.eye(3)
     config = ViewsConfig(sharpness=2.0)
-    photo = Said(np.tile(red, (4, 1)), np.array([1.0, 0.5, 0.0, 0.0]))
+    photo = Said(np.tile(red, (4, 1)), np.array([1.0, 0.5, 0.0, 0.0])), np.ones(4)
     one = Said(np.tile(green, (4, 1)), np.array([1.0, 1.0, 1.0, 0.0])), np.array([0.5, 1.0, 0.5, 1.0])
     two = Said(np.tile(blue, (4, 1)), np.array([0.0, 0.0, 1.0, 0.0])), np.array([1.0, 1.0, 1.0, 1.0])
-    found, share = best_of(photo, [one, two], config)
+    found, share = best_of([photo, one, two], config)
     np.testing.assert_allclose(found.belief, [1, 1, 1, 0])
-    # Weights are squares of belief times cosine; the photo's cosine does not count; what nobody sees is the photo's.
+    # Weights are squares of belief times cosine; what nobody sees is the first one's.
     np.testing.assert_allclose(share, [1 / 1.25, 0.25 / 1.25, 0, 1])
     expected = [(red + 0.25 * green) / 1.25, (0.25 * red + green) / 1.25, (0.25 * green + blue) / 1.25, red]
     np.testing.assert_allclose(found.rgb, expected)
+
+
+def test_pictures_are_made_as_bright_as_the_photo_by_places_that_both_show() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.uniform(0.2, 0.6, (3000, 3))
+    facing = np.ones(3000)
+
+    def shows(first: int, last: int, gain: np.ndarray) -> Said:
+        belief = np.zeros(3000)
+        belief[first:last] = 1
+        return Said(true * gain + rng.normal(size=true.shape) * 0.002, belief)
+
+    photo = shows(0, 1000, np.ones(3))
+    # The side overlaps the photo, the back only the side; a last one overlaps nobody.
+    side, back = shows(700, 1700, np.array([1.3, 1.2, 1.1])), shows(1400, 2500, np.array([0.6, 0.7, 0.8]))
+    alone = shows(2600, 3000, np.array([0.5, 0.5, 0.5]))
+    found = in_one_light(photo, [(back, facing), (alone, facing), (side, facing)], ViewsConfig())
+    np.testing.assert_allclose(found[2][0].rgb[700:1700], true[700:1700], atol=0.02)
+    np.testing.assert_allclose(found[0][0].rgb[1400:2500], true[1400:2500], atol=0.02)
+    np.testing.assert_array_equal(found[1][0].rgb, alone.rgb)
+
+
+def test_pictures_of_another_moment_are_smaller_in_another_pose_and_light() -> None:
+    source = FactorySource(2)
+    scene, bent = source.scene(1), source.bent(1)
+    assert bent is not None and bent.body is not None and scene.figure.body is not None
+    changed = (bent.body.pose - scene.figure.body.pose).abs().sum(1) > 1e-6
+    assert {JOINT_NAMES[k] for k in np.flatnonzero(changed.cpu())} == {
+        "left_shoulder", "right_shoulder", "left_hip", "right_hip"
+    }  # fmt: skip
+    same = another_moment(scene, None)
+    height = [
+        np.ptp(np.nonzero(picture_of(one, 256, "back", other)[1].max(1) > 127)[0])
+        for one, other in ((same, False), (same, True))
+    ]
+    assert height[1] / height[0] == pytest.approx(0.9, abs=0.02)
+    assert not torch.allclose(same.light.key, scene.light.key)
 
 
 @pytest.fixture(scope="module")
