@@ -190,7 +190,8 @@ def _fit_candidates(
         bad = [number for number, one in enumerate(found) if not shows_body(body, one)]
         if not bad:
             used = [
-                replace(one, belief=candidate.belief, outline=candidate.outline) for candidate, one in zip(given, found)
+                replace(one, belief=candidate.belief, outline=one.outline and candidate.outline)
+                for candidate, one in zip(given, found)
             ]
             break
         refused += [given[number] for number in bad]
@@ -206,7 +207,7 @@ def _fit_candidates(
             text = f"The {candidate.title} may show somebody else or other clothes; if so, {candidate.remedy}."
             warnings.append(text)
     depths = depths_alone
-    if any(abs(np.sin(np.radians(one.turn))) > _FROM_THE_SIDE for one in used):
+    if any(abs(np.sin(np.radians(one.turn))) > _FROM_THE_SIDE for one in used if one.outline):
         depths = None
     elif depths is not None:
         depths = depths.scaled(float(fit.translation[2] / fit_mended.translation[2]))

@@ -72,7 +72,8 @@ def fit_pictures(
             found = _placed(fitter, fit, picture, [found.pose[0]], check)
         matrix = camera_between(fitter, fit, found)
         turn = -float(np.degrees(np.arctan2(matrix[2, 0], matrix[2, 2])))
-        out.append(FittedPicture(picture, fitter.follow(found, picture, one, check), turn))
+        # Of another moment the pose is known to some centimetres only: an outline says less than that of the shape.
+        out.append(FittedPicture(picture, fitter.follow(found, picture, one, check), turn, outline=one))
     return fit, out
 
 
