@@ -207,6 +207,11 @@ class BodyFitter:
         with _one_thread():
             return _Problem(self, photo, views, check).adjust(fit)
 
+    def misses(self, fit: BodyFit, picture: PreparedPhoto) -> float:
+        """Mean distance of the visible landmarks of ``picture`` from those of ``fit``, in sizes of the person."""
+        found = _Problem(self, picture, (), None)._found(_unknowns_of(fit))
+        return found.landmark_error / found.person_size
+
     def follow(
         self, fit: BodyFit, picture: PreparedPhoto, little: bool, check: Callable[[], None] | None = None
     ) -> BodyFit:

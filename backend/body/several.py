@@ -16,8 +16,12 @@ from ..photo import PreparedPhoto
 from .fit import BodyFit, BodyFitter
 from .look import View
 
-_SAME_POSE = 0.05
-"""Mean distance of visible landmarks, in sizes of the person, up to which a picture shows the photo's pose."""
+_MAYBE_SAME, _SAME_POSE = 0.05, 0.03
+"""Mean distance of visible landmarks, in sizes of the person, up to which a picture may show the photo's pose, whose
+depths the photo hardly tells; and up to which it does, once all pictures have told them."""
+
+_DENIED = 0.004
+"""By how much more than before the photo's own landmarks may be missed, in sizes of the person: 7 mm of an adult."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +63,24 @@ def fit_pictures(
     """
     starts = [_starts(fitter, fit, picture, turn, check) for picture, turn in zip(pictures, turns)]
     placed = [_placed(fitter, fit, picture, start, check) for picture, start in zip(pictures, starts)]
-    same = [found.landmark_error < _SAME_POSE * found.person_size for found in placed]
-    shared = [k for k, one in enumerate(same) if one]
-    if shared:
-        views = [view_of(pictures[k], camera_between(fitter, fit, placed[k]), turns[k]) for k in shared]
-        fit, matrices = fitter.adjust(fit, photo, views, check)
+    alone, same = list(placed), [found.landmark_error < _MAYBE_SAME * found.person_size for found in placed]
+    joined, own = fit, fitter.misses(fit, photo)
+    while shared := [k for k, one in enumerate(same) if one]:
+        views = [view_of(pictures[k], camera_between(fitter, fit, alone[k]), turns[k]) for k in shared]
+        joined, matrices = fitter.adjust(fit, photo, views, check)
         for k, matrix in zip(shared, matrices):
-            placed[k] = seen_from(fitter, fit, matrix, pictures[k])
+            placed[k] = seen_from(fitter, joined, matrix, pictures[k])
+        miss = {k: fitter.misses(placed[k], pictures[k]) for k in shared}
+        wrong = [k for k in shared if miss[k] > _SAME_POSE]
+        if not wrong and fitter.misses(joined, photo) < own + _DENIED:
+            break
+        wrong = wrong or [max(shared, key=miss.__getitem__)]
+        for k in wrong:
+            same[k], placed[k] = False, alone[k]
+    if 2 * sum(same) < len(same):
+        # Pictures are mostly made together: where more than half are of another moment the others fit by chance.
+        same, placed = [False] * len(same), alone
+    fit = joined if any(same) else fit
     out = []
     for picture, found, one in zip(pictures, placed, same):
         if not one:

@@ -15,6 +15,8 @@ from .deform import OutlineView
 
 _REACH = 0.8
 """Metres before and behind a person in which a garment ends."""
+_ROUND = 1.5
+"""How many times as deep as it is wide a garment that hangs free is at most."""
 _STEP = 0.01
 """Metres."""
 
@@ -111,6 +113,8 @@ def filled(
     runs, count = ndimage.label(garment, [[0, 0, 0], [1, 1, 1], [0, 0, 0]])
     widest = np.asarray(ndimage.maximum(from_outline, runs, np.arange(count + 1)))
     share = (from_outline / np.maximum(widest[runs], 1e-6)).clip(0, 1)
+    # What is much deeper than wide is no garment: the outline from the side is that of legs in a stride.
+    half = np.minimum(half, _ROUND * widest[runs] * (front + back) / 2 / outlines.focal)
     half = half * np.sqrt(share * (2 - share))
     asked = garment & (total > 0.1)
     return (
