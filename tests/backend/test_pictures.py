@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ from scipy.spatial.transform import Rotation
 from backend.__main__ import main
 from backend.avatar import load_avatar, pose_gaussians, rgb_from_sh
 from backend.avatar.threads import AtOnce
+from backend.body import several
+from backend.body.fit import BodyFit
 from backend.body.model import JOINT_NAMES, load_body
 from backend.errors import BackendError
 from backend.options import MOST_PICTURES, ReconstructOptions, SidePicture
@@ -131,6 +135,64 @@ def test_of_pictures_the_one_that_is_believed_and_sees_most_squarely_counts() ->
     np.testing.assert_allclose(share, [1 / 1.25, 0.25 / 1.25, 0, 1])
     expected = [(red + 0.25 * green) / 1.25, (0.25 * red + green) / 1.25, (0.25 * green + blue) / 1.25, red]
     np.testing.assert_allclose(found.rgb, expected)
+
+
+class Told:
+    """A fitter that knows how far each picture's landmarks lie from a pose that it shares with the photo."""
+
+    skeleton = SimpleNamespace(joints=np.zeros((24, 3)), joints_by_shape=np.zeros((24, 3, 10)))
+
+    def __init__(self, alone: dict[str, float], shared: dict[str, float], photo: tuple[float, float]) -> None:
+        self.alone, self.shared, self.photo, self.asked = alone, shared, photo, []
+        self.own = BodyFit(np.zeros((24, 3)), np.zeros(10), np.array([0, 0, 3.0]), 500.0, 0.0, 1.0, np.ones(24))
+
+    def fit(self, picture: Any, check: Any) -> BodyFit:
+        return self.own
+
+    def place(self, fit: BodyFit, picture: Any, start: Any, check: Any) -> tuple[BodyFit, float]:
+        return replace(self.own, landmark_error=self.alone[picture.name]), 0.0
+
+    def adjust(self, fit: BodyFit, photo: Any, views: list[Any], check: Any) -> tuple[BodyFit, list[np.ndarray]]:
+        self.asked.append(len(views))
+        return replace(self.own, betas=np.ones(10)), [np.eye(4)] * len(views)
+
+    def misses(self, fit: BodyFit, picture: Any) -> float:
+        if picture.name == "photo":
+            return self.photo[int(fit.betas[0])]
+        return self.shared[picture.name]
+
+    def follow(self, fit: BodyFit, picture: Any, little: bool, check: Any) -> BodyFit:
+        return fit
+
+
+@pytest.mark.parametrize(
+    ("alone", "shared", "photo", "same", "asked"),
+    [
+        # All show the photo's pose, though before they told its depths they seemed off.
+        ((0.04, 0.02, 0.04), (0.015, 0.01, 0.015), (0.007, 0.009), (True, True, True), [3]),
+        # One surely does not; one only once all have told.
+        ((0.08, 0.02, 0.03), (0.09, 0.01, 0.015), (0.007, 0.009), (False, True, True), [2]),
+        ((0.04, 0.02, 0.03), (0.04, 0.01, 0.015), (0.007, 0.009), (False, True, True), [3, 2]),
+        # Those that fit by chance go with the others.
+        ((0.08, 0.09, 0.03), (0.09, 0.09, 0.01), (0.007, 0.009), (False, False, False), [1]),
+        # What the photo denies is not so.
+        ((0.03, 0.03, 0.03), (0.02, 0.025, 0.02), (0.007, 0.015), (False, False, False), [3, 2, 1]),
+    ],
+)
+def test_pictures_of_another_moment_are_told_from_those_of_the_photos_pose(
+    alone: tuple[float, ...], shared: tuple[float, ...], photo: tuple[float, float], same: tuple[bool, ...],
+    asked: list[int], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    names = ("left", "back", "right")
+    fitter = Told(dict(zip(names, alone)), dict(zip(names, shared)), photo)
+    monkeypatch.setattr(several, "view_of", lambda picture, matrix, turn: None)
+    pictures = [SimpleNamespace(name=name, focal=500.0) for name in names]
+    fit, found = several.fit_pictures(
+        fitter, fitter.own, SimpleNamespace(name="photo"), pictures, [90.0, 180.0, -90.0]
+    )
+    assert tuple(one.outline for one in found) == same
+    assert fitter.asked == asked
+    assert fit.betas[0] == (1 if any(same) else 0)
 
 
 def test_pictures_are_made_as_bright_as_the_photo_by_places_that_both_show() -> None:
