@@ -57,6 +57,8 @@ _DETECTION_SCORE, _PERSON_SCORE = 0.3, 0.5
 a person."""
 _OVERLAPPING = 0.5
 """Share of a person's landmarks within other people's boxes from which it is one of them, or put together of two."""
+_CONTAINED = 0.8
+"""Share of a person's box within another's from which it is a part of that one: a head and arms seen once more."""
 _PADDING = 0.2
 """Crop's heights around a crop for a second look."""
 _WITHIN = 45.0
@@ -314,11 +316,14 @@ def _distinct(people: Sequence[PoseLandmarks]) -> list[PoseLandmarks]:
     """Each person once, as the surest window saw it; nobody who is put together of two others."""
     kept: list[PoseLandmarks] = []
     for person in sorted(people, key=lambda one: -one.score * one.visibility.mean()):
-        within = np.zeros(len(person.image), bool)
+        within, contained = np.zeros(len(person.image), bool), 0.0
+        own = person.image.min(0), person.image.max(0)
         for other in kept:
             low, high = other.image.min(0), other.image.max(0)
             within |= ((person.image >= low) & (person.image <= high)).all(1)
-        if within.mean() < _OVERLAPPING:
+            common = (np.minimum(high, own[1]) - np.maximum(low, own[0])).clip(0)
+            contained = max(contained, float(common.prod() / max(np.ptp(own, axis=0).prod(), 1e-6)))
+        if within.mean() < _OVERLAPPING and contained < _CONTAINED:
             kept.append(person)
     return kept
 
