@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import bpy
 
@@ -78,10 +79,14 @@ class HUMANSPLAT_OT_repaint(_OnPackage, PictureChooser, bpy.types.Operator):
 
     directory: bpy.props.StringProperty(subtype="DIR_PATH", **_HIDDEN)
     files: bpy.props.CollectionProperty(type=bpy.types.OperatorFileListElement, **_HIDDEN)
+    last_folder: ClassVar[Path | None] = None
+    """Where pictures were chosen last: a repainted avatar has no views of its own, and is painted on once more."""
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Open the file browser where the views are saved."""
         views = package_of(context) / VIEWS
+        if not views.is_dir() and self.last_folder is not None:
+            views = self.last_folder
         if not self.directory and views.is_dir():
             self.directory = f"{views}/"
         return super().invoke(context, event)
@@ -94,6 +99,7 @@ class HUMANSPLAT_OT_repaint(_OnPackage, PictureChooser, bpy.types.Operator):
             self.report({"ERROR"}, "Choose a picture that was retouched")
             return {"CANCELLED"}
         paths = tuple(Path(bpy.path.abspath(str(path))).absolute() for path in chosen)
+        HUMANSPLAT_OT_repaint.last_folder = paths[0].parent
         package = package_of(context)
         known = next((result for result in runtime.results().results if result.folder == package), None)
         made_from = (known.photo, known.pictures, known.sides) if known else (Path(package.name),)

@@ -15,8 +15,9 @@ from backend.errors import BackendError
 from backend.options import SidePicture
 from backend.pipeline import Pipeline
 from backend.prepare import BlazePose
+from backend.prepare.blazepose import PoseLandmarks
 from backend.prepare.image import Photo
-from backend.prepare.turnaround import _sides, cut, cut_photo, describe, front_of
+from backend.prepare.turnaround import _distinct, _sides, cut, cut_photo, describe, front_of
 from backend.research.evaluation.mannequins import make_mannequin
 
 YAWS = {"front": 0.0, "left": -90.0, "back": 180.0, "right": 90.0}
@@ -151,3 +152,17 @@ def test_a_photo_or_a_sheet_is_needed(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "There is no photo" in capsys.readouterr().err
     assert cli.main(["reconstruct", "--turnaround", str(tmp_path / "none.png"), "-o", str(tmp_path / "out")]) == 2
     assert "none.png" in capsys.readouterr().err
+
+
+def test_a_part_of_a_person_seen_once_more_is_no_other_person() -> None:
+    def person(low: tuple[float, float], high: tuple[float, float], score: float) -> PoseLandmarks:
+        image = np.random.default_rng(0).uniform(low, high, (33, 2))
+        image[:2] = low, high
+        return PoseLandmarks(image, np.full(33, 0.9), np.zeros((33, 3)), score, np.zeros((4, 4)), (0, 0, 1, 0))
+
+    whole, beside = person((100, 100), (300, 900), 0.9), person((350, 100), (550, 900), 0.8)
+    # Most landmarks lie beside the whole one's, but most of the box within its.
+    part = person((60, 110), (290, 520), 0.6)
+    part.image[2:22, 0] = 80
+    kept = _distinct([part, beside, whole])
+    assert len(kept) == 2 and kept[0] is whole and kept[1] is beside
