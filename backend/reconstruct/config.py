@@ -153,18 +153,12 @@ class ViewsConfig:
         blur: pixels by which imagined views may be off.
         coverage: of a pixel, from which it counts in part and wholly.
         enough: sum of the views' weights from which their colour counts wholly.
-        photo: how much more squarely than it does the photo is taken to see: its own colours are the person's.
-        both: confidence from which two pictures show the same place; fewest: such places from which their brightness is
-            compared.
     """
 
     sharpness: float = 4.0
     blur: int = 4
     coverage: tuple[float, float] = (0.8, 1.0)
     enough: float = 0.3
-    photo: float = 1.2
-    both: float = 0.3
-    fewest: int = 200
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,6 @@ from ..geometry.maps import on_rays, project, sample_map
 from .config import DeformConfig, VisibilityConfig
 from .deform import OutlineView
 
-_REACH = 0.8
-"""Metres before and behind a person in which a garment ends."""
-_ROUND = 1.5
-"""How many times as deep as it is wide a garment that hangs free is at most."""
-_STEP = 0.01
-"""Metres."""
-
 
 @dataclass(frozen=True, eq=False)
 class OtherOutlines:
@@ -52,12 +45,12 @@ class OtherOutlines:
         out[where] += best
         return out
 
-    def between(self, depth: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def between(self, depth: np.ndarray, where: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
         """Where the photo's rays enter and leave what all pictures show, around ``depth`` [S, S], where asked: metres
-        [n] each; nan where nothing limits it."""
+        [n] each; nan where nothing limits it within ``reach`` metres."""
         if not self.views or not where.any():
             return (np.full(int(where.sum()), np.nan),) * 2
-        offsets = _STEP * np.arange(round(_REACH / _STEP))
+        offsets = VisibilityConfig.behind * np.arange(2 + int(reach / VisibilityConfig.behind))
         ends = []
         for sign in (-1, 1):
             # Of the pictures' intervals, the one that holds the place itself.
@@ -100,7 +93,12 @@ def filled(
         outlines: of the other pictures.
         blur: pixels over which what they say is evened out.
     """
-    near, far = outlines.between((front + back) / 2, garment)
+    middle = (front + back) / 2
+    runs, count = ndimage.label(garment, [[0, 0, 0], [1, 1, 1], [0, 0, 0]])
+    widest = np.asarray(ndimage.maximum(from_outline, runs, np.arange(count + 1)))[runs]
+    # What is deeper than wide is no garment: the outline from the side is that of legs in a stride.
+    most = np.where(garment, widest * middle / outlines.focal, 0)
+    near, far = outlines.between(middle, garment, 2 * float(most.max(initial=0)))
     known = np.isfinite(near) & np.isfinite(far)
     if not known.any():
         return front, back
@@ -110,11 +108,8 @@ def filled(
     maps[0][garment], maps[1][garment] = np.nan_to_num(near + far) / 2, np.nan_to_num(far - near) / 2
     total = ndimage.gaussian_filter(weight, blur)
     middle, half = (ndimage.gaussian_filter(one, blur) / np.maximum(total, 1e-6) for one in maps)
-    runs, count = ndimage.label(garment, [[0, 0, 0], [1, 1, 1], [0, 0, 0]])
-    widest = np.asarray(ndimage.maximum(from_outline, runs, np.arange(count + 1)))
-    share = (from_outline / np.maximum(widest[runs], 1e-6)).clip(0, 1)
-    # What is much deeper than wide is no garment: the outline from the side is that of legs in a stride.
-    half = np.minimum(half, _ROUND * widest[runs] * (front + back) / 2 / outlines.focal)
+    share = (from_outline / np.maximum(widest, 1e-6)).clip(0, 1)
+    half = np.minimum(half, most)
     half = half * np.sqrt(share * (2 - share))
     asked = garment & (total > 0.1)
     return (

@@ -14,14 +14,11 @@ from ..geometry.maps import MAP_SIZE, bilinear
 from ..prepare import person_colours
 from ..rendering.mesh import rasterize_mesh
 from .completion import Said
-from .config import ViewsConfig
+from .config import COMPLETION, ViewsConfig
 from .parts import WITHOUT_FACE
 from .shape import ClothedSurface, PicturedMesh
 from .types import SurfaceMesh
 from .visibility import Observation, View, observe, ramp
-
-_DARK = 0.02
-"""Display brightness below which ratios of colours say nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +109,8 @@ def said_by_pictures(
         image = person_colours(pictured.picture, device or "cpu").astype(np.float32) / 255
         return Said(colours_at(image, seen), seen.confidence * pictured.belief), seen.facing
 
-    first = photo, (config.photo * facing).clip(0, 1)
-    return best_of([first, *in_one_light(photo, [one(pictured) for pictured in clothed.pictures], config)], config)
+    pictures = in_one_light(photo, [one(pictured) for pictured in clothed.pictures], config)
+    return best_of([(photo, facing), *pictures], config)
 
 
 def in_one_light(
@@ -126,13 +123,13 @@ def in_one_light(
     """
     known, out, left = photo, dict[int, tuple[Said, np.ndarray]](), set(range(len(pictures)))
     while left:
-        shared = {k: np.flatnonzero(np.minimum(known.belief, pictures[k][0].belief) > config.both) for k in left}
+        shared = {k: np.flatnonzero(np.minimum(known.belief, pictures[k][0].belief) > COMPLETION.source) for k in left}
         number = max(sorted(left), key=lambda k: len(shared[k]))
         left.remove(number)
         said, facing = pictures[number]
         places = shared[number]
-        if len(places) >= config.fewest:
-            ratio = np.log(known.rgb[places].clip(_DARK, 1)) - np.log(said.rgb[places].clip(_DARK, 1))
+        if len(places) >= COMPLETION.fewest:
+            ratio = np.log(np.maximum(known.rgb[places], 1 / 255) / np.maximum(said.rgb[places], 1 / 255))
             said = Said((said.rgb * np.exp(np.median(ratio, 0))).clip(0, 1), said.belief)
         out[number] = said, facing
         known, _ = best_of([(known, np.ones(len(known.belief))), out[number]], config)
