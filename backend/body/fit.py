@@ -469,9 +469,8 @@ class _Problem:
 
     def _moved(self, unknowns: np.ndarray) -> list[int]:
         """Joints of limbs that the picture shows elsewhere."""
-        pixels = self.photo.project(self.f.keypoints(self.f.skeleton.pose(unknowns)))[: len(POSE_LANDMARKS)]
-        away = np.linalg.norm(pixels - self.photo.points[: len(POSE_LANDMARKS)], axis=1) / self.photo.size
-        seen = self.photo.seen & self.f.known[: len(POSE_LANDMARKS)]
+        errors, seen = self._errors(unknowns)
+        away = errors / self.photo.size
         out: list[int] = []
         for limb in _LIMBS:
             of_it = [k for k, index in enumerate(LANDMARK_INDICES) if any(index in JOINT_EVIDENCE[j] for j in limb)]
@@ -491,10 +490,15 @@ class _Problem:
         """The head stays where it is while forearms make way for it."""
         self.head_depth = self.f.joints(self.f.skeleton.pose(unknowns))[JOINT_INDEX["head"], 2]
 
-    def _found(self, unknowns: np.ndarray) -> BodyFit:
+    def _errors(self, unknowns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Distances [27] in pixels of the body's landmarks from those of the picture, and which are visible in it."""
         pixels = self.photo.project(self.f.keypoints(self.f.skeleton.pose(unknowns)))
-        errors = np.linalg.norm(pixels - self.photo.points, axis=1)[: len(POSE_LANDMARKS)]
-        seen = self.photo.seen & self.f.known[: len(POSE_LANDMARKS)]
+        count = len(POSE_LANDMARKS)
+        errors = np.linalg.norm(pixels - self.photo.points, axis=1)[:count]
+        return errors, self.photo.seen & self.f.known[:count]
+
+    def _found(self, unknowns: np.ndarray) -> BodyFit:
+        errors, seen = self._errors(unknowns)
         seen = seen if seen.any() else np.ones_like(seen)
         return BodyFit(
             pose=unknowns[POSE].reshape(-1, 3),

@@ -225,20 +225,21 @@ class Look:
             count: of unknowns.
             roll: see above.
         """
-        up, by_pitch = np.array([0.0, np.cos(pitch), np.sin(pitch)]), np.array([0.0, -np.sin(pitch), np.cos(pitch)])
-        derivative = np.zeros((1, 1, count))
-        derivative[0, 0, self._own][:3] = up @ self._by_camera[0]
-        derivative[0, 0, -1] = self._turn[0] @ by_pitch
-        return Term(self._turn[:1] @ up[:, None], derivative, 1 / roll**2)
+        return self._down_term(0, 0.0, 0.0, pitch, count, roll)
 
     def pitch_term(self, pitch: float, count: int, usual: float) -> Term:
         """How much farther down than the photo's the camera looks, in units of ``usual`` radians; as
         :meth:`level_term`."""
-        down, by_pitch = np.array([0.0, np.cos(pitch), np.sin(pitch)]), np.array([0.0, -np.sin(pitch), np.cos(pitch)])
+        return self._down_term(2, np.sin(pitch), np.cos(pitch), pitch, count, usual)
+
+    def _down_term(self, axis: int, wanted: float, by_pitch: float, pitch: float, count: int, usual: float) -> Term:
+        """How far the downward direction's part along the camera's ``axis`` is from ``wanted``, which changes
+        ``by_pitch``; in units of ``usual``, see :meth:`level_term`."""
+        down, turned = np.array([0.0, np.cos(pitch), np.sin(pitch)]), np.array([0.0, -np.sin(pitch), np.cos(pitch)])
         derivative = np.zeros((1, 1, count))
-        derivative[0, 0, self._own][:3] = down @ self._by_camera[2]
-        derivative[0, 0, -1] = self._turn[2] @ by_pitch - np.cos(pitch)
-        return Term(self._turn[2:] @ down[:, None] - np.sin(pitch), derivative, 1 / usual**2)
+        derivative[0, 0, self._own][:3] = down @ self._by_camera[axis]
+        derivative[0, 0, -1] = self._turn[axis] @ turned - by_pitch
+        return Term(np.array([[self._turn[axis] @ down - wanted]]), derivative, 1 / usual**2)
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """Pixels [N, 2] of points [N, 3] of the photo camera's space."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from ..geometry.kdtree import build_kdtree
 from ..geometry.maps import on_rays, project, sample_map
@@ -27,6 +29,10 @@ class OtherOutlines:
     views: Sequence[OutlineView]
     vertices: np.ndarray
     focal: float
+
+    @cached_property
+    def _tree(self) -> cKDTree:
+        return build_kdtree(self.vertices)
 
     def within(self, depth: np.ndarray, where: np.ndarray) -> np.ndarray:
         """``depth`` [S, S] metres, where asked (bool [S, S]) as near as may be to what it was so that all pictures show
@@ -51,11 +57,11 @@ class OtherOutlines:
         if not self.views or not where.any():
             return (np.full(int(where.sum()), np.nan),) * 2
         offsets = VisibilityConfig.behind * np.arange(2 + int(reach / VisibilityConfig.behind))
+        inside = np.stack([*self._inside(depth, where, np.concatenate([-offsets, offsets]))])
         ends = []
-        for sign in (-1, 1):
+        for sign, side in ((-1, inside[: len(offsets)]), (1, inside[len(offsets) :])):
             # Of the pictures' intervals, the one that holds the place itself.
-            inside = np.stack([*self._inside(depth, where, sign * offsets)])
-            last = np.where(inside.all(0), len(offsets), inside.argmin(0)) - 1
+            last = np.where(side.all(0), len(offsets), side.argmin(0)) - 1
             limited = (last >= 0) & (last < len(offsets) - 1)
             ends.append(np.where(limited, depth[where] + sign * offsets[last.clip(0)], np.nan))
         return ends[0], ends[1]
@@ -63,7 +69,7 @@ class OtherOutlines:
     def _inside(self, depth: np.ndarray, where: np.ndarray, offsets: np.ndarray) -> Iterator[np.ndarray]:
         """Whether all pictures show person, or nothing, at ``depth`` and each of ``offsets``, bool [n]."""
         points = on_rays(where, depth, self.focal)
-        _, nearest = build_kdtree(self.vertices).query(points, workers=-1)
+        _, nearest = self._tree.query(points, workers=-1)
         turned = [np.einsum("nab,nb->na", view.matrix[nearest, :, :3], points) for view in self.views]
         allowed = [view.matte | ~view.known for view in self.views]
         for offset in offsets:
