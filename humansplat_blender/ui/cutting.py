@@ -27,13 +27,7 @@ class HUMANSPLAT_OT_cut_turnaround(sides.PictureChooser, bpy.types.Operator):
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:
         """Needs a backend and no other job."""
-        if runtime.manager().busy:
-            cls.poll_message_set("HumanSplat is busy: wait or press Cancel")
-            return False
-        if runtime.current_environment() is None:
-            cls.poll_message_set("Install the backend first")
-            return False
-        return True
+        return runtime.ready(cls)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Start the job; without a window, also wait for it."""

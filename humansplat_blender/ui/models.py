@@ -51,13 +51,7 @@ class _ModelOperator:
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:
         """Needs a backend and no other job."""
-        if runtime.manager().busy:
-            cls.poll_message_set("HumanSplat is busy: wait or press Cancel")
-            return False
-        if runtime.current_environment() is None:
-            cls.poll_message_set("Install the backend first")
-            return False
-        return True
+        return runtime.ready(cls)
 
     def _state(self) -> ModelState | None:
         """What is known of the model; asked for without a window, where nobody has done so yet."""

@@ -24,13 +24,6 @@ _PICTURE = {"subtype": "FILE_PATH", "options": {"HIDDEN", "SKIP_SAVE"}}
 _ONE_GUESS = "The preset Surface has but one guess: choose Lite"
 
 
-def _idle(cls: type[bpy.types.Operator]) -> bool:
-    if runtime.manager().busy:
-        cls.poll_message_set("HumanSplat is busy: wait or press Cancel")
-        return False
-    return True
-
-
 def pump(operator: bpy.types.Operator) -> set[str]:
     """Let the job that was just started run; without a window, wait for it and report its failure."""
     runtime.ensure_pumped()
@@ -90,7 +83,7 @@ class HUMANSPLAT_OT_reconstruct(bpy.types.Operator):
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:
         """Needs a backend and no other job."""
-        if not _idle(cls):
+        if not runtime.idle(cls):
             return False
         if runtime.current_environment() is None:
             cls.poll_message_set("Install the backend first")
@@ -248,7 +241,7 @@ class HUMANSPLAT_OT_import_avatar(bpy.types.Operator):
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:
         """Needs no other job, unless that job is the import."""
-        return runtime.manager().state is State.IMPORTING or _idle(cls)
+        return runtime.manager().state is State.IMPORTING or runtime.idle(cls)
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         """Import the given folder from the timer, which keeps Blender usable meanwhile, or ask for one."""
@@ -325,7 +318,7 @@ class HUMANSPLAT_OT_install_backend(bpy.types.Operator):
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:
         """Needs online access and no other job."""
-        if not _idle(cls):
+        if not runtime.idle(cls):
             return False
         if not bpy.app.online_access:
             cls.poll_message_set(OFFLINE_NOTE)
@@ -371,7 +364,7 @@ class HUMANSPLAT_OT_remove_backend(bpy.types.Operator):
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:
         """Needs an installed backend."""
-        if not _idle(cls):
+        if not runtime.idle(cls):
             return False
         if not preferences.backend_is_installed():
             cls.poll_message_set("No backend has been installed by the add-on")
@@ -401,7 +394,7 @@ class HUMANSPLAT_OT_test_backend(bpy.types.Operator):
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:
         """Needs an environment."""
-        if not _idle(cls):
+        if not runtime.idle(cls):
             return False
         if runtime.current_environment() is None:
             cls.poll_message_set("Install the backend, or choose an environment")
@@ -425,7 +418,7 @@ class HUMANSPLAT_OT_stop_backend(bpy.types.Operator):
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:
         """Needs an idle backend process."""
-        if not _idle(cls):
+        if not runtime.idle(cls):
             return False
         if not runtime.manager().backend_running:
             cls.poll_message_set("The backend is not running")

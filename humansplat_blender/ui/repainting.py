@@ -31,8 +31,7 @@ class _OnPackage:
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Needs an avatar whose package is there, a backend and no other job."""
-        if runtime.manager().busy:
-            cls.poll_message_set("HumanSplat is busy: wait or press Cancel")
+        if not runtime.idle(cls):
             return False
         if scene.find_avatar(context.object) is None:
             cls.poll_message_set("Select an avatar")
@@ -40,10 +39,7 @@ class _OnPackage:
         if package_of(context) is None:
             cls.poll_message_set("The folder that this avatar was imported from is gone")
             return False
-        if runtime.current_environment() is None:
-            cls.poll_message_set("Install the backend first")
-            return False
-        return True
+        return runtime.ready(cls)
 
 
 class HUMANSPLAT_OT_save_views(_OnPackage, bpy.types.Operator):

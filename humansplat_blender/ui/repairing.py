@@ -19,8 +19,7 @@ class HUMANSPLAT_OT_repair_backend(bpy.types.Operator):
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:
         """Needs an environment and no other job."""
-        if runtime.manager().busy:
-            cls.poll_message_set("HumanSplat is busy: wait or press Cancel")
+        if not runtime.idle(cls):
             return False
         if runtime.backend_spec() is None:
             cls.poll_message_set("There is no backend yet: install it first")

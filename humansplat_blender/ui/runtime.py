@@ -74,6 +74,24 @@ def results() -> ResultFolder:
     return _results
 
 
+def idle(cls: type[bpy.types.Operator]) -> bool:
+    """Whether no job runs; if one does, the operator ``cls`` says so where it is greyed out."""
+    if manager().busy:
+        cls.poll_message_set("HumanSplat is busy: wait or press Cancel")
+        return False
+    return True
+
+
+def ready(cls: type[bpy.types.Operator]) -> bool:
+    """:func:`idle`, and there is a backend."""
+    if not idle(cls):
+        return False
+    if current_environment() is None:
+        cls.poll_message_set("Install the backend first")
+        return False
+    return True
+
+
 def current_environment() -> environment.Environment | None:
     """The environment to use; looked up at most every two seconds, because panels ask on every redraw."""
     global _environment
