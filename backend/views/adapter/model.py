@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, EulerDiscreteScheduler, T2IAdapter, UNet2DC
 
 from ...errors import BackendError
 from ..source import Step
-from ..synthesize.memory import MemoryMode, apply, at_work, smaller_mode
+from ..synthesize.memory import MemoryMode, apply, at_work, hold
 from .attention import ViewExchange
 from .config import TITLE, AdapterConfig, Variant
 from .text import PromptEmbeddings
@@ -55,26 +55,16 @@ class MultiviewDiffusion:
         self.use(mode)
 
     def use(self, mode: MemoryMode) -> None:
-        """Hold the networks as ``mode`` says, or as the next smaller one for which there is memory.
-
-        Once layers visit the card one by one, there is no way back.
+        """See :func:`~backend.views.synthesize.memory.hold`.
 
         Raises:
             BackendError: kind ``memory_short``.
         """
-        while True:
-            try:
-                return self._hold(mode)
-            except torch.OutOfMemoryError:
-                mode = smaller_mode(mode, TITLE)
+        networks = (self.networks.unet, self.networks.encoder, self.networks.vae)
+        self.mode = hold(mode, networks, self.device, self._place, TITLE)
 
-    def _hold(self, mode: MemoryMode) -> None:
-        self.mode = mode
+    def _place(self, mode: MemoryMode) -> None:
         unet, encoder, vae = self.networks.unet, self.networks.encoder, self.networks.vae
-        for network in (unet, encoder, vae):
-            network.to("cpu")
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
         # The VAE of the published scripts was made for float16; SDXL's own one overflows in it and says so.
         halved = mode.dtype is not torch.float32 and not vae.config.force_upcast
         for network, dtype in ((encoder, mode.dtype), (vae, torch.float16 if halved else torch.float32)):

@@ -22,7 +22,7 @@ from ...errors import BackendError
 from ..latent.views import ViewCameras
 from .config import FullConfig
 from .layout import check_folder
-from .memory import MemoryMode, apply, at_work, mode_for, smaller_mode
+from .memory import MemoryMode, apply, at_work, hold, mode_for
 from .schedule import guide, orbit_scales
 from .stage import Step
 
@@ -177,25 +177,14 @@ class FullSynthesizer:
         self.use(mode)
 
     def use(self, mode: MemoryMode) -> None:
-        """Hold the networks as ``mode`` says, or as the next smaller one for which there is memory.
-
-        Once layers visit the card one by one, there is no way back.
+        """See :func:`~backend.views.synthesize.memory.hold`.
 
         Raises:
             BackendError: kind ``memory_short``.
         """
-        while True:
-            try:
-                return self._hold(mode)
-            except torch.OutOfMemoryError:
-                mode = smaller_mode(mode, TITLE)
+        self.mode = hold(mode, (self.unet, self.vae, self.embed), self.device, self._place, TITLE)
 
-    def _hold(self, mode: MemoryMode) -> None:
-        self.mode = mode
-        for network in (self.unet, self.vae, self.embed):
-            network.to("cpu")
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+    def _place(self, mode: MemoryMode) -> None:
         self.embed.to(mode.dtype)
         apply(mode, self.unet, self.vae, self.device)
         if mode.offload == "none":

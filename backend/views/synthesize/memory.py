@@ -8,7 +8,7 @@ is for features. The thresholds have not been measured on cards of these sizes.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,6 +91,40 @@ def choose_mode(free: int | None, bf16: bool = False, title: str = "the full syn
         if free >= least * GIGABYTE:
             return MemoryMode(name, dtype, *economies)
     raise AssertionError("the last mode takes any amount")
+
+
+def hold(
+    mode: MemoryMode,
+    networks: Sequence[nn.Module],
+    device: torch.device,
+    place: Callable[[MemoryMode], None],
+    title: str,
+) -> MemoryMode:
+    """Hold networks as ``mode`` says, or as the next smaller one for which there is memory; the one that was taken.
+
+    Once layers visit the card one by one, there is no way back.
+
+    Args:
+        mode: the first to try.
+        networks: taken off the card before each try.
+        device: where they compute.
+        place: puts them where a mode says.
+        title: of the model, as the error's sentence names it.
+
+    Raises:
+        BackendError: kind ``memory_short``.
+    """
+    while True:
+        for network in networks:
+            network.to("cpu")
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        try:
+            place(mode)
+        except torch.OutOfMemoryError:
+            mode = smaller_mode(mode, title)
+        else:
+            return mode
 
 
 def smaller_mode(mode: MemoryMode, title: str) -> MemoryMode:
