@@ -140,7 +140,12 @@ def run_part(part: Part, notes: Path, output: Path | None = None) -> Outcome:
         "OMP_NUM_THREADS": threads,
         unfinished.FOLDER_VARIABLE: str(notes),
     }
-    with open(output, "wb") if output is not None else open(os.dup(1), "wb") as stream:
+    with (
+        # Tests write several gigabytes: what one of them leaves behind goes when its part has ended.
+        tempfile.TemporaryDirectory(dir=notes.parent, ignore_cleanup_errors=True) as scratch,
+        open(output, "wb") if output is not None else open(os.dup(1), "wb") as stream,
+    ):
+        variables |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), scratch)
         process = subprocess.Popen(
             part.command, cwd=ROOT, env=variables, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
         )

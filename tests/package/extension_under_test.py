@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
+import shutil
 import sys
 import sysconfig
 import tempfile
@@ -17,7 +19,9 @@ HAS_BPY = importlib.util.find_spec("bpy") is not None
 
 if "bpy" not in sys.modules:
     # Blender reads this once, when bpy is first imported: nobody's own profile is touched.
-    os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="humansplat-profile-")
+    profile = tempfile.mkdtemp(prefix="humansplat-profile-")
+    os.environ["BLENDER_USER_RESOURCES"] = profile
+    atexit.register(shutil.rmtree, profile, ignore_errors=True)
 
 
 def extension_tool() -> Path:
