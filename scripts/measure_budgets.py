@@ -25,6 +25,8 @@ from backend.avatar.formats.cloud import clean, pose_cloud, splat_cloud  # noqa:
 from backend.avatar.formats.merge import BUDGETS, merge_splats  # noqa: E402
 from backend.avatar.formats.types import SplatCloud  # noqa: E402
 from backend.avatar.skinning import standing_translation  # noqa: E402
+from backend.export.looks import looks  # noqa: E402
+from backend.export.recolour import recolour  # noqa: E402
 from backend.rendering import render_splats  # noqa: E402
 from backend.turntable import orbit_camera  # noqa: E402
 
@@ -82,7 +84,8 @@ def main() -> None:
         rows = [np.concatenate(true, 1)]
         for budget in BUDGETS:
             started = time.perf_counter()
-            merged = merge_splats(cloud, budget)
+            plain = merge_splats(cloud, budget)
+            merged = recolour(plain, looks(avatar), standing_translation(avatar))
             seconds = time.perf_counter() - started
             pictures = [picture(merged.gaussians, azimuth, arguments.size, points) for azimuth in azimuths]
             rows.append(np.concatenate(pictures, 1))
@@ -90,7 +93,8 @@ def main() -> None:
             inside = [psnr(a, b, (np.abs(b - GREY) > 0.01).any(-1)) for a, b in zip(pictures, true)]
             print(
                 f"  {budget:>7} ({len(merged)}): against all {np.mean(values):5.2f} dB (least {min(values):5.2f}), "
-                f"on the person {np.mean(inside):5.2f} dB; photo's view {photo_psnr(avatar, merged, photo):5.2f} dB; "
+                f"on the person {np.mean(inside):5.2f} dB; photo's view {photo_psnr(avatar, merged, photo):5.2f} dB "
+                f"({photo_psnr(avatar, plain, photo):5.2f} with mean colours); "
                 f"{seconds:.1f} s"
             )
         sheet = (np.concatenate(rows, 0) * 255).round().astype(np.uint8)

@@ -30,6 +30,7 @@ from ..avatar.formats.spz import write_spz, zstd_library
 from ..avatar.formats.table import FORMATS
 from ..avatar.formats.types import BoneClip, ExportError, Provenance, SplatCloud, TexturedMesh
 from ..avatar.motion_tools import in_place
+from ..avatar.skinning import standing_translation
 from ..errors import Cancelled
 from .targets import TARGETS, Target
 
@@ -40,6 +41,7 @@ TEXTURES = (1024, 2048, 4096)
 PAGE_BUDGET = 50_000
 """Splats of the web page where no budget is given: telephones draw so many."""
 _MESH_SHARE = 0.8  # of the time, where there is a mesh
+_PLAIN = "Colours of merged splats were not fitted, which makes them somewhat softer: that takes the installed backend."
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 
 
@@ -170,8 +172,7 @@ class _Work:
     def cloud(self, budget: int) -> SplatCloud:
         """Splats at rest on the rig, no more than ``budget`` (0: all)."""
         if budget and len(self.whole) > budget:
-            self.step(0.05, f"Merging {len(self.whole)} splats into {budget}")
-            return self.rig.cloud(merge_splats(self.whole, budget))
+            return self.rig.cloud(self._merged(self.whole, budget, posed=False))
         return self.rig.cloud(self.whole)
 
     @cached_property
@@ -186,7 +187,26 @@ class _Work:
         posed = pose_gaussians(self.avatar, *self.pose)
         cloud = replace(splat_cloud(self.avatar), gaussians=posed)
         cloud, _ = clean(cloud)
-        return (merge_splats(cloud, self.options.budget) if self.options.budget else cloud).gaussians
+        budget = self.options.budget
+        return (self._merged(cloud, budget, posed=True) if budget and len(cloud) > budget else cloud).gaussians
+
+    def _merged(self, cloud: SplatCloud, budget: int, posed: bool) -> SplatCloud:
+        """``budget`` splats that look like the cloud's, which are all of the avatar's, posed or standing at rest."""
+        self.step(0.05, f"Merging {len(cloud)} splats into {budget}")
+        merged = merge_splats(cloud, budget)
+        try:
+            from .looks import looks, sides
+            from .recolour import recolour
+        except ImportError:
+            self.notes.append(_PLAIN)
+            return merged
+
+        def step(share: float) -> None:
+            self.step(0.05, f"Drawing {len(cloud)} splats, for the colours of {budget}")
+
+        if posed:
+            return recolour(merged, sides(cloud.gaussians, step))
+        return recolour(merged, looks(self.avatar, step), standing_translation(self.avatar))
 
     @cached_property
     def mesh(self) -> TexturedMesh:

@@ -22,6 +22,8 @@ PHOTO_SAY = 4.0
 """How much more the photo's view counts than another: it is the one that is known."""
 _DISTANCE = 20.0  # metres
 _MARGIN = 0.02  # metres around the splats
+_STRAY = 0.001  # of the splats may lie further out than the picture shows ...
+_BEYOND = 0.4  # ... by more than so many metres
 _PHOTO_PIXEL = 0.0019  # metres on a person who fills a prepared photo of 1024 pixels
 
 
@@ -34,6 +36,7 @@ class Look:
         alpha: float32 [H, W].
         world_to_camera: float64 [4, 4], OpenCV axes.
         intrinsics: float64 [4] fx, fy, cx, cy, pixels.
+        blur: square pixels added to the splats' variance along both image axes.
         transforms: [J, 4, 4] skinning matrices and the translation after them, or None at rest.
         say: how much it counts.
     """
@@ -42,6 +45,7 @@ class Look:
     alpha: np.ndarray
     world_to_camera: np.ndarray
     intrinsics: np.ndarray
+    blur: float
     transforms: np.ndarray | None
     say: float
 
@@ -63,24 +67,31 @@ def looks(avatar: Avatar, step: Callable[[float], None] = lambda share: None) ->
         avatar: at rest in its own space.
         step: told which share is done, 0..1; may raise to stop.
     """
-    found = [_photo(avatar)]
-    places = avatar.gaussians.position.astype(np.float64)
+    photo = _photo(avatar)
+    step(1 / (len(AZIMUTHS) + 1))
+    return [photo, *sides(avatar.gaussians, lambda share: step((1 + len(AZIMUTHS) * share) / (len(AZIMUTHS) + 1)))]
+
+
+def sides(gaussians: Gaussians, step: Callable[[float], None] = lambda share: None) -> list[Look]:
+    """Splats that stand upright, y up, seen level from the azimuths."""
+    found = []
+    places = gaussians.position.astype(np.float64)
     # Single splats that lie far off would make the person small.
-    body = avatar.body.surface_vertices
-    places = places.clip(body.min(0) - 0.4, body.max(0) + 0.4)
+    low, high = np.quantile(places, [_STRAY, 1 - _STRAY], axis=0)
+    places = places.clip(low - _BEYOND, high + _BEYOND)
     centre = (places.min(0) + places.max(0)) / 2
     radius = float(np.linalg.norm(places - centre, axis=1).max()) + _MARGIN
     focal = SIZE / 2 / radius * _DISTANCE
     blur = DILATION * (_PHOTO_PIXEL / (_DISTANCE / focal)) ** 2
     for azimuth in AZIMUTHS:
-        step(len(found) / (len(AZIMUTHS) + 1))
+        step(len(found) / len(AZIMUTHS))
         turn = np.radians(azimuth)
         back = np.array([np.sin(turn), 0.0, np.cos(turn)])
         camera = np.eye(4)
         camera[:3, :3] = np.stack([[np.cos(turn), 0.0, -np.sin(turn)], [0.0, -1.0, 0.0], -back])
         camera[:3, 3] = -camera[:3, :3] @ (centre + _DISTANCE * back)
         intrinsics = np.array([focal, focal, SIZE / 2, SIZE / 2])
-        found.append(_look(avatar.gaussians, camera, intrinsics, (SIZE, SIZE), blur, None, 1.0))
+        found.append(_look(gaussians, camera, intrinsics, (SIZE, SIZE), blur, None, 1.0))
     step(1.0)
     return found
 
@@ -114,4 +125,4 @@ def _look(
         picture = render(GaussianTensors.from_gaussians(gaussians), CameraTensors(matrix, numbers, *size[::-1], blur))
     alpha = picture.alpha.numpy()
     rgb = picture.rgb.numpy() / np.maximum(alpha, 1e-6)[..., None]
-    return Look(rgb, alpha, camera, intrinsics, transforms, say)
+    return Look(rgb, alpha, camera, intrinsics, blur, transforms, say)

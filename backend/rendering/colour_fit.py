@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -44,6 +44,17 @@ def blend_of(seen: Contributions, rows: torch.Tensor) -> Blend:
 def exact_sums(seen: Contributions) -> Contributions:
     """On a card, which adds in any order, in double precision: float32 can tell no difference then."""
     return seen if seen.weight.device.type != "cuda" else replace(seen, weight=seen.weight.double())
+
+
+def together(blends: Sequence[tuple[Blend, int]]) -> Blend:
+    """Several views' blends with their numbers of pixels as one, pixels one view after the other."""
+    counts = [count for _, count in blends]
+
+    def to_splats(pixels: torch.Tensor) -> torch.Tensor:
+        parts = [blend.to_splats(part) for (blend, _), part in zip(blends, pixels.split(counts))]
+        return torch.stack(parts).sum(0)
+
+    return Blend(lambda values: torch.cat([blend.to_pixels(values) for blend, _ in blends]), to_splats)
 
 
 def fit_colours(

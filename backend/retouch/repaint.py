@@ -24,7 +24,7 @@ from ..posing import read_avatar
 from ..prepare.image import load_photo
 from ..progress import CancelCheck
 from ..rendering import CameraTensors, Contributions, GaussianTensors, contributions
-from ..rendering.colour_fit import Blend, blend_of, fit_colours
+from ..rendering.colour_fit import blend_of, fit_colours, together
 from ..rendering.projection import project
 from . import VIEWS
 from .compare import Retouch, check_shape, find_retouch, is_lossy
@@ -250,19 +250,8 @@ def repaint_splats(
         total += torch.as_tensor(looked.total)[:, None]
     slack = free[:, None].float()
     limits = (torch.where(free[:, None], (start - slack).clamp(0, 1), start), torch.maximum(start, slack))
-    found = fit_colours(_together(blends), torch.cat(wanted), start, limits, total + config.damping, config.steps)
+    found = fit_colours(together(blends), torch.cat(wanted), start, limits, total + config.damping, config.steps)
     return np.where(free.numpy()[:, None], found.numpy(), posed.rgb).astype(posed.rgb.dtype)
-
-
-def _together(blends: Sequence[tuple[Blend, int]]) -> Blend:
-    """Several views' blends with their numbers of pixels as one, pixels one view after the other."""
-    counts = [count for _, count in blends]
-
-    def to_splats(pixels: torch.Tensor) -> torch.Tensor:
-        parts = [blend.to_splats(part) for (blend, _), part in zip(blends, pixels.split(counts))]
-        return torch.stack(parts).sum(0)
-
-    return Blend(lambda values: torch.cat([blend.to_pixels(values) for blend, _ in blends]), to_splats)
 
 
 def _match(

@@ -10,7 +10,7 @@ import resource
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,13 @@ import torch
 from scipy.spatial import cKDTree
 
 from ...avatar import Avatar, Gaussians, from_rgb, joint_transforms, load_avatar, pose_gaussians, skin_vertices
+from ...avatar.formats.cloud import clean, pose_cloud, splat_cloud
+from ...avatar.formats.merge import merge_splats
 from ...avatar.quaternion import from_matrix
+from ...avatar.skinning import standing_translation
 from ...errors import BackendError
+from ...export.looks import looks
+from ...export.recolour import recolour
 from ...options import SidePicture
 from ...pipeline import Pipeline, ReconstructOptions
 from ..training.figure import PART_INDEX, Figure
@@ -66,7 +71,9 @@ class Candidate:
     peak_bytes: int = 0
 
 
-def reconstruct(pipeline: Pipeline, photo: Path, preset: str, pictures: tuple[SidePicture, ...] = ()) -> Candidate:
+def reconstruct(
+    pipeline: Pipeline, photo: Path, preset: str, pictures: tuple[SidePicture, ...] = (), budget: int = 0
+) -> Candidate:
     """The product's avatar of a photo, by way of the package that a user would get.
 
     Args:
@@ -74,6 +81,7 @@ def reconstruct(pipeline: Pipeline, photo: Path, preset: str, pictures: tuple[Si
         photo: a file.
         preset: of the product.
         pictures: further ones.
+        budget: splats at most, merged and posed as in an export; 0: all, as Blender shows them.
 
     Raises:
         BackendError: as the product raises it; kind ``preset_replaced`` where it took another preset than asked for.
@@ -91,7 +99,8 @@ def reconstruct(pipeline: Pipeline, photo: Path, preset: str, pictures: tuple[Si
             f"The preset {preset} was not used, but {avatar.generator['preset']}.",
             "Install its weights; the avatar's warnings say more.",
         )
-    return candidate_of(avatar, result.seconds, peak)
+    candidate = candidate_of(avatar, result.seconds, peak)
+    return as_exported(avatar, candidate, budget) if budget else candidate
 
 
 def candidate_of(avatar: Avatar, seconds: dict[str, float] | None = None, peak: int = 0) -> Candidate:
@@ -115,6 +124,22 @@ def candidate_of(avatar: Avatar, seconds: dict[str, float] | None = None, peak: 
         seconds=seconds or {},
         peak_bytes=peak,
     )
+
+
+def as_exported(avatar: Avatar, candidate: Candidate, budget: int) -> Candidate:
+    """The same avatar with at most ``budget`` splats, moved by linear blend skinning as engines do."""
+    standing = standing_translation(avatar)
+    cloud = recolour(merge_splats(clean(splat_cloud(avatar))[0], budget), looks(avatar), standing)
+    down = np.eye(4)
+    down[:3, 3] = -standing
+
+    def posed(pose: np.ndarray, translation: np.ndarray) -> Gaussians:
+        transforms = joint_transforms(pose, avatar.rest_joints, avatar.parents) @ down
+        transforms[:, :3, 3] += translation
+        return pose_cloud(cloud, transforms)
+
+    splats = rigid(avatar.camera.world_to_camera).splats(posed(avatar.pose, avatar.translation))
+    return replace(candidate, splats=splats, repose=lambda pose: (posed(pose, np.zeros(3)), avatar.rest_joints[0]))
 
 
 def _repose(avatar: Avatar, pose: np.ndarray) -> tuple[Gaussians, np.ndarray]:

@@ -22,6 +22,8 @@ WITH_PICTURES = {
 }  # fmt: skip
 """Added to a preset's name: it is given true pictures of these sides, as files, from cameras that it does not know.
 With "other" they are of another moment, see :func:`another_moment`."""
+WITH_BUDGET = {"+25k": 25_000}
+"""Added to a preset's name: its splats are merged into so many, as in an export."""
 _ANOTHER = 40_000
 """Added to a person's seed, which decides the light: of another moment."""
 _FOCAL, _SCALE = 30.0, 0.9
