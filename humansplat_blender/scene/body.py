@@ -16,6 +16,7 @@ from ...backend.avatar.package import Avatar
 from ...backend.avatar.skinning import standing_translation
 from . import attributes, convert
 from .nodes import bind
+from .nodes.sway import ROOM
 
 # A weight this small moves a vertex by less than 1e-5 m.
 _SMALLEST_WEIGHT = 1e-6
@@ -23,8 +24,17 @@ KEEP_VOLUME = "Keep Volume"
 """The vertex group that says how far bends keep their volume, 0 to 1 (it may be painted), and the modifier for it."""
 
 
-def create_body(avatar: Avatar, clothed: ClothedMesh, armature: bpy.types.Object, name: str) -> bpy.types.Object:
+def create_body(
+    avatar: Avatar, clothed: ClothedMesh, room: np.ndarray, armature: bpy.types.Object, name: str
+) -> bpy.types.Object:
     """The body object with a vertex group for each joint and what deforms it; in no collection.
+
+    Args:
+        avatar: with V vertices of the surface that carries splats.
+        clothed: C more vertices, with faces.
+        room: [V + C] metres, see :func:`.sway.room_of`.
+        armature: what moves it.
+        name: of object and mesh.
 
     The first Armature modifier blends linearly. The second one deforms what the first was given, by dual quaternions,
     and replaces the first one's result by the share in the group ``KEEP_VOLUME``: see `skinning.vertex_transforms`.
@@ -41,7 +51,9 @@ def create_body(avatar: Avatar, clothed: ClothedMesh, armature: bpy.types.Object
     try:
         references = np.concatenate([body.reference_triangles, np.zeros((len(clothed.vertices), 3), dtype=np.int32)])
         attributes.write_points(
-            mesh, {name: ("INT", references[:, corner]) for corner, name in enumerate(bind.REFERENCE)}
+            mesh,
+            {name: ("INT", references[:, corner]) for corner, name in enumerate(bind.REFERENCE)}
+            | {ROOM: ("FLOAT", room)},
         )
         obj = bpy.data.objects.new(name, mesh)
     except BaseException:

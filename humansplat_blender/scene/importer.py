@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
+import numpy as np
 from mathutils import Vector
 
 from ...backend.avatar.clothed_mesh import ClothedMesh, clothed_mesh
@@ -21,6 +22,7 @@ from .roles import PACKAGE, ROLE, ImportedAvatar
 from .setup import add_photo_camera
 from .shape import BODY_MODEL
 from .splats import bind_splats, create_splats, plan_splats, unit_edge
+from .sway import room_of
 
 _LOCK = ("lock_location", "lock_rotation", "lock_scale")
 
@@ -34,6 +36,7 @@ class PreparedAvatar:
     paint: BodyPaint
     splats: PointValues
     unit: tuple[int, int, float]
+    room: np.ndarray
 
 
 def prepare_avatar(folder: str | Path) -> PreparedAvatar:
@@ -44,7 +47,9 @@ def prepare_avatar(folder: str | Path) -> PreparedAvatar:
     """
     avatar = load_avatar(Path(folder))
     clothed = clothed_mesh(avatar)
-    return PreparedAvatar(avatar, clothed, plan_paint(clothed), plan_splats(avatar), unit_edge(avatar))
+    return PreparedAvatar(
+        avatar, clothed, plan_paint(clothed), plan_splats(avatar), unit_edge(avatar), room_of(avatar, clothed)
+    )
 
 
 def import_avatar(
@@ -89,7 +94,7 @@ def _build(
     context.scene.collection.children.link(collection)
     armature = create_armature(context, avatar, name, collection)
     armature.location = place
-    body = create_body(avatar, prepared.clothed, armature, f"{name} Body")
+    body = create_body(avatar, prepared.clothed, prepared.room, armature, f"{name} Body")
     style_armature(armature, body)
     paint_body(prepared.paint, body.data, f"{name} Solid View")
     collection.objects.link(body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 import bpy
 
@@ -16,6 +17,8 @@ from .nodes.edit import CROP_BOX
 from .roles import ImportedAvatar, find_avatar
 from .shape import SLIDERS, add_shape_sliders, has_shape_sliders
 from .splats import BIND_MODIFIER
+from .sway import SETTINGS as SWAY_SETTINGS
+from .sway import add_sway, sway_modifier
 from .viewport import DISPLAY_INPUTS, display_modifier
 
 
@@ -107,6 +110,7 @@ def replace_avatar(context: bpy.types.Context, old: ImportedAvatar, new: Importe
     if source.animation_data is not None:
         _copy_animation(source, target)
     _copy_display(old, new)
+    _copy_sway(old, new)
     copy_edits(old.splats, new.splats)
     name = source.name
     collection_name = old.collection.name
@@ -224,6 +228,17 @@ def _copy_display(old: ImportedAvatar, new: ImportedAvatar) -> None:
                 continue
     for channel in ("hide_render", "hide_viewport", "visible_shadow"):
         setattr(new.splats, channel, getattr(old.splats, channel))
+
+
+def _copy_sway(old: ImportedAvatar, new: ImportedAvatar) -> None:
+    """Whether and how cloth swings, where the new clothes can."""
+    before = sway_modifier(old)
+    if before is None:
+        return
+    with suppress(ValueError):  # close clothes in place of loose ones
+        add_sway(new)
+        for name in SWAY_SETTINGS:
+            set_input(sway_modifier(new), name, get_input(before, name))
 
 
 def _own_crop_box(avatar: ImportedAvatar) -> bpy.types.Object | None:

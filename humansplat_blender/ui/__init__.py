@@ -24,6 +24,7 @@ from . import (
     runtime,
     selection,
     sides,
+    swaying,
 )
 
 _CLASSES = (
@@ -36,6 +37,7 @@ _CLASSES = (
     *repairing.CLASSES,
     *repainting.CLASSES,
     *avatar.CLASSES,
+    *swaying.CLASSES,
     *importing.CLASSES,
     *rig.CLASSES,
     *baking.CLASSES,

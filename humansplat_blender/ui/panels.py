@@ -6,7 +6,7 @@ import bpy
 
 from .. import motion, scene
 from ..jobs import JobManager
-from . import baking, brushes, leaving, repainting, rig, runtime, sides
+from . import baking, brushes, leaving, repainting, rig, runtime, sides, swaying
 from .avatar import draw_sliders
 from .layout import INSTALL_NOTE, OFFLINE_NOTE, draw_failure, draw_job, wrapped
 
@@ -288,6 +288,7 @@ class HUMANSPLAT_PT_avatar(_SidebarPanel, bpy.types.Panel):
         layout.operator("humansplat.select_whole_avatar", icon="RESTRICT_SELECT_OFF")
         repainting.draw_repainting(layout, context)
         draw_sliders(layout, scene.find_avatar(context.object).armature)
+        swaying.draw_sway(layout, scene.find_avatar(context.object))
 
 
 CLASSES = (
