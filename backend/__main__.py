@@ -24,6 +24,7 @@ from .models.commands import Console, add_models_command, run_command
 from .options import (
     BODIES,
     DEFAULT_PRESET,
+    LOWER,
     MOST_PICTURES,
     PRESETS,
     SEED_LIMIT,
@@ -79,6 +80,11 @@ def build_parser() -> argparse.ArgumentParser:
     make.add_argument(
         "--shading", type=_share, default=1.0,
         help="how far the photo's light shades what the photo does not show, 0 to 1 (default)",
+    )  # fmt: skip
+    make.add_argument(
+        "--lower", choices=LOWER, default=LOWER[0],
+        help="what the legs wear: told from the photo (default), each leg its own (trousers), or one piece around both "
+             "(skirt, dress, coat)",
     )  # fmt: skip
     for side in ("back", "left", "right"):
         where = "from behind" if side == "back" else f"from the person's own {side}"
@@ -319,6 +325,7 @@ def _reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
             device=arguments.device,
             body=arguments.body,
             shading=arguments.shading,
+            lower=arguments.lower,
             pictures=pictures,
             source=arguments.sides,
         )

@@ -21,6 +21,8 @@ SEED_LIMIT = 2**63
 SIDES = {"back": 180.0, "left": 90.0, "right": -90.0, "other": None}
 """Of further pictures: degrees that the camera stands around the person from the photo's, towards the person's left."""
 MOST_PICTURES = 8
+LOWER = ("auto", "trousers", "skirt")
+"""What the legs wear: told from the photo, each leg its own, or one piece around both."""
 SOURCES = ("built-in", "mv-adapter", "sv3d")
 """Of sides that no picture shows: what ships, and large models of others (`backend.models.catalogue.MODELS`)."""
 
@@ -54,6 +56,7 @@ class ReconstructOptions:
         body: one of `BODIES`, or the path of a licensed SMPL or SMPL-X file.
         shading: in 0..1, how far the photo's light shades what the photo does not show; without any of it they are as
             bright as what they go on from, as those of the surface preset always are.
+        lower: one of `LOWER`: whether what the legs wear is one piece around both, told from the photo or said.
         pictures: further ones of the same person, at most one of the back and of each side.
         source: one of `SOURCES`; with pictures, the first.
     """
@@ -64,6 +67,7 @@ class ReconstructOptions:
     device: str = "auto"
     body: str = "neutral"
     shading: float = 1.0
+    lower: str = "auto"
     pictures: tuple[SidePicture, ...] = ()
     source: str = "built-in"
 
@@ -82,6 +86,12 @@ class ReconstructOptions:
                 "arguments",
                 f"There is no source of sides {shown(self.source, 40)}.",
                 f"Choose one of: {', '.join(SOURCES)}.",
+            )
+        if self.lower not in LOWER:
+            raise BackendError(
+                "arguments",
+                f"There is no lower garment {shown(self.lower, 40)}.",
+                f"Choose one of: {', '.join(LOWER)}.",
             )
         if self.pictures and self.source != SOURCES[0]:
             raise BackendError(

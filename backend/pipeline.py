@@ -305,7 +305,7 @@ class Pipeline:
         }  # fmt: skip
         pictures = [(one.side, file.sha256) for one, file in zip(options.pictures, picture_files)]
         networks = (chosen.depth is None, chosen.light is None)
-        of_photo = (photo_file.sha256, options.person, options.body, *networks)
+        of_photo = (photo_file.sha256, options.person, options.body, options.lower, *networks)
         drawn_by = () if chosen.source is None else (options.seed, *(one["sha256"] for one in chosen.source.described))
         of_views = (*pictures, options.source, *drawn_by)
         if self._kept is not None and self._kept.of_photo == of_photo:

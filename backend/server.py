@@ -33,6 +33,7 @@ from .models.requests import ModelRequest, checked_request
 from .options import (
     BODIES,
     DEFAULT_PRESET,
+    LOWER,
     MOST_PICTURES,
     PRESETS,
     SEED_LIMIT,
@@ -713,6 +714,7 @@ def _checked_params(params: dict[str, Any]) -> ReconstructParams:
         device=take("device", (str,), "auto", "the name of a device"),
         body=take("body", (str,), "neutral", "the name of a body type"),
         shading=take("shading", (int, float), 1.0, "a number from 0 to 1"),
+        lower=take("lower", (str,), LOWER[0], "the name of a lower garment"),
         pictures=_checked_pictures(params.get("pictures", [])),
         source=take("sides", (str,), SOURCES[0], "the name of a source of sides"),
     )
@@ -730,6 +732,7 @@ def _checked_params(params: dict[str, Any]) -> ReconstructParams:
             chosen.body in BODIES or Path(chosen.body).is_file(),
             f"'body' must be one of {', '.join(BODIES)}, or the path of a body file.",
         ),
+        (chosen.lower in LOWER, f"'lower' must be one of {', '.join(LOWER)}."),
         (0 <= chosen.seed < SEED_LIMIT, "'seed' must be 0 or more, and less than 2 to the power of 63."),
         (0 <= chosen.shading <= 1, "'shading' must lie between 0 and 1."),
         (chosen.person is None or chosen.person >= 1, "'person' must be 1 or more, or null."),

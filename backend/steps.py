@@ -216,10 +216,12 @@ def _fit_candidates(
 
 def clothe_subject(
     fit_mended: BodyFit, depths_alone: SideDepths | None, photo: PreparedPhoto, body: BodyModel,
-    surface: SurfaceReconstructor,
+    surface: SurfaceReconstructor, options: ReconstructOptions,
 ) -> Subject:  # fmt: skip
     """What a large model is told of the person: the clothed surface by the photo alone."""
-    clothed = fit_clothed_mesh(body, surface.regions, fit_mended, photo, depths_alone, surface.device)
+    clothed = fit_clothed_mesh(
+        body, surface.regions, fit_mended, photo, depths_alone, surface.device, lower=options.lower
+    )
     with torch.no_grad():
         _, joints = posed_body(body, fit_mended)
     return Subject(photo, fit_mended, clothed.mesh.posed, clothed.mesh.faces, joints[0].numpy())
@@ -321,10 +323,10 @@ def without_light() -> None:
 
 def shape_clothes(
     fit: BodyFit, photo: PreparedPhoto, depths: SideDepths | None, pictures: Pictures, surface: SurfaceReconstructor,
-    report: Reporter,
+    options: ReconstructOptions, report: Reporter,
 ) -> Shaped:  # fmt: skip
     """The clothed surface, and splats without colours on it."""
-    return surface.shape(fit, photo, depths, partial(report.step, "surface"), pictures.used)
+    return surface.shape(fit, photo, depths, partial(report.step, "surface"), pictures.used, options.lower)
 
 
 def bind_splats(shaped: Shaped, triangles: KnownTriangles) -> Bound:

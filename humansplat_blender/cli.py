@@ -102,6 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     make.add_argument("-o", "--output", type=Path, help="folder for the packages (default: that of the preferences)")
     make.add_argument("--preset", choices=[item[0] for item in properties.PRESETS], default=properties.PRESETS[0][0])
     make.add_argument("--body", choices=[item[0] for item in properties.BODIES], default="neutral")
+    make.add_argument("--lower", choices=[item[0] for item in properties.LOWER], default=properties.LOWER[0][0])
     make.add_argument("--seed", type=_natural, default=0)
     make.add_argument("--person", type=_positive, help="which person, 1 = the largest (default)")
     make.add_argument("--shading", type=_share, default=1.0, help="0 to 1 (default)")
@@ -200,6 +201,7 @@ def _reconstruct(arguments: argparse.Namespace) -> int:
                 arguments.shading,
                 pictures,
                 arguments.sides,
+                arguments.lower,
             )
             error = _one_photo(manager, job, spec, results)
             if error:

@@ -77,6 +77,7 @@ class ReconstructJob:
     shading: float = 1.0
     pictures: tuple[Picture, ...] = ()
     sides: str = BUILT_IN
+    lower: str = "auto"
 
     def request(self, output: Path) -> tuple[str, dict[str, Any]]:
         """Method and parameters of the protocol; the avatar is written to ``output``."""
@@ -90,6 +91,8 @@ class ReconstructJob:
             "body": self.body,
             "shading": self.shading,
         }
+        if self.lower != "auto":
+            params["lower"] = self.lower
         if self.pictures:
             params["pictures"] = [picture.to_json() for picture in self.pictures]
         if self.sides != BUILT_IN:

@@ -18,6 +18,7 @@ from ..body.several import FittedPicture
 from ..estimate.depth import SideDepths
 from ..geometry.distances import nearest_of
 from ..geometry.maps import MAP_SIZE
+from ..options import LOWER
 from ..photo import PreparedPhoto
 from ..rendering.mesh import MeshHits, rasterize_mesh
 from .config import LAYERS, SCRAP, SURFACE_STEP_M, DeformConfig
@@ -75,6 +76,7 @@ def fit_clothed_mesh(
     depths: SideDepths | None,
     device: torch.device,
     pictures: Sequence[FittedPicture] = (),
+    lower: str = LOWER[0],
 ) -> ClothedSurface:
     """The clothed surface of a fitted body.
 
@@ -85,6 +87,7 @@ def fit_clothed_mesh(
         depths: of front and back, :data:`MAP_SIZE` pixels a side, where a network knows them.
         device: where to compute.
         pictures: further ones of the person.
+        lower: one of `LOWER`.
     """
     focal = fit.focal * MAP_SIZE / photo.rgb.shape[0]
     size = (MAP_SIZE, MAP_SIZE)
@@ -110,13 +113,14 @@ def fit_clothed_mesh(
     first = rasterize_mesh(posed, faces, focal, size, device=device)
     last = rasterize_mesh(posed, faces, focal, size, farthest=True, device=device)
     part_of_face = regions.parts[faces[:, 0]]
+    rgb = cv2.resize(photo.rgb, size, interpolation=cv2.INTER_AREA)
     labels = _labels(photo, matte, first, part_of_face, posed, focal)
     first = as_labelled(first, labels, part_of_face, posed, faces, focal, device)
     leg = np.isin(LIMB[part_of_face], LEG_LIMBS)
     turned = _moved(joints, transforms)
     outlines = OtherOutlines(views[1:], posed, focal)
     layers, sheet = build_layers(
-        matte, first.depth, last.depth, first.face, posed, weights, leg, turned, focal, depths, outlines
+        matte, first.depth, last.depth, first.face, posed, weights, leg, turned, focal, depths, outlines, lower, rgb
     )
     sheet_blended = vertex_transforms(sheet.weights, transforms, PRESERVE_VOLUME)
     sheet_rest = unskin_vertices(sheet.posed, sheet_blended)

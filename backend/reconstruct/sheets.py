@@ -20,10 +20,11 @@ from ..geometry.distances import depth_inside, nearest_of
 from ..geometry.kdtree import build_kdtree
 from ..geometry.linear import mesh_laplacian
 from ..geometry.maps import on_rays, unproject
+from ..options import LOWER
 from .config import LAYERS, SURFACE_STEP_M, DeformConfig, LayerConfig
 from .hull import OtherOutlines, filled
 from .parts import ARM_LIMBS, LIMB_OF_JOINT, joint_of_vertex
-from .skirts import between_legs, down_legs, find_hem
+from .skirts import between_legs, down_legs, find_hem, hem_by_colours
 
 INSET = 2 * DeformConfig.inset
 """Pixels of the maps by which all but the front's splats keep inside the outline: twice as far as the mesh."""
@@ -70,6 +71,8 @@ def build_layers(
     focal: float,
     depths: SideDepths | None = None,
     outlines: OtherOutlines | None = None,
+    lower: str = LOWER[0],
+    rgb: np.ndarray | None = None,
     config: LayerConfig = LAYERS,
 ) -> tuple[LayeredDepthImage, GarmentPatch]:
     """Front and back depths over the whole matte, also of skirts before and behind legs, and the meshes of sheets.
@@ -85,6 +88,8 @@ def build_layers(
         focal: pixels at this resolution.
         depths: of front and back where a network knows them.
         outlines: of other pictures.
+        lower: one of `LOWER`.
+        rgb: uint8 [S, S, 3], where a skirt is said to be whose hem its colours tell.
         config: of gaps and patches.
     """
     in_matte = depth_inside(matte)
@@ -97,7 +102,10 @@ def build_layers(
     between, halfway = between_legs(points, joints, config.halfway)
     hanging = halfway & wide[loose]
     points, half_width = points[hanging], closed.half_width[loose][hanging]
-    hem = find_hem(points, (points[:, 2] / focal) ** 2, joints, config)
+    along = down_legs(on_rays(beside, middle, focal), joints)
+    hem = None if lower == "trousers" else find_hem(points, (points[:, 2] / focal) ** 2, joints, config)
+    if hem is None and lower == "skirt" and rgb is not None:
+        hem = hem_by_colours(along, rgb[beside])
     worn, garment = np.zeros_like(wide), np.zeros_like(wide)
     if hem is None:
         # Trousers: what lies between them goes with the nearer leg. Legs that turn would part its front and back.
@@ -107,10 +115,9 @@ def build_layers(
         front_all, back_all = np.where(trousers, middle - half, front_all), np.where(trousers, middle + half, back_all)
         wide = wide & ~trousers
     else:
-        along = down_legs(on_rays(beside, middle, focal), joints)
         worn[beside] = (along > 0) & (along < hem)
         if depths is not None:
-            most = half_width.max()
+            most = half_width.max(initial=0.0)
             front_all, back_all = _skirted(front_all, back_all, worn & (front_face >= 0) & depths.known, most, depths)
         wide = wide | worn
         garment = beside & wide

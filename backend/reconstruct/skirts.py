@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import cv2
 import numpy as np
 
 from ..body.model import JOINT_INDEX
@@ -30,6 +31,29 @@ def find_hem(points: np.ndarray, area: np.ndarray, joints: np.ndarray, config: L
         return None
     # No garment covers feet.
     return min(float(np.quantile(along, config.hem)), 2.0)
+
+
+def hem_by_colours(along: np.ndarray, rgb: np.ndarray) -> float:
+    """How far down the legs their colours change most, see :func:`down_legs`: the hem of a skirt that lies on them.
+
+    The cut that leaves the least variance above and below it; 2, the ankles, where it takes less than a quarter away,
+    as of a dress down to the floor.
+
+    Args:
+        along: [n] how far down the legs each pixel is.
+        rgb: uint8 [n, 3].
+    """
+    order = np.argsort(along)
+    order = order[(along[order] > 0) & (along[order] < 2)]
+    if len(order) < 2:
+        return 2.0
+    colour = cv2.cvtColor(rgb[order][None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0].astype(float)
+    colour -= colour.mean(0)
+    above, below = np.arange(1, len(order)), np.arange(len(order) - 1, 0, -1)
+    # The sums above and below each cut are each other's negative: the variance between them is theirs.
+    between = (colour.cumsum(0)[:-1] ** 2).sum(1) * (1 / above + 1 / below)
+    cut = int(between.argmax())
+    return 2.0 if between[cut] < (colour**2).sum() / 4 else float(along[order[cut]])
 
 
 def between_legs(

@@ -23,6 +23,7 @@ from ..body.several import FittedPicture
 from ..estimate.depth import SideDepths
 from ..estimate.shading import PhotoLight
 from ..geometry.maps import barycentric, sample_map
+from ..options import LOWER
 from ..photo import PreparedPhoto
 from ..prepare import person_colours
 from ..rendering.mesh import vertex_normals
@@ -137,6 +138,7 @@ class SurfaceReconstructor:
         depths: SideDepths | None = None,
         step: Step = lambda fraction, text: None,
         pictures: Sequence[FittedPicture] = (),
+        lower: str = LOWER[0],
     ) -> Shaped:
         """Splats without colours in the photo's pose.
 
@@ -145,12 +147,13 @@ class SurfaceReconstructor:
             depths: of front and back, :data:`~.maps.MAP_SIZE` pixels a side, where a network knows them.
             step: receives the stage's fraction and what is being done; may raise to stop.
             pictures: further ones of the person.
+            lower: one of `LOWER`.
         """
         config = self.config
         step(0.0, "Shaping the clothes")
         beside = workers(2, self.device.type)
         own = beside.submit(person_colours, photo, self.device)
-        clothed = fit_clothed_mesh(self.body, self.regions, fit, photo, depths, self.device, pictures)
+        clothed = fit_clothed_mesh(self.body, self.regions, fit, photo, depths, self.device, pictures, lower)
         mesh, layers, labels, focal = clothed.mesh, clothed.layers, clothed.labels, clothed.focal
         step(0.3, "Placing splats")
         front, pixels = front_splats(layers, photo, focal, config)

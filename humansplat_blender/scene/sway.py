@@ -55,7 +55,7 @@ def add_sway(avatar: ImportedAvatar) -> float:
     if body.library is not None:
         raise ValueError(f"{body.name} is linked from another file: make it local or an override first.")
     if sway.ROOM not in body.data.attributes:
-        raise ValueError(f"{avatar.armature.name} is from an earlier version: import it again, and its clothes can sway.")
+        raise ValueError(f"{avatar.armature.name} is from an earlier version: import it again, then it can sway.")
     room = attributes.read_points(body.data, sway.ROOM)
     if room.max() <= 0:
         raise ValueError(f"{avatar.armature.name} wears nothing loose: there is nothing to sway.")

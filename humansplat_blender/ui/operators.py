@@ -66,6 +66,7 @@ class HUMANSPLAT_OT_reconstruct(bpy.types.Operator):
     preset: bpy.props.EnumProperty(items=properties.PRESETS, name="Preset")
     sides: bpy.props.EnumProperty(items=properties.SOURCES, name="Sides")
     body: bpy.props.EnumProperty(items=properties.BODIES, name="Body")
+    lower: bpy.props.EnumProperty(items=properties.LOWER, name="Legs")
     seed: bpy.props.IntProperty(name="Seed", min=0)
     person: bpy.props.IntProperty(name="Person", description="1 is the largest", min=1, default=1)
     shading: bpy.props.FloatProperty(**properties.SHADING)
@@ -150,6 +151,7 @@ def _job(
         value("shading", settings),
         pictures,
         source,
+        value("lower", settings),
     )
 
 

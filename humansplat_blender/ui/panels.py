@@ -44,7 +44,7 @@ class HUMANSPLAT_PT_main(_SidebarPanel, bpy.types.Panel):
         column.use_property_split = True
         column.use_property_decorate = False
         column.enabled = not manager.busy
-        for name in ("preset", "body", "shading", "seed", "person"):
+        for name in ("preset", "body", "lower", "shading", "seed", "person"):
             row = column.row()
             row.active = name not in ("shading", "seed") or settings.preset != "surface"
             row.prop(settings, name)

@@ -30,6 +30,11 @@ BODIES = (
     ("male", "Male", "An adult male body"),
     ("child", "Child", "A child of about 3 to 12 years"),
 )
+LOWER = (
+    ("auto", "Automatic", "Trousers or a skirt, as the photo shows"),
+    ("trousers", "Trousers", "Each leg has its own: trousers, shorts, tights, bare legs"),
+    ("skirt", "Skirt or Dress", "One piece around both legs, also where it lies close: skirt, dress, coat, robe"),
+)
 
 SHADING = {
     "name": "Shading",
@@ -110,6 +115,7 @@ class HumanSplatSettings(bpy.types.PropertyGroup):
     )  # fmt: skip
     preset: bpy.props.EnumProperty(items=PRESETS, name="Preset", description="How the avatar is made")
     body: bpy.props.EnumProperty(items=BODIES, name="Body", description="Body type to start the fit from")
+    lower: bpy.props.EnumProperty(items=LOWER, name="Legs", description="What the legs wear")
     seed: bpy.props.IntProperty(
         name="Seed",
         description="Which guess about what the photo does not show; 0 is the likeliest. Surface has but one",

@@ -60,16 +60,15 @@ class HUMANSPLAT_OT_bake_sway(_OnAvatar, bpy.types.Operator):
         if modifier is None:
             self.report({"ERROR"}, "Nothing sways on this avatar: switch Sway on first")
             return {"CANCELLED"}
-        operator = bpy.ops.object.geometry_node_bake_delete_single if self.free else bpy.ops.object.geometry_node_bake_single
-        where = {
-            "session_uid": avatar.body.session_uid, "modifier_name": modifier.name, "bake_id": modifier.bakes[0].bake_id,
-        }  # fmt: skip
-        with context.temp_override(object=avatar.body, active_object=avatar.body):
+        body, bake = avatar.body, modifier.bakes[0]
+        name = "geometry_node_bake_delete_single" if self.free else "geometry_node_bake_single"
+        operator = getattr(bpy.ops.object, name)
+        with context.temp_override(object=body, active_object=body):
             # Before 4.3 Blender keeps bakes in a folder beside the file alone.
             if not operator.poll():
                 self.report({"ERROR"}, "Save the file first: the bake is kept in a folder beside it")
                 return {"CANCELLED"}
-            return operator(**where)
+            return operator(session_uid=body.session_uid, modifier_name=modifier.name, bake_id=bake.bake_id)
 
 
 def draw_sway(layout: bpy.types.UILayout, avatar: scene.ImportedAvatar) -> None:

@@ -203,6 +203,7 @@ def request_line(method: Any, params: Any, **changes: Any) -> bytes:
         (request_line("reconstruct", {"image": "a.png", "output": "b", "person": 0}), -32602, 5),
         (request_line("reconstruct", {"image": "a.png", "output": "b", "preset": "gold"}), -32602, 5),
         (request_line("reconstruct", {"image": "a.png", "output": "b", "shading": 1.5}), -32602, 5),
+        (request_line("reconstruct", {"image": "a.png", "output": "b", "lower": "kilt"}), -32602, 5),
         (request_line("reconstruct", {"image": "a.png", "output": "b", "shading": float("nan")}), -32700, None),
         (request_line("reconstruct", {"image": "a.png", "output": "b", "shading": float("inf")}), -32700, None),
         (

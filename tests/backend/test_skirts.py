@@ -10,9 +10,10 @@ from test_surface import cloth_between, legs, tube
 from backend.avatar.skinning import joint_transforms, skin_vertices
 from backend.body.model import JOINT_INDEX, load_body
 from backend.estimate.depth import SideDepths
+from backend.options import LOWER
 from backend.reconstruct import sheets
 from backend.reconstruct.sheets import GarmentPatch, _diffused_weights
-from backend.reconstruct.skirts import between_legs, down_legs, find_hem
+from backend.reconstruct.skirts import between_legs, down_legs, find_hem, hem_by_colours
 from backend.reconstruct.splats import Splats, back_of_sheets
 from backend.reconstruct.types import SurfaceMesh
 
@@ -42,6 +43,41 @@ def test_a_skirt_is_what_hangs_between_the_legs_from_above_the_knees() -> None:
     points, area = strip(0.15, 0.6, 0.05)
     assert find_hem(0.6 * points, 0.36 * area, 0.6 * JOINTS) is not None
     assert find_hem(points, 0.36 * area, JOINTS) is None
+
+
+def test_a_close_skirt_ends_where_the_colours_of_the_legs_change_most() -> None:
+    rng = np.random.default_rng(0)
+    along = rng.uniform(-0.2, 2.2, 20_000)
+    # Red down to 0.9 but for a white belt; skin below, in the shade further down; black shoes.
+    rgb = np.where((along < 0.9)[:, None], [200, 20, 30], [190, 140, 120])
+    rgb[(along > 0) & (along < 0.1)] = 230
+    rgb[(along > 0.9) & (along < 1.3)] = 150, 110, 95
+    rgb[along > 1.9] = 20
+    noisy = (rgb + rng.normal(0, 8, rgb.shape)).clip(0, 255).astype(np.uint8)
+    assert hem_by_colours(along, noisy) == pytest.approx(0.9, abs=0.05)
+    # A robe of stripes hides the legs whole.
+    stripes = np.where(((along * 12).astype(int) % 2 == 0)[:, None], [40, 60, 160], [220, 220, 210]).astype(np.uint8)
+    assert hem_by_colours(along, stripes) == 2
+    assert hem_by_colours(np.zeros(0), np.zeros((0, 3), np.uint8)) == 2
+
+
+def test_the_artist_says_whether_it_is_a_skirt() -> None:
+    # Red legs that touch, in a picture whose lower half is skin: shorts to the outline, a skirt when that is said.
+    row = np.arange(512)[:, None, None]
+    rgb = np.broadcast_to(np.where(row < 256, [200, 20, 30], [190, 140, 120]), (512, 512, 3)).astype(np.uint8)
+    sheet = {
+        lower: cloth_between((0.08, 0, 3), (-0.08, 0, 3), lower=lower, rgb=rgb)[2] for lower in LOWER
+    }  # fmt: skip
+    assert not len(sheet["auto"].faces) and not len(sheet["trousers"].faces)
+    skirt = sheet["skirt"]
+    # From the hips to the hem halfway down, before and behind; its middle goes with both legs.
+    assert len(skirt.faces) > 500
+    assert skirt.posed[:, 1].max() == pytest.approx(0, abs=0.04) and skirt.posed[:, 1].min() < -0.45
+    middle = np.abs(skirt.posed[:, 0]) < 0.005
+    assert middle.any() and np.abs(skirt.weights[middle, LEFT] - 0.5).max() < 0.3
+    # And a skirt that hangs between the legs is none where trousers are said.
+    assert len(cloth_between((0.14, 0, 3), (-0.14, 0, 3))[2].faces)
+    assert not len(cloth_between((0.14, 0, 3), (-0.14, 0, 3), lower="trousers")[2].faces)
 
 
 def test_places_go_down_the_legs_from_the_hips_to_the_feet() -> None:

@@ -145,10 +145,12 @@ def cloth_between(
     depths: SideDepths | None = None,
     bones: tuple = (0, 0, 0),
     below: int = 0,
+    lower: str = "auto",
+    rgb: np.ndarray | None = None,
 ) -> tuple[np.ndarray, LayeredDepthImage, GarmentPatch]:
     """(matte, layers, sheet) of two tubes at these places for legs, and a matte that closes the gap and goes on for
     some pixels beside them; depths as a network might say. The legs' bones lie ``bones`` off their
-    middle; ``below`` pixels under them are matte too, from leg to leg."""
+    middle; ``below`` pixels under them are matte too, from leg to leg. ``lower`` and ``rgb`` as for build_layers."""
     parts = [tube(0.08, place) for place in (left, right)]
     count = len(parts[0][0])
     vertices, faces = np.vstack([p[0] for p in parts]), np.vstack([parts[0][1], parts[1][1] + count])
@@ -165,7 +167,7 @@ def cloth_between(
     leg = np.ones(len(faces), bool)
     joints = legs(left, right) + bones
     layers, sheet = build_layers(
-        matte, first.depth, last.depth, first.face, vertices, weights, leg, joints, focal, depths
+        matte, first.depth, last.depth, first.face, vertices, weights, leg, joints, focal, depths, None, lower, rgb
     )
     return matte, layers, sheet
 

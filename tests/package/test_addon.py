@@ -98,11 +98,13 @@ def test_the_shading_reaches_the_backend(addon: SimpleNamespace, monkeypatch: py
     start = addon.runtime.start_reconstruct
     monkeypatch.setattr(addon.runtime, "start_reconstruct", lambda job: jobs.append(job) or start(job))
     settings = bpy.context.scene.humansplat
-    settings.shading = 0.25
-    for given in ({}, {"shading": 0.75}):
+    settings.shading, settings.lower = 0.25, "skirt"
+    for given in ({}, {"shading": 0.75, "lower": "trousers"}):
         assert bpy.ops.humansplat.reconstruct(filepath=addon.photo("photo"), **given) == {"FINISHED"}
     settings.property_unset("shading")
+    settings.property_unset("lower")
     assert [job.shading for job in jobs] == [0.25, 0.75]
+    assert [job.lower for job in jobs] == ["skirt", "trousers"]
     # The made-up avatars differ by what arrived there.
     first, second = (result.folder / "gaussians.ply" for result in addon.runtime.results().results)
     assert first.read_bytes() != second.read_bytes()

@@ -77,6 +77,12 @@ def test_without_pictures_the_request_is_as_it_was(tmp_path: Path, monkeypatch: 
     assert set(asked) == names
 
 
+def test_the_lower_garment_is_asked_for_where_it_is_said(tmp_path: Path) -> None:
+    for lower, asked in (("auto", False), ("skirt", True)):
+        _, params = ReconstructJob(tmp_path / "photo.png", lower=lower).request(tmp_path / "avatar")
+        assert ("lower" in params) == asked and params.get("lower", "auto") == lower
+
+
 @pytest.mark.parametrize(
     ("side", "sentence"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import bpy
@@ -62,7 +63,7 @@ def _expected(places: np.ndarray, room: np.ndarray, frequency: float, damping: f
     step, omega = 1 / FPS, 2 * np.pi * frequency
     offset, velocity = np.zeros_like(places[0]), np.zeros_like(places[0])
     shown, speed = [places[0]], None
-    for before, now in zip(places[:-1], places[1:]):
+    for before, now in pairwise(places):
         new = (now - before) / step
         if speed is not None:
             velocity = velocity - (new - speed)
