@@ -129,7 +129,7 @@ RULES: dict[str, tuple[str, list[Patch]]] = {
     "imagined light": ("imagined views in the photo's light", [(completion, "in_light_of", _first)]),
     "matching": (
         "colours corrected to the photo",
-        [(surface, "match_photo", lambda joined, scale, opacity, rgb, *_: (rgb, np.zeros(len(rgb))))],
+        [(surface, "match_pictures", lambda joined, axes, scale, opacity, rgb, *_: (rgb, np.zeros(len(rgb))))],
     ),
 }
 """By name: what it does, and what is put in the place of which attribute to leave it out."""

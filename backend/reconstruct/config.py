@@ -24,7 +24,7 @@ class SurfaceConfig:
         shown_pixels: of that picture, which a splat fills from which the photo counts as showing it.
         fade: shares of a front splat's light inside the matte, up to which it is removed and from which it stays.
         trace: share of a splat's light up to which it only shines through what lies before it.
-        slack: how far a colour, in 0..1, may be corrected.
+        photo: how much it counts against all further pictures together.
         density: how much denser than elsewhere splats lie on fine parts.
     """
 
@@ -42,7 +42,7 @@ class SurfaceConfig:
     shown_pixels: float = 0.25
     fade: tuple[float, float] = (0.3, 0.7)
     trace: float = 0.05
-    slack: float = 0.4
+    photo: float = 4.0
     density: dict[str, float] = field(default_factory=lambda: {"FACE": 2.0, "HAIR": 2.0, "HAND": 2.0, "FOOT": 1.5})
 
 

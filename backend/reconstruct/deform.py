@@ -76,7 +76,7 @@ def deform(
         vertices: metres, in the views' common space.
         faces: int [F, 3].
         weights: [V, 24] skinning weights: how far a part's surface may stand off, and what belongs to one limb.
-        pinned: bool [V], vertices that outlines do not move: the face.
+        pinned: bool [V], vertices that the outlines of views that see them from the front do not move: the face.
         views: one or several pictures.
         config: weights of the terms.
         device: see :func:`~backend.rendering.mesh.rasterize_mesh`.
@@ -92,11 +92,14 @@ def deform(
             local += view.matrix[..., :3, 3]
             size = view.matte.shape
             first = rasterize_mesh(local, faces, view.focal, size, device=device)
-            _pull_to_outline(pulls, local, turned, rotation, faces, weights, pinned, view, first, laplacian, config)
+            # Seen from the front a face ends in hair and cheeks; from the side its outline is its own.
+            ray = local / np.linalg.norm(local, axis=1, keepdims=True)
+            frontal = pinned.any() and -(turned * ray).sum(1)[pinned].mean() > 0.5
+            still = pinned if frontal else np.zeros_like(pinned)
+            _pull_to_outline(pulls, local, turned, rotation, faces, weights, still, view, first, laplacian, config)
             if view.depths is not None:
                 last = rasterize_mesh(local, faces, view.focal, size, farthest=True, device=device)
                 moved, trust = _to_depths(local, faces, view.depths, first, last, config)
-                ray = local / np.linalg.norm(local, axis=1, keepdims=True)
                 target = np.einsum("vab,va->vb", rotation, (moved / local[:, 2])[:, None] * local)
                 along = np.einsum("vab,va->vb", rotation, ray)[:, None]
                 pulls.add(config.depth * np.minimum(trust, 1.0), target, along)

@@ -1,7 +1,8 @@
-"""Splats drawn over the photo: opacities that keep to the matte, and colours corrected until the render meets it."""
+"""Splats drawn over the pictures: opacities that keep to the photo's matte, colours that meet all of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -12,9 +13,10 @@ from ..avatar.quaternion import from_matrix
 from ..geometry.distances import depth_inside
 from ..geometry.maps import MAP_SIZE, project, sample_map
 from ..rendering import CameraTensors, Contributions, GaussianTensors, contributions, exact_device
-from ..rendering.colour_fit import Blend, blend_of, exact_sums, fit_colours
+from ..rendering.colour_fit import Blend, blend_of, exact_sums, fit_colours, together
 from .config import SURFACE, SurfaceConfig, VisibilityConfig
 from .splats import Splats
+from .views import SplatsInPicture
 from .visibility import ramp
 
 
@@ -68,10 +70,7 @@ def draw(
 
     def contribute(chosen: np.ndarray | slice, opacity: np.ndarray) -> Contributions:
         arrays = (splats.position, quaternion, scale, opacity, np.zeros((len(opacity), 1)))
-        tensors = (torch.as_tensor(np.ascontiguousarray(a[chosen], np.float32), device=device) for a in arrays)
-        intrinsics = torch.tensor([focal * factor, focal * factor, size / 2, size / 2], device=device)
-        camera = CameraTensors(torch.eye(4, device=device), intrinsics, size, size)
-        return contributions(GaussianTensors(*tensors), camera)
+        return _contribute([array[chosen] for array in arrays], focal * factor, size, device)
 
     opacity = splats.opacity.clip(0, 1)
     front = np.arange(len(opacity)) < front_count
@@ -89,33 +88,106 @@ def draw(
     return opacity, Blending(rows, size, focal * factor, blend_of(contribute(slice(None), opacity), rows))
 
 
-def match_photo(
+def match_pictures(
     splats: Splats,
+    axes: np.ndarray,
     scale: np.ndarray,
     opacity: np.ndarray,
     rgb: np.ndarray,
     image: np.ndarray,
     blending: Blending,
+    pictured: Sequence[SplatsInPicture] = (),
     config: SurfaceConfig = SURFACE,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Colours [n, 3] corrected so that the render meets the photo; and how much of each splat it shows [n], in pixels.
+    """Colours [n, 3] corrected so that renders meet the photo and further pictures; and how much of each splat the
+    photo shows [n], in pixels.
 
-    Overlapping splats blur; :func:`~..rendering.colour_fit.fit_colours` undoes that.
+    Overlapping splats blur, and a picture that sees a place from the side says less of it than its pixels show:
+    :func:`~..rendering.colour_fit.fit_colours` finds what is best in all of them, where the photo counts most.
+
+    Args:
+        splats, axes, scale, opacity: n splats.
+        rgb: [n, 3] to begin with.
+        image: float32 [S, S, 3] the photo.
+        blending: of the splats in it.
+        pictured: where further pictures have them.
+        config: how far colours may go.
     """
-    rows, blend = blending.rows, blending.blend
-    device = rows.device
-    resized = cv2.resize(image, (blending.size,) * 2, interpolation=cv2.INTER_AREA)
-    target = torch.as_tensor(resized, device=device).reshape(-1, 3)
-    total = blend.to_splats(torch.ones(int(rows.sum()), 1, device=device))
-    wanted = target[rows] * blend.to_pixels(torch.ones(len(rgb), 1, device=device))
+    device = blending.rows.device
     start = torch.as_tensor(rgb, dtype=torch.float32, device=device)
-    wide = scale[:, 0] * scale[:, 1] * (blending.focal / splats.position[:, 2]) ** 2
-    facing = np.abs((splats.normal * splats.position).sum(1)) / np.linalg.norm(splats.position, axis=1)
-    whole = torch.as_tensor(2 * np.pi * opacity * wide * facing, dtype=torch.float32, device=device)[:, None]
+    photo = _Asked.of(blending, image, config.photo if pictured else 1.0, len(rgb))
     # A trace of everything shines through what lies before it; of large splats, in close-ups, that is many pixels.
-    shown = total * (total > config.trace * whole)
-    slack = config.slack * (shown > 0)
-    limits = ((start - slack).clamp(0, 1), (start + slack).clamp(0, 1))
+    whole = _whole(splats.position, splats.normal, scale, opacity, blending)
+    filled = photo.total / photo.say
+    shown = filled * (filled > config.trace * whole)
+    asked, reached = [photo], shown > 0
+    for other in pictured:
+        there = _blend_in(other, axes, scale, opacity, blending.size, device)
+        normal = np.einsum("nab,nb->na", other.turn, splats.normal)
+        asked.append(_Asked.of(there, other.image, other.belief / len(pictured), len(rgb)))
+        whole = _whole(other.position, normal, scale, opacity, there)
+        reached = reached | (asked[-1].total > config.trace * asked[-1].say * whole)
+    limits = (torch.where(reached, 0.0, start), torch.where(reached, 1.0, start))
+    total = torch.stack([one.total for one in asked]).sum(0)
+    both = together([(one.blend, len(one.wanted)) for one in asked])
     # Barely seen splats hardly move: from the side they are seen whole.
-    colours = fit_colours(blend, wanted, start, limits, total + config.shown_pixels, config.corrections)
+    wanted = torch.cat([one.wanted for one in asked])
+    colours = fit_colours(both, wanted, start, limits, total + config.shown_pixels, config.corrections)
     return colours.cpu().numpy(), shown[:, 0].cpu().numpy()
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a picture asks of n colours.
+
+    Attributes:
+        blend: of the splats in its m pixels, times the root of ``say``.
+        wanted: [m, 3], times the same.
+        total: [n, 1] pixels that each splat fills, times ``say``.
+        say: how much the picture counts.
+    """
+
+    blend: Blend
+    wanted: torch.Tensor
+    total: torch.Tensor
+    say: float
+
+    @classmethod
+    def of(cls, blending: Blending, image: np.ndarray, say: float, count: int) -> _Asked:
+        """What ``image`` [S, S, 3] asks of ``count`` splats."""
+        rows, blend, root = blending.rows, blending.blend, say**0.5
+        resized = cv2.resize(image, (blending.size,) * 2, interpolation=cv2.INTER_AREA)
+        target = torch.as_tensor(resized, device=rows.device).reshape(-1, 3)[rows]
+        covered = blend.to_pixels(torch.ones(count, 1, device=rows.device))
+        total = blend.to_splats(torch.ones(len(target), 1, device=rows.device))
+        scaled = Blend(lambda x: root * blend.to_pixels(x), lambda x: root * blend.to_splats(x))
+        return cls(scaled, root * target * covered, say * total, say)
+
+
+def _whole(
+    position: np.ndarray, normal: np.ndarray, scale: np.ndarray, opacity: np.ndarray, blending: Blending
+) -> torch.Tensor:
+    """Pixels [n, 1] that splats would fill in a picture if nothing hid them; ``position`` is in its camera's space."""
+    wide = scale[:, 0] * scale[:, 1] * (blending.focal / position[:, 2]) ** 2
+    facing = np.abs((normal * position).sum(1)) / np.linalg.norm(position, axis=1)
+    filled = 2 * np.pi * opacity * wide * facing
+    return torch.as_tensor(filled, dtype=torch.float32, device=blending.rows.device)[:, None]
+
+
+def _blend_in(
+    other: SplatsInPicture, axes: np.ndarray, scale: np.ndarray, opacity: np.ndarray, size: int, device: torch.device
+) -> Blending:
+    """How splats make up a further picture, at ``size`` pixels a side."""
+    resized = cv2.resize(other.alpha, (size, size), interpolation=cv2.INTER_AREA)
+    focal = other.focal * size / len(other.image)
+    arrays = (other.position, from_matrix(other.turn @ axes), scale, opacity, np.zeros((len(opacity), 1)))
+    rows = torch.as_tensor(resized > 0.5, device=device).reshape(-1)
+    return Blending(rows, size, focal, blend_of(_contribute(arrays, focal, size, device), rows))
+
+
+def _contribute(arrays: Sequence[np.ndarray], focal: float, size: int, device: torch.device) -> Contributions:
+    """Of splats given by position, rotation, scale, opacity and colours, in a camera's space."""
+    tensors = (torch.as_tensor(np.ascontiguousarray(array, np.float32), device=device) for array in arrays)
+    intrinsics = torch.tensor([focal, focal, size / 2, size / 2], device=device)
+    camera = CameraTensors(torch.eye(4, device=device), intrinsics, size, size)
+    return contributions(GaussianTensors(*tensors), camera)

@@ -60,12 +60,14 @@ class PicturedMesh:
         posed: [S, 3] the mesh's vertices in the picture camera's space.
         view: what the picture shows at :data:`MAP_SIZE` pixels a side; its space is that of ``posed``.
         belief: in 0..1, how far its colours are believed.
+        outline: whether its outline is the mesh's.
     """
 
     picture: PreparedPhoto
     posed: np.ndarray
     view: View
     belief: float = 1.0
+    outline: bool = True
 
 
 def fit_clothed_mesh(
@@ -201,7 +203,7 @@ def _pictured(
     matte = _matte(picture)
     labels = _labels(picture, matte, body, part_of_face, posed, focal)
     view = View.of(np.eye(4), focal, hits.depth, matte, WITHOUT_FACE[labels])
-    return PicturedMesh(picture, posed, view, other.belief)
+    return PicturedMesh(picture, posed, view, other.belief, other.outline)
 
 
 def as_labelled(

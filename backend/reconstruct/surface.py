@@ -31,13 +31,13 @@ from .completion import Places, Problem, Said, pose_problem, solve_problem, tran
 from .config import CompletionConfig, SurfaceConfig, VisibilityConfig
 from .floaters import is_floater
 from .labels import cover_with_hair
-from .matching import Blending, draw, match_photo
+from .matching import Blending, draw, match_pictures
 from .parts import PART_OF_JOINT, body_regions, by_part, head_part, joint_of_vertex
 from .sampling import poisson_disk_samples
 from .shape import fit_clothed_mesh
 from .splats import Splats, back_of_sheets, flanks_of_sheets, front_splats, join, rest_of_body, splat_frames, take
 from .types import Reconstruction, SurfaceMesh
-from .views import ViewedPerson, colours_at, said_by, said_by_pictures
+from .views import SplatsInPicture, ViewedPerson, colours_at, said_by, said_by_pictures
 from .visibility import Observation, View, observe, ramp
 
 Step = Callable[[float, str], None]
@@ -56,6 +56,7 @@ class Shaped:
         share: [n] how far the colour that the photo shows of each goes on elsewhere.
         image: float32 [S, S, 3] the photo's colours in 0..1, free of background.
         said, photo_share: what photo and further pictures say of each, with light; the photo's share [n] of that.
+        pictured: the splats in further pictures.
         drawn: opacities and blending, see :func:`~.matching.draw`.
     """
 
@@ -70,6 +71,7 @@ class Shaped:
     image: np.ndarray
     said: Said
     photo_share: np.ndarray
+    pictured: tuple[SplatsInPicture, ...]
     drawn: Callable[[], tuple[np.ndarray, Blending]]
 
     def coloured(self, rgb: np.ndarray | None = None, seen: np.ndarray | None = None) -> Reconstruction:
@@ -181,14 +183,16 @@ class SurfaceReconstructor:
         places = Places(at_rest, splats.normal, part)
         beside.shutdown(wait=False)
         said, photo_share = Said(colours_at(image, seen), seen.confidence), np.ones(len(part))
+        pictured: tuple[SplatsInPicture, ...] = ()
         if pictures:
             triangles = mesh.faces[splats.face]
-            said, photo_share = said_by_pictures(
+            said, photo_share, pictured = said_by_pictures(
                 clothed, said, seen.facing, splats.position, splats.normal, triangles, part, self.device
             )
         share = transferable(places, said, self.completion)
         return Shaped(
-            splats, axes, scale, len(pixels), places, mesh, seen, share, image, said, photo_share, drawn.result
+            splats, axes, scale, len(pixels), places, mesh, seen, share, image, said, photo_share, pictured,
+            drawn.result
         )
 
     def local(self, shaped: Shaped) -> np.ndarray:
@@ -230,7 +234,9 @@ class SurfaceReconstructor:
         trust = np.where(front, (1 - (1 - level) ** 2) * shaped.photo_share, 0.0)[:, None]
         rgb = trust * photo_rgb + (1 - trust) * rgb
         opacity, blending = shaped.drawn()
-        rgb, area = match_photo(splats, shaped.scale, opacity, rgb, shaped.image, blending, self.config)
+        rgb, area = match_pictures(
+            splats, shaped.axes, shaped.scale, opacity, rgb, shaped.image, blending, shaped.pictured, self.config
+        )
         return shaped.coloured(
             rgb, np.maximum(np.where(front, level, belief), (area / self.config.shown_pixels).clip(0, 1))
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -78,6 +78,27 @@ def colours_at(image: np.ndarray, seen: Observation) -> np.ndarray:
     return bilinear(image, seen.pixels * image.shape[0] / MAP_SIZE).astype(float)
 
 
+@dataclass(frozen=True, eq=False)
+class SplatsInPicture:
+    """Where a further picture has n splats, and its colours.
+
+    Attributes:
+        position: [n, 3] in the picture camera's space.
+        turn: [n, 3, 3] from the photo's pose and camera.
+        image: float32 [S, S, 3] the person's colours in the photo's light, 0..1, free of background.
+        alpha: [S, S] the picture's matte.
+        focal: pixels of the image.
+        belief: in 0..1, how far its colours are believed.
+    """
+
+    position: np.ndarray
+    turn: np.ndarray
+    image: np.ndarray
+    alpha: np.ndarray
+    focal: float
+    belief: float
+
+
 def said_by_pictures(
     clothed: ClothedSurface,
     photo: Said,
@@ -88,9 +109,9 @@ def said_by_pictures(
     part: np.ndarray,
     device: torch.device | None = None,
     config: ViewsConfig | None = None,
-) -> tuple[Said, np.ndarray]:
-    """What the photo and further pictures say of n splats, each the colour of the one that shows it best; and the
-    photo's share [n] of that.
+) -> tuple[Said, np.ndarray, tuple[SplatsInPicture, ...]]:
+    """What the photo and further pictures say of n splats, each the colour of the one that shows it best; the photo's
+    share [n] of that; and the splats in those pictures whose outlines they keep to.
 
     Args:
         clothed: the surface, and the pictures of it.
@@ -103,37 +124,50 @@ def said_by_pictures(
     """
     config = config or ViewsConfig()
 
-    def one(pictured: PicturedMesh) -> tuple[Said, np.ndarray]:
+    def one(pictured: PicturedMesh) -> tuple[SplatsInPicture, tuple[Said, np.ndarray]]:
         points, turn = clothed.mesh.carried(position, triangles, pictured.posed)
         seen = observe(points, np.einsum("nab,nb->na", turn, normal), WITHOUT_FACE[part], pictured.view)
         image = person_colours(pictured.picture, device or "cpu").astype(np.float32) / 255
-        return Said(colours_at(image, seen), seen.confidence * pictured.belief), seen.facing
+        focal = pictured.view.focal * len(image) / MAP_SIZE
+        placed = SplatsInPicture(points, turn, image, pictured.picture.alpha, focal, pictured.belief)
+        return placed, (Said(colours_at(image, seen), seen.confidence * pictured.belief), seen.facing)
 
-    pictures = in_one_light(photo, [one(pictured) for pictured in clothed.pictures], config)
-    return best_of([(photo, facing), *pictures], config)
+    placed, pictures = zip(*(one(pictured) for pictured in clothed.pictures))
+    gains = light_between(photo, pictures, config)
+    lit = [(_lit(said, gain), square) for (said, square), gain in zip(pictures, gains)]
+    kept = tuple(
+        replace(one, image=(one.image * gain.astype(np.float32)).clip(0, 1))
+        for one, gain, pictured in zip(placed, gains, clothed.pictures)
+        if pictured.outline
+    )
+    return *best_of([(photo, facing), *lit], config), kept
 
 
-def in_one_light(
+def light_between(
     photo: Said, pictures: Sequence[tuple[Said, np.ndarray]], config: ViewsConfig
-) -> list[tuple[Said, np.ndarray]]:
-    """``pictures``, see :func:`best_of`, as bright and of the tint of the photo: exposures and white balances differ.
+) -> list[np.ndarray]:
+    """What the colours of each of ``pictures``, see :func:`best_of`, are to be multiplied with, [3], to be as bright
+    and of the tint of the photo: exposures and white balances differ.
 
     Where two pictures show the same places the median of their colours' ratio, of each channel, tells; a picture that
     shows nothing of what the photo shows is compared with those that do.
     """
-    known, out, left = photo, dict[int, tuple[Said, np.ndarray]](), set(range(len(pictures)))
+    known, out, left = photo, dict[int, np.ndarray](), set(range(len(pictures)))
     while left:
         shared = {k: np.flatnonzero(np.minimum(known.belief, pictures[k][0].belief) > COMPLETION.source) for k in left}
         number = max(sorted(left), key=lambda k: len(shared[k]))
         left.remove(number)
         said, facing = pictures[number]
-        places = shared[number]
+        places, out[number] = shared[number], np.ones(3)
         if len(places) >= COMPLETION.fewest:
             ratio = np.log(np.maximum(known.rgb[places], 1 / 255) / np.maximum(said.rgb[places], 1 / 255))
-            said = Said((said.rgb * np.exp(np.median(ratio, 0))).clip(0, 1), said.belief)
-        out[number] = said, facing
-        known, _ = best_of([(known, np.ones(len(known.belief))), out[number]], config)
+            out[number] = np.exp(np.median(ratio, 0))
+        known, _ = best_of([(known, np.ones(len(known.belief))), (_lit(said, out[number]), facing)], config)
     return [out[number] for number in range(len(pictures))]
+
+
+def _lit(said: Said, gain: np.ndarray) -> Said:
+    return Said((said.rgb * gain).clip(0, 1), said.belief)
 
 
 def best_of(pictures: Sequence[tuple[Said, np.ndarray]], config: ViewsConfig) -> tuple[Said, np.ndarray]:

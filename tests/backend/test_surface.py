@@ -25,13 +25,14 @@ from backend.photo import PreparedPhoto
 from backend.reconstruct import Reconstruction, Shaped, SurfaceConfig, SurfaceReconstructor, shape
 from backend.reconstruct.config import DeformConfig
 from backend.reconstruct.deform import OutlineView, _laplacian, deform, smooth, solve
-from backend.reconstruct.matching import draw, match_photo
+from backend.reconstruct.matching import draw, match_pictures
 from backend.reconstruct.parts import PART_OF_JOINT, Part
 from backend.reconstruct.sampling import SurfaceSamples, face_areas, poisson_disk_samples
 from backend.reconstruct.shape import _hang_on_body, _torn
 from backend.reconstruct.sheets import GarmentPatch, LayeredDepthImage, build_layers
 from backend.reconstruct.splats import Splats, join, rest_of_body, splat_frames
 from backend.reconstruct.types import SurfaceMesh
+from backend.reconstruct.views import SplatsInPicture
 from backend.reconstruct.visibility import View
 from backend.rendering import CameraTensors, GaussianTensors, contributions, render_gaussians
 from backend.rendering.mesh import MeshHits, rasterize_mesh, vertex_normals
@@ -440,13 +441,58 @@ def test_what_shines_through_a_dense_front_is_not_shown() -> None:
         axes, scale = splat_frames(both)
         rgb = np.full((len(scale), 3), 0.75)
         opacity, blending = draw(both, axes, scale, count, alpha, float(size), size, torch.device("cpu"))
-        return match_photo(both, scale, opacity, rgb, image, blending)
+        return match_pictures(both, axes, scale, opacity, rgb, image, blending)
 
     rgb, shown = matched(join(front, back), len(pixels))
     assert np.median(shown[: len(pixels)]) > 0.5
     assert np.all(shown[len(pixels) :] == 0) and np.allclose(rgb[len(pixels) :], 0.75)
     # By themselves they are all that it shows.
     assert matched(back, 0)[1].min() > 1
+
+
+def test_colours_meet_the_photo_and_further_pictures_and_the_photo_counts_most() -> None:
+    # Two walls of splats: the photo sees the near one alone, a picture from behind the far one alone.
+    size, depth = 96, 3.0
+    x, y = (axis.ravel() for axis in np.meshgrid(np.arange(20, 76), np.arange(20, 76)))
+    pixels = np.column_stack([x, y]) + 0.5
+
+    def wall(at: float, toward: float) -> Splats:
+        count = len(pixels)
+        position = np.column_stack([(pixels - size / 2) * depth / size, np.full(count, at)])
+        ones = np.ones(count)
+        normal = np.tile([0.0, 0.0, toward], (count, 1))
+        return Splats(position, normal, 0 * normal, 0.65 * depth / size * ones, ones, 0.9 * ones, np.zeros(count, int))
+
+    both = join(wall(depth, -1.0), wall(depth + 0.4, 1.0))
+    axes, scale = splat_frames(both)
+    alpha = np.zeros((size, size))
+    alpha[20:76, 20:76] = 1
+    opacity, blending = draw(both, axes, scale, len(pixels), alpha, float(size), size, torch.device("cpu"))
+
+    def seen(turn: np.ndarray, colour: float) -> SplatsInPicture:
+        centre = np.array([0, 0, depth + 0.2])
+        turns = np.broadcast_to(turn, (len(opacity), 3, 3))
+        image = np.full((size, size, 3), colour, np.float32)
+        return SplatsInPicture((both.position - centre) @ turn.T + centre, turns, image, alpha, float(size), 1.0)
+
+    behind, same = np.diag([-1.0, 1.0, -1.0]), np.eye(3)
+    start, photo = np.full((len(opacity), 3), 0.6), np.full((size, size, 3), 0.8, np.float32)
+    near, far = np.split(np.arange(len(opacity)), 2)
+
+    def matched(*pictures: SplatsInPicture) -> np.ndarray:
+        return match_pictures(both, axes, scale, opacity, start, photo, blending, pictures)[0][:, 0]
+
+    alone = matched()
+    assert np.median(alone[near]) == pytest.approx(0.8, abs=0.02) and np.median(alone[far]) == pytest.approx(0.6)
+    found = matched(seen(behind, 0.3))
+    assert np.median(found[near]) == pytest.approx(0.8, abs=0.02)
+    assert np.median(found[far]) == pytest.approx(0.3, abs=0.02)
+    # Of one place they say different things: the photo counts more, however many others there are.
+    say = SurfaceConfig().photo
+    for others in ((0.4,), (0.4, 0.6)):
+        mean = (say * 0.8 + np.mean(others)) / (say + 1)
+        found = matched(*(seen(same, colour) for colour in others))
+        assert np.median(found[near]) == pytest.approx(mean, abs=0.02)
 
 
 def test_number_and_size_of_splats(case: Case) -> None:
