@@ -50,6 +50,7 @@ class HUMANSPLAT_OT_choose_photo(sides.PictureChooser, bpy.types.Operator):
         except RuntimeError as error:
             self.report({"ERROR"}, f"This file cannot be opened as a picture: {error}")
             return {"CANCELLED"}
+        sides.warn_of_unshown(self, context.scene.humansplat.photo)
         return {"FINISHED"}
 
 

@@ -219,7 +219,15 @@ def _load(operator: bpy.types.Operator, paths: list[Path]) -> list[bpy.types.Ima
                 bpy.data.images.remove(image)
             operator.report({"ERROR"}, f"{path.name} cannot be opened as a picture: {error}")
             return None
+        warn_of_unshown(operator, images[-1])
     return images
+
+
+def warn_of_unshown(operator: bpy.types.Operator, image: bpy.types.Image) -> None:
+    """Say it where Blender cannot show a file: the backend may read it (HEIC), or it is no picture."""
+    if not image.size[0]:
+        text = f"Blender cannot show {image.name}. If it is no picture that the backend reads, Reconstruct will say so"
+        operator.report({"WARNING"}, text)
 
 
 def draw_sides(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, width: float) -> None:

@@ -139,6 +139,19 @@ def test_a_file_that_is_gone_adds_none_of_its_company(addon: SimpleNamespace, se
     assert len(settings.further) == 0 and len(bpy.data.images) == images
 
 
+def test_a_file_that_blender_cannot_show_is_taken_with_a_warning(
+    addon: SimpleNamespace, settings: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    letter = tmp_path / "letter.png"
+    letter.write_text("Dear Sir or Madam", "utf-8")
+    assert bpy.ops.humansplat.choose_side(side="left", filepath=str(letter)) == {"FINISHED"}
+    assert "Blender cannot show letter.png" in capfd.readouterr().out
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (8, 8)).save(picture)
+    assert bpy.ops.humansplat.choose_side(side="left", filepath=str(picture)) == {"FINISHED"}
+    assert "cannot show" not in capfd.readouterr().out
+
+
 def test_painted_pictures_of_one_name_are_kept_apart(
     addon: SimpleNamespace, asked: list[dict[str, Any]], settings: Any, tmp_path: Path
 ) -> None:
