@@ -59,7 +59,7 @@ whose true body is given."""
 _CLEAN = 0.4
 """Share of the photos that are taken as they are, without augmentation."""
 _SPOILT = 0.35
-"""Share of the people with true views whose views are bent and tinted."""
+"""Share of the people with true views whose views have a generator's faults."""
 
 
 class Trainer:

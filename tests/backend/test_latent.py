@@ -21,7 +21,7 @@ from backend.networks.layers import body_window
 from backend.rendering.mesh import rasterize_mesh, vertex_normals
 from backend.research.training.cameras import orbit
 from backend.research.training.first_looks import look, read_look, write_look
-from backend.research.training.latent_data import ORBIT, body_surface, distort, frame_of, latent_input
+from backend.research.training.latent_data import ORBIT, body_surface, distort, frame_of, generated, latent_input
 from backend.research.training.latent_losses import (
     LossWeights,
     crop,
@@ -474,6 +474,30 @@ def test_packing_keeps_the_pictures(sample: Sample) -> None:
     seen = torch.isfinite(sample.views.depth)
     assert torch.equal(torch.isfinite(back.views.depth), seen)
     assert (back.views.depth - sample.views.depth)[seen].abs().max() < 2e-3
+
+
+def test_generated_views_are_moved_tinted_and_detailed_and_their_background_stays() -> None:
+    size, count = 128, 40
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    person = (((x - 64) / 24.0) ** 2 + ((y - 64) / 50.0) ** 2 < 1).float()
+    picture = torch.cat([0.5 * person.expand(3, -1, -1) + (1 - person), person[None]])
+    true = picture.expand(count, -1, -1, -1)
+    found = generated(true, np.random.default_rng(3))
+    assert torch.equal(found, generated(true, np.random.default_rng(3)))
+    assert not torch.equal(found, generated(true, np.random.default_rng(4)))
+    rgb, alpha = found[:, :3], found[:, 3]
+    assert rgb.min() >= 0 and rgb.max() <= 1 + 1e-6 and alpha.min() >= -1e-6 and alpha.max() <= 1 + 1e-6
+    assert torch.allclose(rgb[(alpha < 0.005)[:, None].expand_as(rgb)], torch.tensor(1.0), atol=1e-2)
+    # Sizes and places vary by what they are said to: areas by twice 3 %, middles by 1.5 % of half a picture.
+    areas, true_area = alpha.sum((1, 2)), person.sum()
+    assert 0.03 < float((areas / true_area).std()) < 0.1 and abs(float((areas / true_area).mean()) - 1) < 0.05
+    middle = (alpha * x).sum((1, 2)) / areas - 64
+    assert 0.4 < float(middle.std()) < 2.0
+    # Inside the colours are off by a tint of each view and by detail within it, some views hardly.
+    inside = rgb[:, :, 50:78, 54:74].reshape(count, -1)
+    within = inside.std(1)
+    assert within.min() < 0.02 < within.max() < 0.2
+    assert 0.01 < float(inside.mean(1).std()) < 0.05
 
 
 def test_distortion_is_small_and_repeatable() -> None:

@@ -21,6 +21,12 @@ from .samples import Sample
 
 ORBIT = (0.0, 90.0, 180.0, 270.0)
 """Azimuths of the views that go in."""
+_GROWN, _ASIDE, _BENT = 0.03, 0.015, 0.012
+"""Spreads of a generated view's size, of its place and of what bends it, in shares and in half pictures."""
+_TINT, _DETAIL = 0.04, 0.1
+"""Spread of its tint, and the most of made-up folds and patterns, in shares of the colour."""
+_FOLDS = (4, 10)
+"""Pixels from fold to fold."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +85,38 @@ def _tokens(count: int, device: str) -> torch.Tensor:
     return spread_points(load_body("neutral").template, count).to(device)
 
 
-def _spoilt(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Colours over white and coverage [V, 4, S, S], bent and tinted as synthesized ones are."""
-    bent = distort(pictures, rng, 0.012)
+def generated(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Views with the faults that generators make: each a little larger or smaller and beside its place, limbs bent,
+    tinted, and with folds and patterns that nobody wears.
+
+    Args:
+        pictures: [V, 4, S, S] colours over white and coverage.
+        rng: chooses.
+    """
+    views, _, size, _ = pictures.shape
+    grow, right, down = (
+        torch.as_tensor(rng.normal(size=views) * spread, dtype=pictures.dtype, device=pictures.device)
+        for spread in (_GROWN, _ASIDE, _ASIDE)
+    )
+    matrix = torch.zeros(views, 2, 3, dtype=pictures.dtype, device=pictures.device)
+    matrix[:, 0, 0] = matrix[:, 1, 1] = 1 / (1 + grow)
+    matrix[:, 0, 2], matrix[:, 1, 2] = right, down
+    grid = functional.affine_grid(matrix, list(pictures.shape), False)
+    moved = functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+    bent = distort(moved, rng, _BENT)
     rgb, alpha = bent[:, :3], bent[:, 3:]
-    tint = torch.as_tensor(1 + 0.04 * rng.normal(size=(len(bent), 3, 1, 1)), dtype=bent.dtype, device=bent.device)
-    return torch.cat([torch.where(alpha < 0.005, rgb, (rgb * tint).clamp(0, 1)), alpha], 1)
+    tint = torch.as_tensor(1 + _TINT * rng.normal(size=(views, 3, 1, 1)), dtype=bent.dtype, device=bent.device)
+    # Folds darken and brighten; patterns, of other colours, are fainter.
+    strength = _DETAIL * rng.uniform(size=(views, 1, 1, 1))
+    detail = sum(_noise(views, 1, size, cell, rng) for cell in _FOLDS) + _noise(views, 3, size, _FOLDS[-1], rng) / 4
+    shaded = rgb * tint * (1 + torch.as_tensor(strength, dtype=bent.dtype, device=bent.device) * detail.to(bent))
+    return torch.cat([torch.where(alpha < 0.005, rgb, alpha * shaded.clamp(0, 1) + (1 - alpha) * rgb), alpha], 1)
+
+
+def _noise(views: int, channels: int, size: int, cell: int, rng: np.random.Generator) -> torch.Tensor:
+    """Smooth noise [V, channels, S, S] of unit spread at its knots, which are ``cell`` pixels apart."""
+    knots = torch.as_tensor(rng.normal(size=(views, channels, size // cell + 2, size // cell + 2)))
+    return functional.interpolate(knots, size=(size, size), mode="bicubic", align_corners=True)
 
 
 def latent_input(
@@ -138,7 +170,7 @@ def latent_input(
         true = torch.cat([sample.views.rgb[1:count], sample.views.alpha[1:count, ..., None]], -1).permute(0, 3, 1, 2)
         seen_there = functional.interpolate(true, size=size, mode="area")
         if rng is not None:
-            seen_there = _spoilt(seen_there, rng)
+            seen_there = generated(seen_there, rng)
         rgb, covered = seen_there[:, :3], seen_there[:, 3:]
         with torch.no_grad():
             others = SideViews(codec.encode(rgb), torch.cat([without_white(rgb, covered), covered], 1))
