@@ -20,8 +20,8 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from backend.avatar import Avatar, Gaussians, joint_transforms, load_avatar  # noqa: E402
-from backend.avatar.formats.cloud import clean, pose_cloud, splat_cloud  # noqa: E402
+from backend.avatar import Avatar, Gaussians, load_avatar  # noqa: E402
+from backend.avatar.formats.cloud import clean, pose_cloud, splat_cloud, standing_transforms  # noqa: E402
 from backend.avatar.formats.merge import BUDGETS, merge_splats  # noqa: E402
 from backend.avatar.formats.types import SplatCloud  # noqa: E402
 from backend.avatar.skinning import standing_translation  # noqa: E402
@@ -49,13 +49,9 @@ def psnr(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) -> float:
 
 def photo_psnr(avatar: Avatar, cloud: SplatCloud, photo: np.ndarray) -> float:
     """PSNR inside the matte of the photo's view of the splats, posed as fitted."""
-    standing = np.eye(4)
-    standing[:3, 3] = -standing_translation(avatar)
-    transforms = joint_transforms(np.asarray(avatar.pose), avatar.rest_joints, avatar.parents) @ standing
-    transforms[:, :3, 3] += avatar.translation
     camera = avatar.camera
     rgba = render_splats(
-        pose_cloud(cloud, transforms),
+        pose_cloud(cloud, standing_transforms(avatar, avatar.pose, avatar.translation)),
         focal=camera.fx,
         size=(camera.width, camera.height),
         world_to_camera=camera.world_to_camera,
@@ -81,11 +77,11 @@ def main() -> None:
         azimuths = [360 / VIEWS * view for view in range(VIEWS)]
         true = [picture(cloud.gaussians, azimuth, arguments.size, points) for azimuth in azimuths]
         print(f"{package.name}: {len(cloud)} splats, photo's view {photo_psnr(avatar, cloud, photo):.2f} dB")
-        rows = [np.concatenate(true, 1)]
+        rows, shown = [np.concatenate(true, 1)], looks(avatar)
         for budget in BUDGETS:
             started = time.perf_counter()
             plain = merge_splats(cloud, budget)
-            merged = recolour(plain, looks(avatar), standing_translation(avatar))
+            merged = recolour(plain, shown, standing_translation(avatar))
             seconds = time.perf_counter() - started
             pictures = [picture(merged.gaussians, azimuth, arguments.size, points) for azimuth in azimuths]
             rows.append(np.concatenate(pictures, 1))

@@ -163,7 +163,9 @@ def make_avatar(splats: int = 3000, seed: int = 0) -> Any:
     )
 
 
-def textured_mesh(avatar: Any, triangles: int, texture: int, progress: Any = None, cancelled: Any = None) -> Any:
+def textured_mesh(
+    avatar: Any, triangles: int, texture: int, progress: Any = None, cancelled: Any = None, look: Any = None
+) -> Any:
     """Stands in for ``backend.export.mesh.textured_mesh``: the clothed mesh with one white pixel as its texture."""
     import numpy as np
 

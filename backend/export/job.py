@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +33,9 @@ from ..avatar.motion_tools import in_place
 from ..avatar.skinning import standing_translation
 from ..errors import Cancelled
 from .targets import TARGETS, Target
+
+if TYPE_CHECKING:  # with it comes PyTorch, which Blender's own Python has not
+    from .looks import Look
 
 INDEX_NAME = "export.json"
 README_NAME = "README.txt"
@@ -122,6 +125,7 @@ class _Work:
     cancelled: Callable[[], bool]
     name: str
     notes: list[str] = field(default_factory=list)
+    drawn: list[Look] | None = None
 
     @cached_property
     def target(self) -> Target:
@@ -171,9 +175,7 @@ class _Work:
 
     def cloud(self, budget: int) -> SplatCloud:
         """Splats at rest on the rig, no more than ``budget`` (0: all)."""
-        if budget and len(self.whole) > budget:
-            return self.rig.cloud(self._merged(self.whole, budget, posed=False))
-        return self.rig.cloud(self.whole)
+        return self.rig.cloud(self._merged(self.whole, budget, posed=False))
 
     @cached_property
     def splats(self) -> SplatCloud:
@@ -187,15 +189,17 @@ class _Work:
         posed = pose_gaussians(self.avatar, *self.pose)
         cloud = replace(splat_cloud(self.avatar), gaussians=posed)
         cloud, _ = clean(cloud)
-        budget = self.options.budget
-        return (self._merged(cloud, budget, posed=True) if budget and len(cloud) > budget else cloud).gaussians
+        return self._merged(cloud, self.options.budget, posed=True).gaussians
 
     def _merged(self, cloud: SplatCloud, budget: int, posed: bool) -> SplatCloud:
-        """``budget`` splats that look like the cloud's, which are all of the avatar's, posed or standing at rest."""
+        """No more than ``budget`` splats (0: all) that look like the cloud's, which are all of the avatar's, posed or
+        standing at rest."""
+        if not budget or len(cloud) <= budget:
+            return cloud
         self.step(0.05, f"Merging {len(cloud)} splats into {budget}")
         merged = merge_splats(cloud, budget)
         try:
-            from .looks import looks, sides
+            from .looks import sides
             from .recolour import recolour
         except ImportError:
             self.notes.append(_PLAIN)
@@ -206,7 +210,14 @@ class _Work:
 
         if posed:
             return recolour(merged, sides(cloud.gaussians, step))
-        return recolour(merged, looks(self.avatar, step), standing_translation(self.avatar))
+        return recolour(merged, self._looks(self.avatar, step), standing_translation(self.avatar))
+
+    def _looks(self, avatar: Avatar, step: Callable[[float], None]) -> list[Look]:
+        """The avatar's looks, drawn once for mesh and splats."""
+        from .looks import looks
+
+        self.drawn = self.drawn or looks(avatar, step)
+        return self.drawn
 
     @cached_property
     def mesh(self) -> TexturedMesh:
@@ -219,6 +230,7 @@ class _Work:
             self.options.texture,
             progress=lambda share: self.report(_MESH_SHARE * share, "Making the mesh"),
             cancelled=self.cancelled,
+            look=self._looks,
         )
         return self.rig.mesh(mesh)
 

@@ -75,7 +75,7 @@ def looks(avatar: Avatar, step: Callable[[float], None] = lambda share: None) ->
 def sides(gaussians: Gaussians, step: Callable[[float], None] = lambda share: None) -> list[Look]:
     """Splats that stand upright, y up, seen level from the azimuths."""
     found = []
-    places = gaussians.position.astype(np.float64)
+    places = gaussians.position[np.isfinite(gaussians.position).all(1)].astype(np.float64)
     # Single splats that lie far off would make the person small.
     low, high = np.quantile(places, [_STRAY, 1 - _STRAY], axis=0)
     places = places.clip(low - _BEYOND, high + _BEYOND)

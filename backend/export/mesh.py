@@ -20,7 +20,7 @@ from .atlas import unwrap
 from .bake import bake, find_texels
 from .fit import fitted, smoothed
 from .improve import improved
-from .looks import looks
+from .looks import Look, looks
 from .manifold import make_manifold, unfold
 from .simplify import carried_over, simplified
 
@@ -39,6 +39,7 @@ def textured_mesh(
     texture: int = 2048,
     progress: Callable[[float], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    look: Callable[[Avatar, Callable[[float], None]], list[Look]] = looks,
 ) -> TexturedMesh:
     """The avatar at rest, the soles on the ground, as a mesh for programs that know no splats; deterministic.
 
@@ -48,6 +49,7 @@ def textured_mesh(
         texture: pixels of the picture's side.
         progress: told which share is done, 0..1.
         cancelled: asked between steps.
+        look: draws the avatar's looks, told where to report; a caller that needs them too keeps them.
 
     Raises:
         ExportError: a package is missing, or the numbers cannot be used.
@@ -69,7 +71,7 @@ def textured_mesh(
     vertices, faces = make_manifold(fine.vertices, fine.faces)
     vertices, faces = unfold(smoothed(vertices, faces), faces, rounds=1)
     step(0.1)
-    pictures = looks(avatar, lambda share: step(0.1 + 0.3 * share))
+    pictures = look(avatar, lambda share: step(0.1 + 0.3 * share))
     vertices = fitted(vertices, faces, _weights(vertices, fine), pictures)
     step(0.45)
     vertices, faces = simplified(vertices, faces, triangles)

@@ -12,7 +12,7 @@ from ..avatar.formats.cloud import pose_cloud
 from ..avatar.formats.types import SplatCloud
 from ..avatar.gaussians import Gaussians, sh_from_rgb
 from ..rendering import CameraTensors, GaussianTensors
-from ..rendering.colour_fit import blend_of, fit_colours, together
+from ..rendering.colour_fit import ColourTerm, blend_of, fit_to_pictures
 from ..rendering.rasterizer import contributions
 from .looks import Look
 
@@ -35,24 +35,17 @@ def recolour(merged: SplatCloud, looks: Sequence[Look], moved: np.ndarray | None
     """
     placed = merged if moved is None else replace(merged, gaussians=_shifted(merged.gaussians, -moved))
     start = torch.as_tensor(merged.gaussians.rgb.clip(0, 1), dtype=torch.float32)
-    blends, wanted, total = [], [], torch.zeros(len(start), 1)
+    terms = []
     for look in looks:
         posed = placed.gaussians if look.transforms is None else pose_cloud(placed, look.transforms)
         height, width = look.alpha.shape
         matrix, numbers = (torch.as_tensor(a, dtype=torch.float32) for a in (look.world_to_camera, look.intrinsics))
         camera = CameraTensors(matrix, numbers, width, height, look.blur)
         seen = contributions(GaussianTensors.from_gaussians(posed), camera)
-        # Least squares weighs a picture by the square of what its equations are multiplied with.
-        seen = replace(seen, weight=seen.weight * look.say**0.5)
         rows = torch.as_tensor(look.alpha.reshape(-1) > _COVERED)
-        blend, count = blend_of(seen, rows), int(rows.sum())
-        ones = blend.to_splats(torch.ones(count, 1))
-        total += ones * look.say**0.5
         colours = torch.as_tensor(look.rgb.reshape(-1, 3), dtype=torch.float32)[rows]
-        wanted.append(colours * blend.to_pixels(torch.ones(len(start), 1)))
-        blends.append((blend, count))
-    limits = (torch.zeros_like(start), torch.ones_like(start))
-    found = fit_colours(together(blends), torch.cat(wanted), start, limits, total + SHOWN, STEPS)
+        terms.append(ColourTerm.of(blend_of(seen, rows), colours, look.say, len(start)))
+    found = fit_to_pictures(terms, start, (torch.zeros_like(start), torch.ones_like(start)), SHOWN, STEPS)
     coded = sh_from_rgb(found.numpy()).astype(merged.gaussians.sh_dc.dtype)
     return replace(merged, gaussians=replace(merged.gaussians, sh_dc=coded))
 

@@ -94,8 +94,7 @@ def deform(
             first = rasterize_mesh(local, faces, view.focal, size, device=device)
             # Seen from the front a face ends in hair and cheeks; from the side its outline is its own.
             ray = local / np.linalg.norm(local, axis=1, keepdims=True)
-            frontal = pinned.any() and -(turned * ray).sum(1)[pinned].mean() > 0.5
-            still = pinned if frontal else np.zeros_like(pinned)
+            still = pinned & (-(turned * ray).sum(1)[pinned].sum() > 0.5 * pinned.sum())
             _pull_to_outline(pulls, local, turned, rotation, faces, weights, still, view, first, laplacian, config)
             if view.depths is not None:
                 last = rasterize_mesh(local, faces, view.focal, size, farthest=True, device=device)

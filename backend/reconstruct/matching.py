@@ -13,7 +13,7 @@ from ..avatar.quaternion import from_matrix
 from ..geometry.distances import depth_inside
 from ..geometry.maps import MAP_SIZE, project, sample_map
 from ..rendering import CameraTensors, Contributions, GaussianTensors, contributions, exact_device
-from ..rendering.colour_fit import Blend, blend_of, exact_sums, fit_colours, together
+from ..rendering.colour_fit import Blend, ColourTerm, blend_of, exact_sums, fit_to_pictures
 from .config import SURFACE, SurfaceConfig, VisibilityConfig
 from .splats import Splats
 from .views import SplatsInPicture
@@ -115,53 +115,29 @@ def match_pictures(
     """
     device = blending.rows.device
     start = torch.as_tensor(rgb, dtype=torch.float32, device=device)
-    photo = _Asked.of(blending, image, config.photo if pictured else 1.0, len(rgb))
+    photo = _term(blending, image, config.photo if pictured else 1.0, len(rgb))
     # A trace of everything shines through what lies before it; of large splats, in close-ups, that is many pixels.
     whole = _whole(splats.position, splats.normal, scale, opacity, blending)
     filled = photo.total / photo.say
     shown = filled * (filled > config.trace * whole)
-    asked, reached = [photo], shown > 0
+    terms, reached = [photo], shown > 0
     for other in pictured:
         there = _blend_in(other, axes, scale, opacity, blending.size, device)
         normal = np.einsum("nab,nb->na", other.turn, splats.normal)
-        asked.append(_Asked.of(there, other.image, other.belief / len(pictured), len(rgb)))
+        terms.append(_term(there, other.image, other.belief / len(pictured), len(rgb)))
         whole = _whole(other.position, normal, scale, opacity, there)
-        reached = reached | (asked[-1].total > config.trace * asked[-1].say * whole)
+        reached = reached | (terms[-1].total > config.trace * terms[-1].say * whole)
     limits = (torch.where(reached, 0.0, start), torch.where(reached, 1.0, start))
-    total = torch.stack([one.total for one in asked]).sum(0)
-    both = together([(one.blend, len(one.wanted)) for one in asked])
     # Barely seen splats hardly move: from the side they are seen whole.
-    wanted = torch.cat([one.wanted for one in asked])
-    colours = fit_colours(both, wanted, start, limits, total + config.shown_pixels, config.corrections)
+    colours = fit_to_pictures(terms, start, limits, config.shown_pixels, config.corrections)
     return colours.cpu().numpy(), shown[:, 0].cpu().numpy()
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What a picture asks of n colours.
-
-    Attributes:
-        blend: of the splats in its m pixels, times the root of ``say``.
-        wanted: [m, 3], times the same.
-        total: [n, 1] pixels that each splat fills, times ``say``.
-        say: how much the picture counts.
-    """
-
-    blend: Blend
-    wanted: torch.Tensor
-    total: torch.Tensor
-    say: float
-
-    @classmethod
-    def of(cls, blending: Blending, image: np.ndarray, say: float, count: int) -> _Asked:
-        """What ``image`` [S, S, 3] asks of ``count`` splats."""
-        rows, blend, root = blending.rows, blending.blend, say**0.5
-        resized = cv2.resize(image, (blending.size,) * 2, interpolation=cv2.INTER_AREA)
-        target = torch.as_tensor(resized, device=rows.device).reshape(-1, 3)[rows]
-        covered = blend.to_pixels(torch.ones(count, 1, device=rows.device))
-        total = blend.to_splats(torch.ones(len(target), 1, device=rows.device))
-        scaled = Blend(lambda x: root * blend.to_pixels(x), lambda x: root * blend.to_splats(x))
-        return cls(scaled, root * target * covered, say * total, say)
+def _term(blending: Blending, image: np.ndarray, say: float, count: int) -> ColourTerm:
+    """The term of ``image`` [S, S, 3], of ``count`` splats."""
+    resized = cv2.resize(image, (blending.size,) * 2, interpolation=cv2.INTER_AREA)
+    target = torch.as_tensor(resized, device=blending.rows.device).reshape(-1, 3)
+    return ColourTerm.of(blending.blend, target[blending.rows], say, count)
 
 
 def _whole(

@@ -46,6 +46,45 @@ def exact_sums(seen: Contributions) -> Contributions:
     return seen if seen.weight.device.type != "cuda" else replace(seen, weight=seen.weight.double())
 
 
+@dataclass(frozen=True)
+class ColourTerm:
+    """The least-squares term of a picture of m pixels in the colours of n splats.
+
+    Attributes:
+        blend: of the splats in its pixels, times the root of ``say``: least squares weigh by the square of that.
+        wanted: [m, 3], premultiplied with what the splats cover of each pixel, times the same root.
+        total: [n, 1] pixels that each splat fills, times ``say``.
+        say: how much the picture counts.
+    """
+
+    blend: Blend
+    wanted: torch.Tensor
+    total: torch.Tensor
+    say: float
+
+    @classmethod
+    def of(cls, blend: Blend, colours: torch.Tensor, say: float, count: int) -> ColourTerm:
+        """The term of a picture whose pixels have ``colours`` [m, 3], of ``count`` splats."""
+        root, device = say**0.5, colours.device
+        covered = blend.to_pixels(torch.ones(count, 1, device=device))
+        total = blend.to_splats(torch.ones(len(colours), 1, device=device))
+        scaled = Blend(lambda x: root * blend.to_pixels(x), lambda x: root * blend.to_splats(x))
+        return cls(scaled, root * colours * covered, say * total, say)
+
+
+def fit_to_pictures(
+    terms: Sequence[ColourTerm],
+    start: torch.Tensor,
+    limits: tuple[torch.Tensor, torch.Tensor],
+    damping: float,
+    steps: int,
+) -> torch.Tensor:
+    """Colours [n, 3] that minimise the sum of the terms, see :func:`fit_colours`; ``damping`` in pixels, over all."""
+    blend = together([(term.blend, len(term.wanted)) for term in terms])
+    total = torch.stack([term.total for term in terms]).sum(0)
+    return fit_colours(blend, torch.cat([term.wanted for term in terms]), start, limits, total + damping, steps)
+
+
 def together(blends: Sequence[tuple[Blend, int]]) -> Blend:
     """Several views' blends with their numbers of pixels as one, pixels one view after the other."""
     counts = [count for _, count in blends]

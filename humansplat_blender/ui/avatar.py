@@ -12,7 +12,7 @@ from ..scene import shape
 _DIRECTORY = {"subtype": "DIR_PATH", "options": {"HIDDEN", "SKIP_SAVE"}}
 
 
-class _OnAvatar:
+class OnAvatar:
     """Base of operators on the avatar that the active object belongs to."""
 
     bl_options = {"REGISTER", "UNDO"}
@@ -32,7 +32,7 @@ def to_object_mode(context: bpy.types.Context) -> None:
         bpy.ops.object.mode_set(mode="OBJECT")
 
 
-class HUMANSPLAT_OT_duplicate_avatar(_OnAvatar, bpy.types.Operator):
+class HUMANSPLAT_OT_duplicate_avatar(OnAvatar, bpy.types.Operator):
     """Copy the whole avatar, in a collection of its own"""
 
     bl_idname = "humansplat.duplicate_avatar"
@@ -49,7 +49,7 @@ class HUMANSPLAT_OT_duplicate_avatar(_OnAvatar, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class HUMANSPLAT_OT_delete_avatar(_OnAvatar, bpy.types.Operator):
+class HUMANSPLAT_OT_delete_avatar(OnAvatar, bpy.types.Operator):
     """Take the whole avatar out of the file; its package on the disk stays"""
 
     bl_idname = "humansplat.delete_avatar"
@@ -68,7 +68,7 @@ class HUMANSPLAT_OT_delete_avatar(_OnAvatar, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class HUMANSPLAT_OT_select_whole_avatar(_OnAvatar, bpy.types.Operator):
+class HUMANSPLAT_OT_select_whole_avatar(OnAvatar, bpy.types.Operator):
     """Select every object of this avatar, its armature active"""
 
     bl_idname = "humansplat.select_whole_avatar"
@@ -81,7 +81,7 @@ class HUMANSPLAT_OT_select_whole_avatar(_OnAvatar, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class HUMANSPLAT_OT_shape_sliders(_OnAvatar, bpy.types.Operator):
+class HUMANSPLAT_OT_shape_sliders(OnAvatar, bpy.types.Operator):
     """Add sliders that make the person taller or heavier, live; again to take them away"""
 
     bl_idname = "humansplat.shape_sliders"

@@ -11,7 +11,7 @@ from ...backend.avatar.formats.axes import AXES
 from .. import scene
 from ..scene.frozen import freeze_avatar
 from ..scene.sequence import BakeError, BakeJob, BakeOptions, frame_range
-from .avatar import to_object_mode
+from .avatar import OnAvatar, to_object_mode
 from .layout import wrapped
 
 _INTERVAL = 0.02  # seconds between two frames, in which Blender draws and takes what the user does
@@ -26,8 +26,8 @@ def running_job() -> BakeJob | None:
     return _job
 
 
-class _OnAvatar:
-    """Base of operators on the avatar that the active object belongs to."""
+class _OnAvatar(OnAvatar):
+    """The same, while no bake is under way."""
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -35,10 +35,7 @@ class _OnAvatar:
         if _job is not None:
             cls.poll_message_set("A sequence is being baked: wait or cancel it")
             return False
-        if scene.find_avatar(context.object) is None:
-            cls.poll_message_set("Select an avatar")
-            return False
-        return True
+        return super().poll(context)
 
 
 class HUMANSPLAT_OT_bake_sequence(_OnAvatar, bpy.types.Operator):

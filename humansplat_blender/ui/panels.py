@@ -281,14 +281,15 @@ class HUMANSPLAT_PT_avatar(_SidebarPanel, bpy.types.Panel):
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the buttons."""
         layout = self.layout
-        layout.label(text=scene.find_avatar(context.object).armature.name, icon="OUTLINER_OB_ARMATURE")
+        avatar = scene.find_avatar(context.object)
+        layout.label(text=avatar.armature.name, icon="OUTLINER_OB_ARMATURE")
         row = layout.row(align=True)
         row.operator("humansplat.duplicate_avatar", text="Duplicate", icon="DUPLICATE")
         row.operator("humansplat.delete_avatar", text="Delete", icon="TRASH")
         layout.operator("humansplat.select_whole_avatar", icon="RESTRICT_SELECT_OFF")
         repainting.draw_repainting(layout, context)
-        draw_sliders(layout, scene.find_avatar(context.object).armature)
-        swaying.draw_sway(layout, scene.find_avatar(context.object))
+        draw_sliders(layout, avatar.armature)
+        swaying.draw_sway(layout, avatar)
 
 
 CLASSES = (

@@ -7,26 +7,14 @@ import bpy
 from .. import scene
 from ..scene import sway
 from ..scene.nodes.build import input_property
+from .avatar import OnAvatar
 
 
-class _OnAvatar:
-    """Base of operators on the avatar that the active object belongs to."""
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Needs an avatar."""
-        if scene.find_avatar(context.object) is None:
-            cls.poll_message_set("Select an avatar")
-            return False
-        return True
-
-
-class HUMANSPLAT_OT_sway(_OnAvatar, bpy.types.Operator):
+class HUMANSPLAT_OT_sway(OnAvatar, bpy.types.Operator):
     """Let skirts, dresses and coats swing while the animation plays; again to have them follow the bones alone"""
 
     bl_idname = "humansplat.sway"
     bl_label = "Sway"
-    bl_options = {"REGISTER", "UNDO"}
 
     enable: bpy.props.BoolProperty(name="Enable", default=True, options={"HIDDEN"})
 
@@ -45,11 +33,12 @@ class HUMANSPLAT_OT_sway(_OnAvatar, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class HUMANSPLAT_OT_bake_sway(_OnAvatar, bpy.types.Operator):
+class HUMANSPLAT_OT_bake_sway(OnAvatar, bpy.types.Operator):
     """Keep the swinging of the scene's frames with the file, so that every frame can be jumped to and rendered alone"""
 
     bl_idname = "humansplat.bake_sway"
     bl_label = "Bake Sway"
+    bl_options = {"REGISTER"}
 
     free: bpy.props.BoolProperty(name="Delete", description="Delete the bake", options={"HIDDEN", "SKIP_SAVE"})
 

@@ -17,6 +17,7 @@ from backend.avatar.skinning import standing_translation
 from backend.export.job import ExportOptions, export_avatar
 from backend.export.looks import Look, looks, sides
 from backend.export.recolour import recolour
+from backend.export.targets import TARGETS
 from backend.rendering import render_splats
 from tests.synthetic import make_avatar
 
@@ -74,6 +75,26 @@ def test_merged_splats_are_nearer_to_all_from_every_side(avatar: Avatar) -> None
         assert np.array_equal(getattr(fitted.gaussians, name), getattr(plain.gaussians, name))
     for look in pictures[1:]:
         assert _difference(fitted, look, standing) < _difference(plain, look, standing)
+
+
+def test_damaged_splats_do_not_hide_the_others_from_the_sides(avatar: Avatar) -> None:
+    position = avatar.gaussians.position.copy()
+    position[7] = np.nan
+    damaged = sides(replace(avatar.gaussians, position=position))
+    for found, whole in zip(damaged, sides(avatar.gaussians)):
+        assert found.alpha.sum() == pytest.approx(whole.alpha.sum(), rel=0.01)
+
+
+def test_mesh_and_splats_are_made_of_the_same_looks(
+    avatar: Avatar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    monkeypatch.setattr("backend.export.looks.looks", lambda *given: drawn.append(given) or looks(*given))
+    options = ExportOptions("unity", formats=("ply",), triangles=8000, texture=1024, budget=1000)
+    no_fbx = replace(TARGETS["unity"], mesh=("glb",))
+    monkeypatch.setattr("backend.export.job.TARGETS", {**TARGETS, "unity": no_fbx})
+    export_avatar(avatar, tmp_path / "a", options)
+    assert len(drawn) == 1
 
 
 def test_without_the_backend_colours_are_means_and_that_is_said(

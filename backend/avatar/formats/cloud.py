@@ -9,7 +9,7 @@ import numpy as np
 from .. import quaternion
 from ..gaussians import Gaussians
 from ..package import Avatar
-from ..skinning import standing_translation
+from ..skinning import joint_transforms, standing_translation
 from .types import ExportError, SplatCloud
 
 INFLUENCES = 4
@@ -24,6 +24,21 @@ def splat_cloud(avatar: Avatar) -> SplatCloud:
     )
     joints, weights = sorted_weights(avatar.skin.joint_ids, avatar.skin.joint_weights)
     return SplatCloud(gaussians, joints, weights)
+
+
+def standing_transforms(avatar: Avatar, pose: np.ndarray, translation: np.ndarray) -> np.ndarray:
+    """[J, 4, 4] that move :func:`splat_cloud` from where it stands into a pose of the avatar's own space.
+
+    Args:
+        avatar: whose joints.
+        pose: [J, 3] axis-angle.
+        translation: [3] metres.
+    """
+    down = np.eye(4)
+    down[:3, 3] = -standing_translation(avatar)
+    transforms = joint_transforms(np.asarray(pose), avatar.rest_joints, avatar.parents) @ down
+    transforms[:, :3, 3] += translation
+    return transforms
 
 
 def sorted_weights(joints: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

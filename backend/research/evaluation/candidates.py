@@ -18,7 +18,7 @@ import torch
 from scipy.spatial import cKDTree
 
 from ...avatar import Avatar, Gaussians, from_rgb, joint_transforms, load_avatar, pose_gaussians, skin_vertices
-from ...avatar.formats.cloud import clean, pose_cloud, splat_cloud
+from ...avatar.formats.cloud import clean, pose_cloud, splat_cloud, standing_transforms
 from ...avatar.formats.merge import merge_splats
 from ...avatar.quaternion import from_matrix
 from ...avatar.skinning import standing_translation
@@ -128,15 +128,11 @@ def candidate_of(avatar: Avatar, seconds: dict[str, float] | None = None, peak: 
 
 def as_exported(avatar: Avatar, candidate: Candidate, budget: int) -> Candidate:
     """The same avatar with at most ``budget`` splats, moved by linear blend skinning as engines do."""
-    standing = standing_translation(avatar)
-    cloud = recolour(merge_splats(clean(splat_cloud(avatar))[0], budget), looks(avatar), standing)
-    down = np.eye(4)
-    down[:3, 3] = -standing
+    merged = merge_splats(clean(splat_cloud(avatar))[0], budget)
+    cloud = recolour(merged, looks(avatar), standing_translation(avatar))
 
     def posed(pose: np.ndarray, translation: np.ndarray) -> Gaussians:
-        transforms = joint_transforms(pose, avatar.rest_joints, avatar.parents) @ down
-        transforms[:, :3, 3] += translation
-        return pose_cloud(cloud, transforms)
+        return pose_cloud(cloud, standing_transforms(avatar, pose, translation))
 
     splats = rigid(avatar.camera.world_to_camera).splats(posed(avatar.pose, avatar.translation))
     return replace(candidate, splats=splats, repose=lambda pose: (posed(pose, np.zeros(3)), avatar.rest_joints[0]))

@@ -94,22 +94,23 @@ def generated(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         rng: chooses.
     """
     views, _, size, _ = pictures.shape
-    grow, right, down = (
-        torch.as_tensor(rng.normal(size=views) * spread, dtype=pictures.dtype, device=pictures.device)
-        for spread in (_GROWN, _ASIDE, _ASIDE)
-    )
-    matrix = torch.zeros(views, 2, 3, dtype=pictures.dtype, device=pictures.device)
+
+    def chance(values: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(values, dtype=pictures.dtype, device=pictures.device)
+
+    grow, right, down = (chance(rng.normal(size=views) * spread) for spread in (_GROWN, _ASIDE, _ASIDE))
+    matrix = pictures.new_zeros(views, 2, 3)
     matrix[:, 0, 0] = matrix[:, 1, 1] = 1 / (1 + grow)
     matrix[:, 0, 2], matrix[:, 1, 2] = right, down
     grid = functional.affine_grid(matrix, list(pictures.shape), False)
     moved = functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
     bent = distort(moved, rng, _BENT)
     rgb, alpha = bent[:, :3], bent[:, 3:]
-    tint = torch.as_tensor(1 + _TINT * rng.normal(size=(views, 3, 1, 1)), dtype=bent.dtype, device=bent.device)
+    tint = chance(1 + _TINT * rng.normal(size=(views, 3, 1, 1)))
     # Folds darken and brighten; patterns, of other colours, are fainter.
-    strength = _DETAIL * rng.uniform(size=(views, 1, 1, 1))
+    strength = chance(_DETAIL * rng.uniform(size=(views, 1, 1, 1)))
     detail = sum(_noise(views, 1, size, cell, rng) for cell in _FOLDS) + _noise(views, 3, size, _FOLDS[-1], rng) / 4
-    shaded = rgb * tint * (1 + torch.as_tensor(strength, dtype=bent.dtype, device=bent.device) * detail.to(bent))
+    shaded = rgb * tint * (1 + strength * detail.to(bent))
     return torch.cat([torch.where(alpha < 0.005, rgb, alpha * shaded.clamp(0, 1) + (1 - alpha) * rgb), alpha], 1)
 
 

@@ -22,7 +22,7 @@ SOCKETS = (
     Socket("Geometry", "NodeSocketGeometry", output=True),
     Socket("Geometry", "NodeSocketGeometry"),
     Socket(
-        AMOUNT, "NodeSocketFloat", default=1.0, minimum=0.0, maximum=2.0, subtype="FACTOR",
+        AMOUNT, "NodeSocketFloat", default=1.0, minimum=0.0, maximum=1.0, subtype="FACTOR",
         description="How far loose cloth swings; 0 switches it off",
     ),
     Socket(
@@ -67,7 +67,9 @@ def _build(tree: Tree) -> None:
 
     now = _sample(tree, deformed, place, index)
     speed = tree.vector("SCALE", tree.vector("SUBTRACT", now, place), per_second)
-    known, is_known = _known(tree, _SPEED)
+    known, is_known = tree.outputs(
+        "GeometryNodeInputNamedAttribute", {"Name": _SPEED}, data_type="FLOAT_VECTOR"
+    )
     # Nobody stands still before the first frame only because the simulation begins there.
     change = tree.vector("SCALE", tree.vector("SUBTRACT", speed, known), is_known)
     offset = tree.attribute(_OFFSET, "FLOAT_VECTOR")
@@ -106,8 +108,3 @@ def _sample(tree: Tree, geometry: Any, value: Any, index: Any) -> Any:
         data_type="FLOAT_VECTOR",
         domain="POINT",
     )
-
-
-def _known(tree: Tree, name: str) -> tuple[Any, Any]:
-    """A vector attribute, and whether there is one."""
-    return tree.outputs("GeometryNodeInputNamedAttribute", {"Name": name}, data_type="FLOAT_VECTOR")
