@@ -28,7 +28,6 @@ _CAMERA_TO_WORLD = np.diag([1.0, -1.0, -1.0])
 
 def assemble_avatar(
     body: BodyModel,
-    fit: BodyFit,
     photo: PreparedPhoto,
     reconstruction: Reconstruction,
     options: ReconstructOptions,
@@ -37,7 +36,7 @@ def assemble_avatar(
     """Describe the ``bound`` splats of a ``reconstruction`` in world space (y up against gravity, see
     :mod:`.body.upright`; standing on y = 0, pelvis at x = z = 0)."""
     gaussians, skin, references = bound
-    mesh = reconstruction.surface
+    mesh, fit = reconstruction.surface, reconstruction.fit
     with torch.no_grad():
         rest, joints = (x.numpy() for x in body.shaped(torch.as_tensor(fit.betas)))
     to_world = _camera_to_world(body, fit)

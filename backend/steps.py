@@ -388,7 +388,7 @@ def make_avatar(
     gaussians, skin, references = bound
     gaussians = replace(gaussians, sh_dc=sh_from_rgb(coloured.rgb).astype(np.float32))
     skin = replace(skin, seen=coloured.seen.astype(skin.seen.dtype))
-    avatar = assemble_avatar(body, fit, photo, coloured, used, (gaussians, skin, references))
+    avatar = assemble_avatar(body, photo, coloured, used, (gaussians, skin, references))
     warnings = (*notes, *photo.warnings, *_misfit(body, fit, photo), *pictures.warnings, *chosen.warnings)
     generator = avatar.generator | {"weights": list(chosen.described)}
     if chosen.source is not None:

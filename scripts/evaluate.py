@@ -29,7 +29,7 @@ from backend.errors import BackendError  # noqa: E402
 from backend.pipeline import PRESETS  # noqa: E402
 from backend.research.evaluation import report  # noqa: E402
 from backend.research.evaluation.candidates import CONTROLS  # noqa: E402
-from backend.research.evaluation.given import WITH_BUDGET, WITH_PICTURES  # noqa: E402
+from backend.research.evaluation.given import WITH_BENDING, WITH_BUDGET, WITH_PICTURES  # noqa: E402
 from backend.research.evaluation.metrics import Lpips, require_flip  # noqa: E402
 from backend.research.evaluation.runner import Row, Settings, code_digest, run  # noqa: E402
 from backend.research.evaluation.sources import FactorySource, FolderSource  # noqa: E402
@@ -46,11 +46,13 @@ REFUSED = 1
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [*PRESETS, *(preset + plus for preset in PRESETS for plus in (*WITH_PICTURES, *WITH_BUDGET)), *CONTROLS]
+    added = (*WITH_PICTURES, *WITH_BUDGET, *WITH_BENDING)
+    names = [*PRESETS, *(preset + plus for preset in PRESETS for plus in added), *CONTROLS]
     parser.add_argument("--preset", nargs="+", default=[BASELINE], choices=names, metavar="NAME",
                         help=f"one or more of {', '.join(names)}; with {' or '.join(WITH_PICTURES)} further "
                              "pictures are given, from cameras that the product does not know; "
-                             f"{' or '.join(WITH_BUDGET)}: splats merged as in an export")  # fmt: skip
+                             f"{' or '.join(WITH_BUDGET)}: splats merged as in an export; "
+                             f"{' or '.join(WITH_BENDING)}: reposed by linear or dual quaternion skinning")  # fmt: skip
     parser.add_argument("--source", default="factory", help="factory, or a folder of 3D characters")
     parser.add_argument("--scan-body", type=Path, metavar="FILE",
                         help="your SMPL or SMPL-X file that a folder's parameters belong to")  # fmt: skip

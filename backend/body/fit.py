@@ -209,7 +209,7 @@ class BodyFitter:
 
     def misses(self, fit: BodyFit, picture: PreparedPhoto) -> float:
         """Mean distance of the visible landmarks of ``picture`` from those of ``fit``, in sizes of the person."""
-        found = _Problem(self, picture, (), None)._found(_unknowns_of(fit))
+        found = _Problem(self, picture, (), None)._found(unknowns_of(fit))
         return found.landmark_error / found.person_size
 
     def follow(
@@ -416,7 +416,7 @@ class _Problem:
         """From ``fit`` on, with hints that lie ``moved`` [27, 3] elsewhere."""
         # The hints themselves move, not the landmarks of the fit, which the outline has pulled away from them once.
         self.hints = self.hints + moved - moved[self.hips].mean(0)
-        return self._found(self._go_on(_unknowns_of(fit)))
+        return self._found(self._go_on(unknowns_of(fit)))
 
     def adjust(self, fit: BodyFit) -> tuple[BodyFit, list[np.ndarray]]:
         """From ``fit`` and the looks' cameras on, both by all pictures."""
@@ -425,10 +425,10 @@ class _Problem:
         for look in self.looks[1:]:
             look.believe_as_far_as(self.photo, fit.translation[2])
         # What is known of depth by other means than landmarks is in the fit that there is.
-        points = self.f.lifted(self.f.skeleton.pose(_unknowns_of(fit)))
+        points = self.f.lifted(self.f.skeleton.pose(unknowns_of(fit)))
         self.hints = points - points[self.hips].mean(0)
         self.weights_3d = _SHARED_HINTS * self.weights_3d
-        found = self._go_on(np.concatenate([_unknowns_of(fit), *cameras, [0.0]]))
+        found = self._go_on(np.concatenate([unknowns_of(fit), *cameras, [0.0]]))
         matrices = []
         for camera in found[UNKNOWNS:-1].reshape(-1, 6):
             matrix = np.eye(4)
@@ -438,7 +438,7 @@ class _Problem:
 
     def place(self, fit: BodyFit, pelvis: np.ndarray) -> tuple[BodyFit, float]:
         """From the pose and shape of ``fit`` on, turned by ``pelvis`` [3]."""
-        unknowns = _unknowns_of(fit)
+        unknowns = unknowns_of(fit)
         unknowns[:3] = pelvis
         unknowns[TRANSLATION] = self._start_translation(unknowns)
         free = np.zeros(UNKNOWNS, bool)
@@ -450,7 +450,7 @@ class _Problem:
 
     def follow(self, fit: BodyFit, little: bool) -> BodyFit:
         """From ``fit`` on: all of its pose, or only limbs that have moved."""
-        unknowns = _unknowns_of(fit)
+        unknowns = unknowns_of(fit)
         self.rest, self.held = unknowns[POSE].copy(), _HELD[little]
         free = np.ones(UNKNOWNS, bool)
         free[BETAS] = False
@@ -521,7 +521,7 @@ class _Problem:
         return confidence.clip(0, 1)
 
 
-def _unknowns_of(fit: BodyFit) -> np.ndarray:
+def unknowns_of(fit: BodyFit) -> np.ndarray:
     unknowns = np.zeros(UNKNOWNS)
     unknowns[POSE], unknowns[BETAS], unknowns[TRANSLATION] = fit.pose.reshape(-1), fit.betas, fit.translation
     return unknowns

@@ -66,6 +66,28 @@ CROTCH_BAND_M = (-0.05, 0.2)
 
 
 @dataclass(frozen=True)
+class SettleConfig:
+    """How limbs turn to where their clothes are, see :meth:`~.settle.Settler.settle`.
+
+    Attributes:
+        rounds: Gauss-Newton steps.
+        every: which share of the limbs' vertices is asked, one of so many.
+        slack: weight of skin inside the clothes; of skin outside it is 1.
+        spread: metres from the surface at which skin counts a quarter: it belongs to something else there, as legs to a
+            wide skirt.
+        seen: weight of metres that joints move across a picture.
+        held: metres of skin that a radian counts as much as.
+    """
+
+    rounds: int = 8
+    every: int = 3
+    slack: float = 0.2
+    spread: float = 0.06
+    seen: float = 0.3
+    held: float = 0.01
+
+
+@dataclass(frozen=True)
 class VisibilityConfig:
     """When a picture shows a point.
 

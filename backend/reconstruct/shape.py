@@ -27,6 +27,7 @@ from .floaters import without_floaters
 from .hull import OtherOutlines
 from .labels import hand_bones, label_photo
 from .parts import CARRIED, CARRIES, LEG_LIMBS, LIMB, WITHOUT_FACE, HeadRegions, Part
+from .settle import settled
 from .sheets import GarmentPatch, LayeredDepthImage, build_layers
 from .types import SurfaceMesh
 from .visibility import View
@@ -38,6 +39,7 @@ class ClothedSurface:
 
     Attributes:
         mesh: the clothed surface, to which splats are bound.
+        fit: the body inside it.
         layers: its depths over the matte, at :data:`MAP_SIZE` pixels a side.
         labels: int [S, S], :class:`~.parts.Part` that the photo shows.
         focal: pixels of those maps.
@@ -45,6 +47,7 @@ class ClothedSurface:
     """
 
     mesh: SurfaceMesh
+    fit: BodyFit
     layers: LayeredDepthImage
     labels: np.ndarray
     focal: float
@@ -99,12 +102,19 @@ def fit_clothed_mesh(
     with torch.no_grad():
         rest, joints = (x.numpy() for x in body.shaped(torch.as_tensor(fit.betas)))
     transforms = _joint_transforms(body, fit, joints)
-    blended = vertex_transforms(weights, transforms, PRESERVE_VOLUME)
-    posed = _moved(rest, blended)
+    posed = _moved(rest, vertex_transforms(weights, transforms, PRESERVE_VOLUME))
     others = [(other, _joint_transforms(body, other.fit, joints)) for other in pictures]
     views = [OutlineView(np.eye(4), focal, matte, known, depths)]
     views += [_outline_of(other, weights, rest, transforms, theirs) for other, theirs in others if other.outline]
     posed = deform(posed, faces, weights, regions.face, views, device=device)
+    cameras = [np.zeros(3), *(_camera_of(transforms, theirs) for other, theirs in others if other.outline)]
+    turned = settled(body, fit, posed, cameras)
+    change = turned.pose - fit.pose
+    fit, transforms = turned, _joint_transforms(body, turned, joints)
+    # Pictures of the same moment show the same limbs.
+    pictures = [replace(one, fit=replace(one.fit, pose=one.fit.pose + one.outline * change)) for one in pictures]
+    others = [(other, _joint_transforms(body, other.fit, joints)) for other in pictures]
+    blended = vertex_transforms(weights, transforms, PRESERVE_VOLUME)
     clothed = unskin_vertices(posed, blended) - rest
     # Where the blend of a sharply bent joint is near singular, the way back to the rest pose leads anywhere.
     clothed *= np.minimum(
@@ -119,10 +129,10 @@ def fit_clothed_mesh(
     labels = _labels(photo, matte, first, part_of_face, posed, focal)
     first = as_labelled(first, labels, part_of_face, posed, faces, focal, device)
     leg = np.isin(LIMB[part_of_face], LEG_LIMBS)
-    turned = _moved(joints, transforms)
+    there = _moved(joints, transforms)
     outlines = OtherOutlines(views[1:], posed, focal)
     layers, sheet = build_layers(
-        matte, first.depth, last.depth, first.face, posed, weights, leg, turned, focal, depths, outlines, lower, rgb
+        matte, first.depth, last.depth, first.face, posed, weights, leg, there, focal, depths, outlines, lower, rgb
     )
     sheet_blended = vertex_transforms(sheet.weights, transforms, PRESERVE_VOLUME)
     sheet_rest = unskin_vertices(sheet.posed, sheet_blended)
@@ -136,7 +146,7 @@ def fit_clothed_mesh(
         body_faces=len(faces),
     )
     pictured = tuple(_pictured(other, theirs, mesh, part_of_face, device) for other, theirs in others)
-    return ClothedSurface(mesh, without_floaters(layers, mesh, focal), labels, focal, pictured)
+    return ClothedSurface(mesh, fit, without_floaters(layers, mesh, focal), labels, focal, pictured)
 
 
 def _joint_transforms(body: BodyModel, fit: BodyFit, joints: np.ndarray) -> np.ndarray:
@@ -147,6 +157,13 @@ def _joint_transforms(body: BodyModel, fit: BodyFit, joints: np.ndarray) -> np.n
         )
     out[:, :, 3] += fit.translation
     return out
+
+
+def _camera_of(transforms: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Where the camera [3] of a further picture stands in the photo camera's space, by the pelvis in both: the first of
+    the joints' transforms [24, 3, 4] to the photo camera's space and to the picture camera's."""
+    turn = transforms[0, :, :3] @ others[0, :, :3].T
+    return transforms[0, :, 3] - turn @ others[0, :, 3]
 
 
 def _matte(picture: PreparedPhoto) -> np.ndarray:

@@ -52,6 +52,7 @@ class Shaped:
         front_count: see above.
         places: where they are in the rest pose, and what they belong to.
         mesh: what they hang on.
+        fit: the body inside it.
         seen: how the photo sees them.
         share: [n] how far the colour that the photo shows of each goes on elsewhere.
         image: float32 [S, S, 3] the photo's colours in 0..1, free of background.
@@ -66,6 +67,7 @@ class Shaped:
     front_count: int
     places: Places
     mesh: SurfaceMesh
+    fit: BodyFit
     seen: Observation
     share: np.ndarray
     image: np.ndarray
@@ -88,6 +90,7 @@ class Shaped:
             face=splats.face[kept],
             surface=self.mesh,
             seen=np.zeros(int(kept.sum())) if seen is None else seen[kept],
+            fit=self.fit,
         )
 
 
@@ -191,8 +194,8 @@ class SurfaceReconstructor:
             )
         share = transferable(places, said, self.completion)
         return Shaped(
-            splats, axes, scale, len(pixels), places, mesh, seen, share, image, said, photo_share, pictured,
-            drawn.result
+            splats, axes, scale, len(pixels), places, mesh, clothed.fit, seen, share, image, said, photo_share,
+            pictured, drawn.result
         )
 
     def local(self, shaped: Shaped) -> np.ndarray:

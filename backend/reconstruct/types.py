@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..avatar.skinning import triangle_frames
+from ..body.fit import BodyFit
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Reconstruction:
         face: int [N] index into ``surface.faces``.
         surface: the mesh.
         seen: [N] in 0..1, how far the photo shows the splat.
+        fit: the body inside the surface.
     """
 
     position: np.ndarray
@@ -65,3 +67,4 @@ class Reconstruction:
     face: np.ndarray
     surface: SurfaceMesh
     seen: np.ndarray
+    fit: BodyFit

@@ -645,7 +645,7 @@ def test_both_hands_and_legs_have_their_own_splats(case: Case) -> None:
 
 
 def test_binding_gives_the_reconstruction_back(case: Case) -> None:
-    avatar = assemble_avatar(case.body, case.fit, case.photo, case.result, ReconstructOptions(), bind(case.result))
+    avatar = assemble_avatar(case.body, case.photo, case.result, ReconstructOptions(), bind(case.result))
     posed = pose_gaussians(avatar, avatar.pose)
     camera = avatar.camera.world_to_camera
     np.testing.assert_allclose(posed.position @ camera[:3, :3].T + camera[:3, 3], case.result.position, atol=2e-5)
@@ -658,7 +658,7 @@ def test_binding_gives_the_reconstruction_back(case: Case) -> None:
 def test_binding_survives_the_package(case: Case, tmp_path: Path) -> None:
     from backend.avatar import load_avatar, save_avatar
 
-    avatar = assemble_avatar(case.body, case.fit, case.photo, case.result, ReconstructOptions(), bind(case.result))
+    avatar = assemble_avatar(case.body, case.photo, case.result, ReconstructOptions(), bind(case.result))
     save_avatar(avatar, tmp_path / "a")
     again = load_avatar(tmp_path / "a")
     np.testing.assert_allclose(

@@ -115,7 +115,7 @@ class Reconstruct:
         light = None if ready.light is None else replace(ready.light, share=options.shading)
         shaped = self.surface.shape(ready.fit, ready.photo, ready.depths)
         made = self.surface.colour(self.surface.pose(shaped, light), ready.viewed)
-        return assemble_avatar(self.pipeline.body(), ready.fit, ready.photo, made, options, bind(made))
+        return assemble_avatar(self.pipeline.body(), ready.photo, made, options, bind(made))
 
 
 def same(one: Avatar, other: Avatar) -> bool:

@@ -72,7 +72,12 @@ class Candidate:
 
 
 def reconstruct(
-    pipeline: Pipeline, photo: Path, preset: str, pictures: tuple[SidePicture, ...] = (), budget: int = 0
+    pipeline: Pipeline,
+    photo: Path,
+    preset: str,
+    pictures: tuple[SidePicture, ...] = (),
+    budget: int = 0,
+    bending: float | None = None,
 ) -> Candidate:
     """The product's avatar of a photo, by way of the package that a user would get.
 
@@ -82,6 +87,7 @@ def reconstruct(
         preset: of the product.
         pictures: further ones.
         budget: splats at most, merged and posed as in an export; 0: all, as Blender shows them.
+        bending: share of dual quaternions with which it is reposed; None: as its package says.
 
     Raises:
         BackendError: as the product raises it; kind ``preset_replaced`` where it took another preset than asked for.
@@ -100,6 +106,8 @@ def reconstruct(
             "Install its weights; the avatar's warnings say more.",
         )
     candidate = candidate_of(avatar, result.seconds, peak)
+    if bending is not None:
+        candidate = replace(candidate, repose=candidate_of(replace(avatar, preserve_volume=bending)).repose)
     return as_exported(avatar, candidate, budget) if budget else candidate
 
 

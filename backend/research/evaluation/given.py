@@ -24,6 +24,8 @@ WITH_PICTURES = {
 With "other" they are of another moment, see :func:`another_moment`."""
 WITH_BUDGET = {"+25k": 25_000}
 """Added to a preset's name: its splats are merged into so many, as in an export."""
+WITH_BENDING = {"+linear": 0.0, "+dual": 1.0}
+"""Added to a preset's name: the share of dual quaternions by which it is reposed, in place of its package's."""
 _ANOTHER = 40_000
 """Added to a person's seed, which decides the light: of another moment."""
 _FOCAL, _SCALE = 30.0, 0.9

@@ -27,7 +27,7 @@ from ...options import SidePicture
 from ...pipeline import Pipeline
 from .candidates import Candidate, perfect, reconstruct
 from .compare import Measurement, compare
-from .given import WITH_BUDGET, WITH_PICTURES, another_moment, picture_of
+from .given import WITH_BENDING, WITH_BUDGET, WITH_PICTURES, another_moment, picture_of
 from .metrics import Lpips
 from .sources import Source
 from .truth import Truth, render_photo
@@ -244,7 +244,8 @@ def _candidate(settings: Settings, preset: str, index: int, truth: Truth) -> Can
             Image.fromarray(np.dstack([rgb, alpha]) if settings.matte else rgb).save(path, compress_level=1)
             pictures.append(SidePicture(path, side))
         return reconstruct(
-            _pipeline(settings.device), photo, base, tuple(pictures), WITH_BUDGET.get(plus + given, 0)
+            _pipeline(settings.device), photo, base, tuple(pictures), WITH_BUDGET.get(plus + given, 0),
+            WITH_BENDING.get(plus + given),
         )
 
 
