@@ -4,7 +4,7 @@
     .venvs/blender/bin/python scripts/benchmark_cycles.py PACKAGE [--size 960x540] [--samples 4]
 
 Rows: every splat an icosphere and all 256 transparent bounces certain, as version 0.1.0 drew them; flat splats as
-discs; the scene as `Set Up Scene for Splats` leaves it. Each picture is compared with the first, at equal samples
+discs; the scene as `Set Up Scene for Splats` leaves it; and over the opaque core, as avatars are drawn. Each picture is compared with the first, at equal samples
 and seed.
 """
 
@@ -42,15 +42,18 @@ def main() -> None:
     load_extension()
     from humansplat.humansplat_blender import scene
     from humansplat.humansplat_blender.scene.nodes import display
+    from humansplat.humansplat_blender.scene.nodes.build import set_input
     from support import prepare_cycles, render_pixels
 
     width, height = (int(part) for part in arguments.size.split("x"))
     flat = display._FLAT
 
-    def picture(form: float, certain: int | None) -> tuple[np.ndarray, float]:
+    def picture(form: float, certain: int | None, core: bool) -> tuple[np.ndarray, float]:
         bpy.ops.wm.read_factory_settings(use_empty=True)
         display._FLAT = form  # read where the node group is built
         avatar = scene.import_avatar(bpy.context, arguments.package, camera=True)
+        if not core:
+            set_input(scene.display_modifier(avatar.splats), display.BODY, None)
         settings = bpy.context.scene
         scene.match_render_size(settings, avatar.camera)
         scene.scene_setup(settings)
@@ -77,14 +80,19 @@ def main() -> None:
         return np.where(colour < 0.0031308, 12.92 * colour, 1.055 * colour ** (1 / 2.4) - 0.055)
 
     print(f"Blender {bpy.app.version_string}, {width} x {height}")
-    rows = (("icospheres, 256 certain", -1.0, 256), ("discs, 256 certain", flat, 256), ("discs, as set up", flat, None))
+    rows = (
+        ("icospheres, 256 certain", -1.0, 256, False),
+        ("discs, 256 certain", flat, 256, False),
+        ("discs, as set up", flat, None, False),
+        ("discs over a core, as set up", flat, None, True),
+    )
     first: tuple[np.ndarray, float] | None = None
-    for label, form, certain in rows:
-        pixels, seconds = picture(form, certain)
+    for label, *settings in rows:
+        pixels, seconds = picture(*settings)
         first = first or (pixels, seconds)
         error = np.mean((display_colour(pixels) - display_colour(first[0])) ** 2)
         same = "" if error == 0 else f"   {-10 * np.log10(error):.1f} dB to the first"
-        print(f"  {label:<26} {seconds:6.2f} s a sample   {first[1] / seconds:4.1f} times as quick{same}", flush=True)
+        print(f"  {label:<29} {seconds:6.2f} s a sample   {first[1] / seconds:4.1f} times as quick{same}", flush=True)
 
 
 if __name__ == "__main__":

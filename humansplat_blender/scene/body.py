@@ -16,6 +16,7 @@ from ...backend.avatar.package import Avatar
 from ...backend.avatar.skinning import standing_translation
 from . import attributes, convert
 from .nodes import bind
+from .nodes.core import DEPTH
 from .nodes.sway import ROOM
 
 # A weight this small moves a vertex by less than 1e-5 m.
@@ -25,7 +26,12 @@ KEEP_VOLUME = "Keep Volume"
 
 
 def create_body(
-    avatar: Avatar, clothed: ClothedMesh, room: np.ndarray, armature: bpy.types.Object, name: str
+    avatar: Avatar,
+    clothed: ClothedMesh,
+    room: np.ndarray,
+    core: np.ndarray,
+    armature: bpy.types.Object,
+    name: str,
 ) -> bpy.types.Object:
     """The body object with a vertex group for each joint and what deforms it; in no collection.
 
@@ -33,6 +39,7 @@ def create_body(
         avatar: with V vertices of the surface that carries splats.
         clothed: C more vertices, with faces.
         room: [V + C] metres, see :func:`.sway.room_of`.
+        core: [C] metres, see :func:`.core.core_depth`.
         armature: what moves it.
         name: of object and mesh.
 
@@ -53,7 +60,7 @@ def create_body(
         attributes.write_points(
             mesh,
             {name: ("INT", references[:, corner]) for corner, name in enumerate(bind.REFERENCE)}
-            | {ROOM: ("FLOAT", room)},
+            | {ROOM: ("FLOAT", room), DEPTH: ("FLOAT", np.concatenate([np.zeros(count), core]))},
         )
         obj = bpy.data.objects.new(name, mesh)
     except BaseException:

@@ -17,6 +17,7 @@ from .armature import create_armature
 from .attributes import PointValues
 from .body import create_body
 from .bone_look import style_armature
+from .core import core_depth
 from .preview import BodyPaint, paint_body, plan_paint
 from .roles import PACKAGE, ROLE, ImportedAvatar
 from .setup import add_photo_camera
@@ -37,6 +38,7 @@ class PreparedAvatar:
     splats: PointValues
     unit: tuple[int, int, float]
     room: np.ndarray
+    core: np.ndarray
 
 
 def prepare_avatar(folder: str | Path) -> PreparedAvatar:
@@ -48,7 +50,13 @@ def prepare_avatar(folder: str | Path) -> PreparedAvatar:
     avatar = load_avatar(Path(folder))
     clothed = clothed_mesh(avatar)
     return PreparedAvatar(
-        avatar, clothed, plan_paint(clothed), plan_splats(avatar), unit_edge(avatar), room_of(avatar, clothed)
+        avatar,
+        clothed,
+        plan_paint(clothed),
+        plan_splats(avatar),
+        unit_edge(avatar),
+        room_of(avatar, clothed),
+        core_depth(clothed),
     )
 
 
@@ -94,7 +102,7 @@ def _build(
     context.scene.collection.children.link(collection)
     armature = create_armature(context, avatar, name, collection)
     armature.location = place
-    body = create_body(avatar, prepared.clothed, prepared.room, armature, f"{name} Body")
+    body = create_body(avatar, prepared.clothed, prepared.room, prepared.core, armature, f"{name} Body")
     style_armature(armature, body)
     paint_body(prepared.paint, body.data, f"{name} Solid View")
     collection.objects.link(body)

@@ -13,6 +13,7 @@ from .edits import copy_edits, crop_box, set_crop_box
 from .importer import rollback, unique_name
 from .nodes.bind import SURFACE
 from .nodes.build import get_input, set_input
+from .nodes.display import BODY
 from .nodes.edit import CROP_BOX
 from .roles import ImportedAvatar, find_avatar
 from .shape import SLIDERS, add_shape_sliders, has_shape_sliders
@@ -56,6 +57,10 @@ def duplicate_avatar(context: bpy.types.Context, avatar: ImportedAvatar, linked:
             if modifier.type == "ARMATURE" and modifier.object == avatar.armature:
                 modifier.object = armature
         set_input(splats.modifiers[BIND_MODIFIER], SURFACE, body)
+        display = display_modifier(splats)
+        if display is not None:
+            with suppress(KeyError):  # an older group lacks the input
+                set_input(display, BODY, body)
         box = _own_crop_box(avatar)
         if box is not None:
             own = box.copy()

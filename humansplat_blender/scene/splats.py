@@ -14,7 +14,7 @@ from . import attributes, convert
 from .attributes import PointValues
 from .nodes import bind
 from .nodes.build import set_input
-from .nodes.display import display_group
+from .nodes.display import BODY, display_group
 from .nodes.material import AXIS
 
 BIND_MODIFIER = "Bind to Body"
@@ -97,14 +97,16 @@ def bind_splats(splats: bpy.types.Object, surface: bpy.types.Object, unit: tuple
     set_input(modifier, bind.SURFACE, surface)
     for name, value in zip((*bind.UNIT_VERTICES, bind.UNIT_LENGTH), unit):
         set_input(modifier, name, value)
-    draw_splats(splats)
+    draw_splats(splats, surface)
 
 
-def draw_splats(splats: bpy.types.Object) -> None:
-    """Have splats drawn, by our display group where Blender does not do it itself."""
+def draw_splats(splats: bpy.types.Object, body: bpy.types.Object | None = None) -> None:
+    """Have splats drawn, by our display group where Blender does not do it itself; with ``body``, over its core."""
     if not has_native_splats():
         modifier = splats.modifiers.new(DISPLAY_MODIFIER, "NODES")
         modifier.node_group = display_group()
+        if body is not None:
+            set_input(modifier, BODY, body)
     # Solid view then draws a box in place of the splats, which it cannot shade; the body object shows the person there.
     # Material Preview and Rendered view draw the splats all the same.
     splats.display_type = "BOUNDS"

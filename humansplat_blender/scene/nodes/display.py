@@ -10,7 +10,7 @@ from typing import Any
 
 import bpy
 
-from . import edit
+from . import core, edit
 from .build import Socket, Tree, ensure_group
 from .material import (
     BALLS,
@@ -27,12 +27,13 @@ from .material import (
 )
 
 NAME = "HumanSplat Display"
-VERSION = 5
+VERSION = 6
 
 SPLAT_SIZE = "Splat Size"
 VIEWPORT_AMOUNT = "Viewport Amount"
 EXACT_VIEWPORT = "Exact in Viewport"
 LIT_BY_LAMPS = "Lit by Lamps"
+BODY = "Body"
 
 # A splat at most so thick against its middle axis is drawn as a disc across its thin axis: a ray meets it once instead
 # of twice, and on a smaller area. What a disc misses of the ellipsoid lies where its alpha is next to nothing.
@@ -70,6 +71,7 @@ SOCKETS = (
         subtype="FACTOR",
         description="0: as photographed, whatever the lamps; 1: lit by the scene's lamps alone",
     ),
+    Socket(BODY, "NodeSocketObject", description="The mesh whose inside stops rays that no splat has stopped"),
     *edit.SOCKETS,
 )
 
@@ -107,7 +109,12 @@ def _build(tree: Tree) -> None:
     support = _support(tree)
 
     splats = tree.store(splats, LIT, "FLOAT", inputs[LIT_BY_LAMPS])
-    solids = _solids(tree, splats, rotation, scale, support)
+    solids = tree.node("GeometryNodeJoinGeometry")
+    tree.feed(solids.inputs[0], _solids(tree, splats, rotation, scale, support))
+    body = tree.node("GeometryNodeObjectInfo", transform_space="RELATIVE")
+    tree.feed(body.inputs["Object"], inputs[BODY])
+    tree.feed(solids.inputs[0], core.core(tree, body.outputs["Geometry"], splats, inputs[LIT_BY_LAMPS]))
+    solids = solids.outputs[0]
     points = tree.node("GeometryNodeJoinGeometry")
     cloud = _points(tree, splats, rotation, scale, support)
     instance = tree.call("GeometryNodeGeometryToInstance", {"Geometry": cloud})

@@ -18,6 +18,7 @@ from .build import NAME_KEY, VERSION_KEY, Tree
 BALLS = "HumanSplat Splats"
 DISCS = "HumanSplat Splats (discs)"
 POINTS = "HumanSplat Splats (points)"
+CORE = "HumanSplat Core"
 VERSION = 3
 
 SH_C0 = 0.28209479177387814
@@ -37,7 +38,8 @@ AXIS = "splat:axis"
 
 
 def splat_material(name: str) -> bpy.types.Material:
-    """The shared splat material: `BALLS` and `DISCS` for instanced icospheres and discs, `POINTS` for points.
+    """The shared splat material: `BALLS` and `DISCS` for instanced icospheres and discs, `POINTS` for points; `CORE`
+    is opaque.
 
     A ray crosses an icosphere twice, which must attenuate it once, and a disc once.
     """
@@ -50,7 +52,7 @@ def splat_material(name: str) -> bpy.types.Material:
     if bpy.app.version < (5, 0, 0):  # later versions always use nodes
         material.use_nodes = True
     # Dithering needs no order, which points inside one object do not have; EEVEE sorts instances one by one.
-    material.surface_render_method = "DITHERED" if name == POINTS else "BLENDED"
+    material.surface_render_method = "DITHERED" if name in (POINTS, CORE) else "BLENDED"
     material.use_backface_culling = name == BALLS
     material.use_transparent_shadow = True
     if hasattr(material, "cycles"):
@@ -59,12 +61,28 @@ def splat_material(name: str) -> bpy.types.Material:
     # Solid view shows the surface preview instead of the splats.
     material.diffuse_color = (0.8, 0.8, 0.8, 0.0)
     material.node_tree.nodes.clear()
-    _build(Tree(material.node_tree), name)
+    tree = Tree(material.node_tree)
+    surface = _opaque(tree) if name == CORE else _gaussian(tree, name)
+    tree.feed(tree.node("ShaderNodeOutputMaterial").inputs["Surface"], surface)
     material[VERSION_KEY] = VERSION
     return material
 
 
-def _build(tree: Tree, form: str) -> None:
+def _opaque(tree: Tree) -> Any:
+    radiance = tree.node("ShaderNodeAttribute", attribute_type="GEOMETRY", attribute_name="radiance:base")
+    return _light(tree, "GEOMETRY", radiance.outputs["Color"], None)
+
+
+def _light(tree: Tree, source: str, dc: Any, normal: Any) -> Any:
+    """Shader that emits the colour of DC coefficients, or reflects lamps where `LIT` of the `source` says so."""
+    colour = _linear_colour(tree, dc)
+    emission = tree.call("ShaderNodeEmission", {"Color": colour})
+    lit = tree.node("ShaderNodeAttribute", attribute_type=source, attribute_name=LIT).outputs["Fac"]
+    diffuse = tree.call("ShaderNodeBsdfDiffuse", {"Color": colour, "Normal": normal})
+    return tree.call("ShaderNodeMixShader", {0: lit, 1: emission, 2: diffuse})
+
+
+def _gaussian(tree: Tree, form: str) -> Any:
     points = form == POINTS
     source = "GEOMETRY" if points else "INSTANCER"
     radiance = tree.node("ShaderNodeAttribute", attribute_type=source, attribute_name="radiance:base")
@@ -93,21 +111,13 @@ def _build(tree: Tree, form: str) -> None:
     alpha = tree.math("MULTIPLY", alpha, tree.math("GREATER_THAN", alpha, MINIMUM_ALPHA))
     if form == BALLS:
         alpha = tree.math("MULTIPLY", alpha, tree.math("SUBTRACT", 1.0, geometry.outputs["Backfacing"]))
-    colour = _linear_colour(tree, radiance.outputs["Color"])
-    emission = tree.call("ShaderNodeEmission", {"Color": colour})
-    axis, lit = (
-        tree.node("ShaderNodeAttribute", attribute_type=source, attribute_name=name).outputs for name in (AXIS, LIT)
-    )
-    normal = axis["Vector"]
+    normal = tree.node("ShaderNodeAttribute", attribute_type=source, attribute_name=AXIS).outputs["Vector"]
     if points:
         normal = _turn(tree, turn["Color"], turn["Alpha"], normal)
     normal = tree.vector("NORMALIZE", _transform(tree, "VECTOR", normal, "OBJECT", "WORLD"))
-    diffuse = tree.call("ShaderNodeBsdfDiffuse", {"Color": colour, "Normal": normal})
-    emission = tree.call("ShaderNodeMixShader", {0: lit["Fac"], 1: emission, 2: diffuse})
+    light = _light(tree, source, radiance.outputs["Color"], normal)
     transparent = tree.call("ShaderNodeBsdfTransparent", {})
-    surface = tree.call("ShaderNodeMixShader", {0: alpha, 1: transparent, 2: emission})
-    output = tree.node("ShaderNodeOutputMaterial")
-    tree.feed(output.inputs["Surface"], surface)
+    return tree.call("ShaderNodeMixShader", {0: alpha, 1: transparent, 2: light})
 
 
 def _to_object(tree: Tree, vector_type: str, value: Any) -> Any:
