@@ -4,8 +4,8 @@
     .venvs/blender/bin/python scripts/benchmark_cycles.py PACKAGE [--size 960x540] [--samples 4]
 
 Rows: every splat an icosphere and all 256 transparent bounces certain, as version 0.1.0 drew them; flat splats as
-discs; the scene as `Set Up Scene for Splats` leaves it; and over the opaque core, as avatars are drawn. Each picture is compared with the first, at equal samples
-and seed.
+discs; the scene as `Set Up Scene for Splats` leaves it; and over the opaque core, as avatars are drawn. Each picture is
+compared with the first, at equal samples and seed.
 """
 
 from __future__ import annotations

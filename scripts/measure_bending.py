@@ -9,7 +9,8 @@ Volume is that of the closed body by the divergence theorem (flesh that is press
 is turned inside out counts against it), and its change is given in per cent of the straight segment: half of the bone
 on either side of an elbow or knee, twice half of the bone below a shoulder or hip. The limb is 80 % of both bones. The
 section is the ring of skin around the joint: its area in the bend against that at rest. The roll turns wrist or elbow
-by 120 degrees about the forearm: the narrowest ring of the forearm, and the edge that is stretched most.
+by 120 degrees about the forearm: the narrowest ring of the forearm, and the edge that is stretched most. Of packages
+also how much of the arm's surface shows through its splats, at rest and bent and rolled so far: tears would.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -32,7 +34,8 @@ from backend.avatar import (  # noqa: E402  (after the path)
     pose_gaussians,
     skin_vertices,
 )
-from backend.avatar.skinning import STRETCH_LIMITS  # noqa: E402
+from backend.avatar.quaternion import to_matrix  # noqa: E402
+from backend.avatar.skinning import STRETCH_LIMITS, surface_in_pose  # noqa: E402
 
 BODIES = ("neutral", "female", "male", "child")
 ANGLES = (30, 60, 90, 120)
@@ -40,6 +43,8 @@ SHARES = (0.0, 0.5, 1.0)
 ROLL = 120
 _NEAR = 0.16  # metres from a bone's line within which skin belongs to the limb
 _RINGS = np.linspace(0.05, 0.95, 19)  # along the forearm
+_ARM = ("left_shoulder", "left_elbow", "left_wrist")
+_POINTS, _NEIGHBOURS = 20_000, 24  # on the arm; splats that may cover one of them
 
 
 @dataclass(frozen=True)
@@ -207,6 +212,39 @@ def roll_rows(body: Skinned, shares: list[float]) -> Iterator[str]:
         yield f"{body.name:<16} {share:4.2f}   {'      '.join(cells)}"
 
 
+def uncovered(avatar: Avatar, pose: np.ndarray) -> float:
+    """Share of the left arm's posed surface over which its splats, looked at along their thin axes, stop less than
+    half of the light.
+
+    Args:
+        avatar: whose splats.
+        pose: [24, 3] axis-angle.
+    """
+    body, gaussians = avatar.body, pose_gaussians(avatar, pose, np.zeros(3))
+    faces = body.surface_faces[: len(body.faces)]
+    share = body.surface_weights[:, [avatar.joint_names.index(name) for name in _ARM]].sum(1)
+    corners = surface_in_pose(avatar, pose)[faces[(share[faces] > 0.6).all(1)]]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    random = np.random.default_rng(0)
+    chosen = random.choice(len(corners), _POINTS, p=area / area.sum())
+    points = np.einsum("nc,nci->ni", random.dirichlet(np.ones(3), _POINTS), corners[chosen])
+    near = cKDTree(gaussians.position).query(points, k=_NEIGHBOURS)[1]
+    away = points[:, None] - gaussians.position[near]
+    scale = gaussians.scale.astype(np.float64)[near]
+    along = np.einsum("nkab,nka->nkb", to_matrix(gaussians.rotation.astype(np.float64))[near], away) / scale
+    np.put_along_axis(along, scale.argmin(2)[..., None], 0.0, 2)
+    alpha = gaussians.opacity[near] * np.exp(-0.5 * (along**2).sum(2))
+    return float((np.prod(1 - alpha, axis=1) > 0.5).mean())
+
+
+def cover_row(avatar: Avatar, body: Skinned) -> str:
+    """Per cent of the arm that is not covered, at rest, at an elbow of 120 degrees, and rolled at wrist and elbow."""
+    along = body.bone("left_elbow", "left_wrist")[1]
+    poses = [np.zeros((24, 3)), body.pose_of("left_elbow", np.array(BENDS[0].axis), 120)]
+    poses += [body.pose_of(joint, along, ROLL) for joint in ("left_wrist", "left_elbow")]
+    return f"{body.name:<16} " + "  ".join(f"{100 * uncovered(avatar, pose):11.2f}" for pose in poses)
+
+
 def random_pose_row(avatar: Avatar, name: str, count: int) -> str:
     """Worst growth of splats in random poses, and how many numbers are not finite."""
     worst, broken = 0.0, 0
@@ -241,6 +279,11 @@ def main() -> None:
     print(f"{'body':<16} share   {'wrist':<22} elbow")
     for body in bodies:
         print("\n".join(roll_rows(body, arguments.shares)))
+    if avatars:
+        print("\nPer cent of the arm's surface that its splats leave uncovered")
+        print(f"{'body':<16} {'rest':>11}  {'elbow 120':>11}  {'wrist roll':>11}  {'elbow roll':>11}")
+    for (avatar, _), body in zip(avatars, bodies if avatars else []):
+        print(cover_row(avatar, body))
     for named in avatars if arguments.poses else []:
         print(random_pose_row(*named, arguments.poses))
 

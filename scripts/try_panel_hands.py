@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,41 @@ class Hands:
         for key in keys:
             self.do(f"key {key}")
             yield 0.3
+
+
+def drive(plan: Steps, end: Callable[[str | None], None]) -> None:
+    """Run a plan's steps from a timer, which undo and opening files do not end.
+
+    ``end`` is told how it ended: None, or the traceback of what stopped it.
+    """
+    pending: Wait = 0.0
+    due = 0.0
+
+    def tick() -> float | None:
+        nonlocal pending, due
+        try:
+            if callable(pending):
+                if not pending():
+                    return 0.02
+            elif time.monotonic() < due:
+                return 0.02
+            pending = next(plan)
+            due = time.monotonic() + (0.0 if callable(pending) else pending)
+            return 0.02
+        except StopIteration:
+            end(None)
+        except BaseException:
+            traceback.print_exc()
+            end(traceback.format_exc())
+        return None
+
+    bpy.app.timers.register(tick, first_interval=2.0, persistent=True)
+
+
+def shoot(name: str) -> Steps:
+    """Have a screenshot taken."""
+    (WORK / "screenshot").write_text(name)
+    yield lambda: not (WORK / "screenshot").exists()
 
 
 def area_of(kind: str) -> bpy.types.Area:

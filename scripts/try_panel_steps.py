@@ -10,7 +10,6 @@ import json
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import bpy
 
 sys.path.insert(0, str(Path(__file__).parent))
 import try_panel_hands as tools
-from try_panel_hands import WORK, Steps, Wait, view
+from try_panel_hands import WORK, Steps, view
 
 MODULE = "bl_ext.user_default.humansplat"
 PHOTO = Path(os.environ["TRY_PHOTO"])
@@ -41,8 +40,7 @@ preferences.view.render_display_type = "SCREEN"
 def shoot(name: str) -> Steps:
     """Take a screenshot."""
     enter("screenshot")
-    (WORK / "screenshot").write_text(name)
-    yield lambda: not (WORK / "screenshot").exists()
+    yield from tools.shoot(name)
 
 
 def steps() -> Steps:
@@ -471,36 +469,14 @@ def what_may_happen() -> Steps:
     report["other_file"] = [manager().state.value, len(bpy.data.objects), len(runtime().results().results) - listed]
 
 
-def drive() -> None:
-    """Run the steps from a timer."""
-    plan = steps()
-    pending: Wait = 0.0
-    due = 0.0
-
-    def tick() -> float | None:
-        nonlocal pending, due
-        try:
-            if callable(pending):
-                if not pending():
-                    return 0.02
-            elif time.monotonic() < due:
-                return 0.02
-            pending = next(plan)
-            due = time.monotonic() + (0.0 if callable(pending) else pending)
-            return 0.02
-        except StopIteration:
-            report["done"] = True
-        except BaseException:
-            traceback.print_exc()
-            report["failed"] = traceback.format_exc()
-        report["longest_stalls"] = watch.gaps
-        report["load"] = os.getloadavg()[0]
-        (WORK / "report_1.json").write_text(json.dumps(report))
-        sys.stdout.flush()
-        os._exit(3 if "failed" in report else 0)
-
-    # Persistent: undo and opening files must not end the visit.
-    bpy.app.timers.register(tick, first_interval=2.0, persistent=True)
+def end(failed: str | None) -> None:
+    """Write the report and leave."""
+    report["done" if failed is None else "failed"] = failed or True
+    report["longest_stalls"] = watch.gaps
+    report["load"] = os.getloadavg()[0]
+    (WORK / "report_1.json").write_text(json.dumps(report))
+    sys.stdout.flush()
+    os._exit(0 if failed is None else 3)
 
 
-drive()
+tools.drive(steps(), end)

@@ -1,8 +1,8 @@
-"""Keeps splats out of Blender's exporters that would write each of them as an object of its own and hardly ever end.
+"""Keeps splats out of Blender's exporters that would write the shape of each of them, or hardly ever end.
 
-USD and Alembic evaluate the scene as a render does: an avatar is then a hundred thousand instances. While the file
-browser of such an exporter is open, and while it writes, splats are hidden from renders; the body object, the clothed
-mesh with its armature, is what they write. HumanSplat's own export writes splats.
+USD and Alembic evaluate the scene as a render does, and so do PLY and STL since Blender 5: an avatar is then a hundred
+thousand instances. While the file browser of such an exporter is open, and while it writes, splats are hidden from
+renders; the body object, the clothed mesh with its armature, is what they write. HumanSplat's own export writes splats.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import bpy
 
 from .. import scene
 
-_EXPORTERS = {"WM_OT_usd_export", "WM_OT_alembic_export"}
+_EXPORTERS = {"WM_OT_usd_export", "WM_OT_alembic_export", "WM_OT_ply_export", "WM_OT_stl_export"}
 _INTERVAL = 0.5
 _handle: object | None = None
 _hidden: list[bpy.types.Object] = []

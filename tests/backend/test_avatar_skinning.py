@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from synthetic import PARENTS, REST_JOINTS, make_avatar, make_pose
+from synthetic import PARENTS, REST_JOINTS, make_avatar, make_pose, make_shipped_avatar
 
 from backend.avatar import (
     Avatar,
@@ -355,6 +355,22 @@ def test_bent_limbs_of_shipped_bodies_keep_their_volume(name: str) -> None:
     for share in np.linspace(0.05, 0.95, 10):
         cut = measure.ring(body, start + share * length * along, along)
         assert measure.ring_area(rolled, cut) > 0.65 * measure.ring_area(body.vertices, cut)
+
+
+def test_a_forearm_that_rolls_does_not_tear() -> None:
+    measure = pytest.importorskip("scripts.measure_bending")
+    avatar = dataclasses.replace(make_shipped_avatar(60_000), preserve_volume=PRESERVE_VOLUME)
+    opaque = np.full_like(avatar.gaussians.opacity, 0.97)
+    avatar = dataclasses.replace(avatar, gaussians=dataclasses.replace(avatar.gaussians, opacity=opaque))
+    body = measure.of_package(avatar, "shipped")
+    along = body.bone("left_elbow", "left_wrist")[1]
+    rest = measure.uncovered(avatar, np.zeros((24, 3)))
+    assert rest < 0.03
+    for joint in ("left_wrist", "left_elbow"):
+        assert measure.uncovered(avatar, body.pose_of(joint, along, 120)) < rest + 0.01
+    # And the measure sees a tear: splats of a twentieth of the size leave gaps.
+    small = dataclasses.replace(avatar.gaussians, scale=avatar.gaussians.scale * np.float32(0.05))
+    assert measure.uncovered(dataclasses.replace(avatar, gaussians=small), np.zeros((24, 3))) > 0.5
 
 
 def test_random_poses_keep_splats_finite_and_within_the_clamp() -> None:

@@ -77,6 +77,22 @@ def test_gltf_has_the_clothed_mesh_skinned_and_coloured(avatar: Any, tmp_path: P
         assert material.get("alphaMode", "OPAQUE") == "OPAQUE"
 
 
+def test_ply_and_stl_are_the_clothed_mesh(avatar: Any, tmp_path: Path) -> None:
+    from bl_ext.user_default.humansplat.humansplat_blender.ui import exporting
+
+    ply, stl = tmp_path / "avatar.ply", tmp_path / "avatar.stl"
+    exporting.hide_splats()  # what the file browser's watcher calls
+    try:
+        bpy.ops.wm.ply_export(filepath=str(ply))
+        bpy.ops.wm.stl_export(filepath=str(stl))
+    finally:
+        exporting.show_splats()
+    mesh = avatar.body.data
+    header = ply.read_bytes()[:2000].split(b"end_header")[0].decode()
+    assert f"element face {len(mesh.polygons)}" in header and "property uchar red" in header
+    assert struct.unpack("<I", stl.read_bytes()[80:84])[0] == len(mesh.polygons)
+
+
 def test_usd_and_alembic_write_the_body_in_a_moment(avatar: Any, tmp_path: Path) -> None:
     from bl_ext.user_default.humansplat.humansplat_blender.ui import exporting
 
