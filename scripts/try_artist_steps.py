@@ -24,6 +24,7 @@ from try_panel_hands import WORK, Steps, shoot, view
 MODULE = "bl_ext.user_default.humansplat"
 PACKAGE = Path(os.environ["TRY_PACKAGE"])
 MOTION = Path(os.environ["TRY_MOTION"])
+PHOTO = Path(os.environ["TRY_PHOTO"])
 PLACE = Vector((0.6, 0.4, 0.0))
 
 report: dict[str, object] = {"blender": bpy.app.version_string}
@@ -95,7 +96,7 @@ def look_close() -> Steps:
 
 
 def arrive() -> Steps:
-    """The avatar comes to the cursor, its soles on the floor."""
+    """A photo dropped on the sidebar, a package on the view: it comes to the cursor, its soles on the floor."""
     with bpy.context.temp_override(**view()):
         bpy.ops.extensions.package_install_files(
             filepath=str(WORK / "humansplat.zip"), repo="user_default", enable_on_install=True
@@ -107,8 +108,15 @@ def arrive() -> Steps:
     area.spaces[0].show_region_ui = True
     yield 0.5
     tools.region_of(area, "UI").active_panel_category = "HumanSplat"
-    bpy.ops.humansplat.import_avatar("INVOKE_DEFAULT", directory=str(PACKAGE))
-    yield lambda: not part("ui.runtime").manager().busy
+    sidebar = tools.region_of(area, "UI")
+    yield from hands.drop(PHOTO, sidebar.x + 0.4 * sidebar.width, sidebar.y + 0.5 * sidebar.height)
+    yield from hands.press("Return")  # of Blender's menu: a reference image, or the photo
+    yield 1.5
+    yield from shoot("a0_photo_dropped")
+    photo = bpy.context.scene.humansplat.photo
+    report["dropped photo"] = None if photo is None else photo.name
+    yield from hands.drop(PACKAGE / "avatar.json", *tools.on_screen(PLACE))
+    yield lambda: bool(avatars()) and not part("ui.runtime").manager().busy
     yield 1.0
     (avatar,) = avatars()
     found = places(avatar)
@@ -198,7 +206,6 @@ def copies() -> Steps:
             yield 0.1
         hands.do("click 1")
         yield 1.5
-        hands.do("key alt")  # whose release the copy's move may have swallowed
         found[name] = {"avatars": len(avatars()) - len(known), "alive": alive(newest())}
         if name == "Shift-D":
             part("scene").select_avatar(bpy.context, newest())
@@ -290,10 +297,13 @@ def played(seconds: float) -> Steps:
 
 
 def motion() -> Steps:
-    """A BVH file, as its file handler imports a dropped one; played, frame by frame and by the space bar."""
-    with bpy.context.temp_override(**view()):
-        outcome = bpy.ops.humansplat.import_motion("EXEC_DEFAULT", True, filepath=str(MOTION))
+    """A dropped BVH file; frame by frame, and played by the space bar."""
+    yield from hands.drop(MOTION, *tools.on_screen(PLACE + Vector((-0.6, 0, 0.3))))
+    yield from shoot("a5_motion_dropped")
+    yield from hands.press("Return")  # the dialog's button
     avatar = avatars()[0]
+    yield lambda: avatar.armature.animation_data is not None and avatar.armature.animation_data.action is not None
+    yield 0.5
     action = avatar.armature.animation_data.action
     start, end = (int(x) for x in action.frame_range)
     seconds, before = [], None
@@ -306,7 +316,7 @@ def motion() -> Steps:
         elif frame == (start + end) // 3:
             moved = float(np.abs(places(avatar) - before).max())
     report["motion"] = {
-        "operator": sorted(outcome), "frames": end - start + 1, "splats": len(before), "moved, metres": round(moved, 2),
+        "frames": end - start + 1, "splats": len(before), "moved, metres": round(moved, 2),
         "median milliseconds a frame": round(1000 * float(np.median(seconds)), 1),
     }  # fmt: skip
     yield 0.5
@@ -434,8 +444,9 @@ def render_by_hand() -> Steps:
     hands.point(*middle())
     yield 0.3
     began = time.monotonic()
-    yield from hands.press("F12")
-    yield lambda: bpy.data.images.get("Render Result") is not None and not bpy.app.is_job_running("RENDER")
+    yield from hands.press("96")  # the code of F12, which by its name comes with Alt from a screen without a keyboard
+    yield lambda: bpy.app.is_job_running("RENDER") or time.monotonic() > began + 10
+    yield lambda: not bpy.app.is_job_running("RENDER")
     yield 1.0
     report["F12"] = {"engine": scene.render.engine, "seconds": round(time.monotonic() - began, 1)}
     yield from shoot("a9_f12")

@@ -86,6 +86,17 @@ class Hands:
         height = bpy.context.window_manager.windows[0].height
         self.do(f"mousemove {round(x)} {round(height - 1 - y)}")
 
+    def drop(self, path: Path, x: float, y: float) -> Steps:
+        """Drop a file there, as a file manager does."""
+        height = bpy.context.window_manager.windows[0].height
+        # The system's own Python has python-xlib, whatever Python comes first.
+        command = ["/usr/bin/python3", WORK / "try_panel_drop.py", path, round(x), round(height - 1 - y)]
+        source = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
+        yield lambda: source.poll() is not None
+        assert source.stdout is not None
+        assert source.returncode == 0, source.stdout.read()
+        yield 2.0
+
     def click(self, x: float, y: float) -> Steps:
         """Click with the left button."""
         self.point(x, y)
