@@ -21,7 +21,8 @@ STRETCH_LIMITS = (0.5, 2.0)
 PRESERVE_VOLUME = 0.5
 """Share of dual quaternions with which new avatars are posed. By ``scripts/measure_bending.py`` the sections of elbows
 and knees bent by 120 degrees keep 76 % of their area and more (linear: 52 %), and knees in loose trousers swell by 12 %
-at most (dual quaternions alone: 23 %). Of 0, 0.5 and 1 it scores best on the reposed people of the evaluation."""
+at most (dual quaternions alone: 23 %). On the reposed people of the evaluation, whose truth is posed linearly, it
+scores as linear blending does (`scripts/evaluate.py --preset lite lite+linear`)."""
 
 
 def rotation_matrices(axis_angle: np.ndarray) -> np.ndarray:
