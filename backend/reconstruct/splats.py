@@ -143,7 +143,10 @@ def flanks_of_sheets(mesh: SurfaceMesh, layers: LayeredDepthImage, focal: float,
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
     sigma, ones = config.rest_overlap * samples.spacing, np.ones(len(face))
     splats = Splats(position, normal, 0 * normal, sigma, ones, config.opacity * ones, face + mesh.body_faces)
-    return take(splats, sample_map(depth_inside(layers.face >= 0) > INSET, project(position, focal)))
+    # Torn sheets have no pixels any more, and no flanks.
+    inside = depth_inside(layers.face >= 0) > INSET
+    beside = depth_inside(layers.face < mesh.body_faces) <= INSET
+    return take(splats, sample_map(inside & beside, project(position, focal)))
 
 
 def rest_of_body(

@@ -12,9 +12,10 @@ from backend.body.model import JOINT_INDEX, load_body
 from backend.estimate.depth import SideDepths
 from backend.options import LOWER
 from backend.reconstruct import sheets
-from backend.reconstruct.sheets import GarmentPatch, _diffused_weights
+from backend.reconstruct.config import SurfaceConfig
+from backend.reconstruct.sheets import GarmentPatch, LayeredDepthImage, _diffused_weights
 from backend.reconstruct.skirts import between_legs, down_legs, find_hem, hem_by_colours
-from backend.reconstruct.splats import Splats, back_of_sheets
+from backend.reconstruct.splats import Splats, back_of_sheets, flanks_of_sheets
 from backend.reconstruct.types import SurfaceMesh
 
 LEFT, RIGHT = (JOINT_INDEX[f"{side}_hip"] for side in ("left", "right"))
@@ -209,3 +210,24 @@ def test_splats_of_the_back_hang_on_the_back() -> None:
     corners = mesh.posed[mesh.faces[back.face]]
     away = np.linalg.norm(corners - back.position[:, None], axis=2).min(1)
     assert np.quantile(away, 0.98) < 0.03
+
+
+def test_torn_sheets_have_no_flanks() -> None:
+    """A curtain whose fold is steep to the rays, at 700 pixels; and the same after its pixels were hung elsewhere."""
+    x, z = np.array([-0.2, -0.02, 0.02, 0.2]), np.array([3.0, 3.0, 3.3, 3.3])
+    top, bottom = (np.column_stack([x, np.full(4, y), z]) for y in (-0.3, 0.3))
+    curtain = np.vstack([top, bottom])
+    grid = np.array([[k, k + 1, k + 4] for k in range(3)] + [[k + 1, k + 5, k + 4] for k in range(3)])
+    wall = np.array([[-1, -1, 4], [1, -1, 4], [0, 1, 4.0]])
+    posed = np.vstack([wall, curtain])
+    mesh = SurfaceMesh(posed, posed, np.vstack([[[0, 1, 2]], grid + 3]), np.zeros((len(posed), 24)), 3, 1)
+    rows, columns = np.mgrid[:512, :512]
+    there = (np.abs(rows - 256) < 70) & (np.abs(columns - 256) < 46)
+    front = np.full((512, 512), 3.0)
+    hung = LayeredDepthImage(front, front + 0.1, np.where(there, 1, -1), np.zeros_like(there))
+    flanks = flanks_of_sheets(mesh, hung, 700.0, SurfaceConfig())
+    assert len(flanks.face) > 100
+    # On the fold, between its ends.
+    assert set(flanks.face.tolist()) <= {2, 5} and (np.abs(flanks.position[:, 0]) < 0.021).all()
+    torn = LayeredDepthImage(front, front + 0.1, np.where(there, 0, -1), np.zeros_like(there))
+    assert len(flanks_of_sheets(mesh, torn, 700.0, SurfaceConfig()).face) == 0
