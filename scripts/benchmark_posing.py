@@ -23,6 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--splats", type=int, default=100_000)
     parser.add_argument("--frames", type=int, default=20)
+    parser.add_argument("--avatars", type=int, default=1, help="so many at last, each with its own keys")
     parser.add_argument(
         "--preserve-volume", type=float, help="share of dual quaternions, 0 to 1; as new avatars have it"
     )
@@ -86,6 +87,10 @@ def main() -> None:
     if display is not None:
         display.show_viewport = True
         measure("+ drawn as points (the default)")
+        for _ in range(arguments.avatars - 1):
+            scene.duplicate_avatar(bpy.context, avatar)
+        if arguments.avatars > 1:
+            measure(f"{arguments.avatars} such avatars")
         set_input(display, EXACT_VIEWPORT, True)
         measure("+ drawn as ellipsoids instead")
 

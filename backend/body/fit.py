@@ -522,6 +522,7 @@ class _Problem:
 
 
 def unknowns_of(fit: BodyFit) -> np.ndarray:
+    """The vector [86] of :mod:`.differential` at which the body is as in ``fit``."""
     unknowns = np.zeros(UNKNOWNS)
     unknowns[POSE], unknowns[BETAS], unknowns[TRANSLATION] = fit.pose.reshape(-1), fit.betas, fit.translation
     return unknowns

@@ -67,7 +67,7 @@ CROTCH_BAND_M = (-0.05, 0.2)
 
 @dataclass(frozen=True)
 class SettleConfig:
-    """How limbs turn to where their clothes are, see :meth:`~.settle.Settler.settle`.
+    """How limbs turn to where their clothes are, see :func:`~.settle.settled`.
 
     Attributes:
         rounds: Gauss-Newton steps.
