@@ -16,6 +16,7 @@ import numpy as np
 from ..body.differential import Points, Skeleton
 from ..body.fit import BodyFit, unknowns_of
 from ..body.model import JOINT_COUNT, JOINT_INDEX, BodyModel
+from ..body.priors import joint_limits
 from ..rendering.mesh import vertex_normals
 from .config import SettleConfig
 
@@ -53,6 +54,9 @@ def settled(
     unknowns = unknowns_of(fit)
     first, began = unknowns[free].copy(), joints(skeleton.pose(unknowns))
     across = sum(_across(began - camera) for camera in cameras)
+    # No joint turns beyond its limits, or farther beyond them than it was.
+    low, high = (limit.numpy().reshape(-1)[free] for limit in joint_limits())
+    low, high = np.minimum(low, first), np.maximum(high, first)
     for _ in range(config.rounds):
         posed = skeleton.pose(unknowns)
         place, slope = skin.with_derivative(posed)
@@ -65,7 +69,7 @@ def settled(
         matrix = (weight[:, None] * rows).T @ rows + np.einsum("jak,jal->kl", slope[:, :, free], moving) + held
         right = rows.T @ (weight * away) - held @ (unknowns[free] - first)
         right -= np.einsum("jak,ja->k", moving, there - began)
-        unknowns[free] += np.linalg.solve(matrix, right)
+        unknowns[free] = np.clip(unknowns[free] + np.linalg.solve(matrix, right), low, high)
     return replace(fit, pose=unknowns[: 3 * JOINT_COUNT].reshape(-1, 3))
 
 

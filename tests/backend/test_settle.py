@@ -10,7 +10,7 @@ import torch
 
 from backend.body.fit import BodyFit
 from backend.body.model import JOINT_INDEX, BodyModel, load_body
-from backend.body.priors import relaxed_pose
+from backend.body.priors import joint_limits, relaxed_pose
 from backend.reconstruct.config import SettleConfig
 from backend.reconstruct.settle import settled
 from backend.rendering.mesh import vertex_normals
@@ -81,6 +81,19 @@ def test_nothing_else_changes(body: BodyModel) -> None:
 
 def _name(joint: int) -> str:
     return next(name for name, index in JOINT_INDEX.items() if index == joint)
+
+
+def test_no_joint_turns_beyond_its_limits(body: BodyModel) -> None:
+    straight, low = a_fit(), joint_limits()[0].numpy().reshape(24, 3)
+    knee = JOINT_INDEX["left_knee"]
+    straight.pose[knee] = 0.0
+    backwards = replace(straight, pose=straight.pose.copy())
+    backwards.pose[knee, 0] = -0.5
+    found = settled(body, straight, clothed(body, backwards, 0.01), PHOTO)
+    assert found.pose[knee, 0] >= low[knee, 0] - 1e-9 > -0.5
+    # One that was beyond them stays where it was, or comes back.
+    kept = settled(body, backwards, clothed(body, backwards, 0.01), PHOTO)
+    assert kept.pose[knee, 0] >= -0.5 - 1e-9
 
 
 def test_a_second_camera_holds_joints_in_depth(body: BodyModel) -> None:
