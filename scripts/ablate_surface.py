@@ -98,7 +98,7 @@ RULES: dict[str, tuple[str, list[Patch]]] = {
     "depths on the mesh": ("body pulled to the network's depths", _deformed(depth=0.0)),
     "thicker where wider": ("depth follows what the outline widens", _deformed(follows=0.0)),
     "face pinned": ("outlines do not move the face", _deformed(pinned=0.0)),
-    "limbs": ("limbs turned to where their clothes are", [(shape, "settled", lambda body, fit, *_: fit)]),
+    "limb pose": ("limb pose refined by the clothed surface", [(shape, "refine_limb_pose", lambda body, fit, *_: fit)]),
     "labels": ("parts by the photo's colours, not the body alone", [(shape, "label_photo", _body_labels)]),
     "as labelled": ("pixels hung on the limb that they show", [(shape, "as_labelled", _first)]),
     "skirts": ("a skirt before and behind both legs", [(sheets, "find_hem", lambda *_: None)]),

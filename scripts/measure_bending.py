@@ -282,8 +282,8 @@ def main() -> None:
     if avatars:
         print("\nPer cent of the arm's surface that its splats leave uncovered")
         print(f"{'body':<16} {'rest':>11}  {'elbow 120':>11}  {'wrist roll':>11}  {'elbow roll':>11}")
-    for (avatar, _), body in zip(avatars, bodies if avatars else []):
-        print(cover_row(avatar, body))
+        for (avatar, _), body in zip(avatars, bodies):
+            print(cover_row(avatar, body))
     for named in avatars if arguments.poses else []:
         print(random_pose_row(*named, arguments.poses))
 

@@ -1,4 +1,4 @@
-"""What an artist does with an avatar, for ``scripts/try_panel --visit artist``. Runs inside a Blender with a window.
+"""What an artist does with an avatar, for ``scripts/try_panel --artist``. Runs inside a Blender with a window.
 
 Clicks and keys are real; what needs a menu or a dialog is called as its operator, and a comment says so where that is
 not plain. Each step puts what it found under its name into the report.
@@ -87,14 +87,6 @@ def middle() -> tuple[float, float]:
     return tools.on_screen(avatars()[0].armature.matrix_world @ bone.head)
 
 
-def look_close() -> Steps:
-    """From the front, all of the selection in view."""
-    hands.point(*tools.on_screen(PLACE + Vector((0, 0, 1.0))))
-    yield 0.3
-    yield from hands.press("KP_1", "KP_Decimal")
-    yield 1.0
-
-
 def arrive() -> Steps:
     """A photo dropped on the sidebar, a package on the view: it comes to the cursor, its soles on the floor."""
     with bpy.context.temp_override(**view()):
@@ -107,8 +99,8 @@ def arrive() -> Steps:
     area = tools.area_of("VIEW_3D")
     area.spaces[0].show_region_ui = True
     yield 0.5
-    tools.region_of(area, "UI").active_panel_category = "HumanSplat"
     sidebar = tools.region_of(area, "UI")
+    sidebar.active_panel_category = "HumanSplat"
     yield from hands.drop(PHOTO, sidebar.x + 0.4 * sidebar.width, sidebar.y + 0.5 * sidebar.height)
     yield from hands.press("Return")  # of Blender's menu: a reference image, or the photo
     yield 1.5
@@ -123,11 +115,12 @@ def arrive() -> Steps:
     report["arrival"] = {
         "at the cursor": (avatar.armature.location - PLACE).length < 1e-5,
         "lowest splat, metres": round(float(np.quantile(found[:, 2], 0.001)), 3),
-        "names": [avatar.collection.name, avatar.armature.name, part("ui.runtime").results().results[-1].name]
-        if part("ui.runtime").results().results
-        else [avatar.collection.name, avatar.armature.name],
+        "names": [avatar.collection.name, avatar.armature.name],
     }
-    yield from look_close()
+    hands.point(*tools.on_screen(PLACE + Vector((0, 0, 1.0))))
+    yield 0.3
+    yield from hands.press("KP_1", "KP_Decimal")  # from the front, and close
+    yield 1.0
     yield from shoot("a1_solid")
     yield from shade("MATERIAL", 12)
     yield from shoot("a2_material")
@@ -153,15 +146,7 @@ def pick_up() -> Steps:
     yield from hands.press("ctrl+Tab")
     yield 0.7
     before = places(avatar).mean(0)
-    x, y = middle()
-    hands.point(x, y)
-    yield 0.3
-    yield from hands.press("g")
-    for step in range(6):
-        hands.point(x + 25 * step, y)
-        yield 0.1
-    hands.do("click 1")
-    yield 1.0
+    yield from hands.transform("g", *middle(), right=125)
     report["G"] = {"splats moved, metres": round(float(np.linalg.norm(places(avatars()[0]).mean(0) - before)), 2)}
     yield from hands.press("ctrl+z")
     yield 1.0
@@ -197,15 +182,7 @@ def copies() -> Steps:
         known = {avatar.armature.name for avatar in avatars()}
         part("scene").select_avatar(bpy.context, avatars()[0])
         yield 0.3
-        x, y = middle()
-        hands.point(x, y)
-        yield 0.3
-        yield from hands.press(keys)
-        for step in range(6):
-            hands.point(x + 30 * step, y)
-            yield 0.1
-        hands.do("click 1")
-        yield 1.5
+        yield from hands.transform(keys, *middle(), right=150)
         found[name] = {"avatars": len(avatars()) - len(known), "alive": alive(newest())}
         if name == "Shift-D":
             part("scene").select_avatar(bpy.context, newest())
@@ -250,7 +227,7 @@ def copies() -> Steps:
         if bpy.context.view_layer.active_layer_collection == layer:
             break
     with bpy.context.temp_override(
-        window=bpy.context.window_manager.windows[0], area=outliner, region=tools.region_of(outliner), id=collection,
+        window=bpy.context.window_manager.windows[0], area=outliner, region=rows, id=collection,
         selected_ids=[collection],
     ):  # fmt: skip
         outcome = bpy.ops.outliner.collection_duplicate("EXEC_DEFAULT", True)
@@ -348,15 +325,7 @@ def controls() -> Steps:
     avatar.armature.data.bones.active = control.bone
     (control if hasattr(control, "select") else control.bone).select = True
     at = wrist.head.copy()
-    x, y = tools.on_screen(avatar.armature.matrix_world @ control.head)
-    hands.point(x, y)
-    yield 0.3
-    yield from hands.press("g")
-    for step in range(6):
-        hands.point(x, y + 18 * step)
-        yield 0.1
-    hands.do("click 1")
-    yield 1.0
+    yield from hands.transform("g", *tools.on_screen(avatar.armature.matrix_world @ control.head), up=90)
     report["inverse kinematics"] = {
         "jump at the switch, metres": round(jump, 4),
         "wrist followed, metres": round(float((wrist.head - at).length), 2),

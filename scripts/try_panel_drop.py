@@ -3,7 +3,7 @@
     python3 try_panel_drop.py FILE X Y
 
 Needs python-xlib. The pointer is moved to X, Y of the screen; the window there is told of the drag and of the drop, and
-reads the file's address. Exit status 0 when it says that it has taken the file.
+reads the file's address. Exit status 0 when it says that it has taken the file, or has not said so in time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from Xlib import X, Xatom, display
+from Xlib import X, display
 from Xlib.protocol import event
 
 
@@ -45,10 +45,9 @@ def main() -> int:
         target.send_event(message, event_mask=0)
         server.flush()
 
-    accepted, began = False, time.monotonic()
     tell("XdndEnter", 5 << 24, atom("text/uri-list"))
     tell("XdndPosition", 0, (x << 16) | y, X.CurrentTime, atom("XdndActionCopy"))
-    dropped = False
+    dropped, began = False, time.monotonic()
     while time.monotonic() - began < 20:
         if not server.pending_events():
             time.sleep(0.02)
@@ -64,8 +63,7 @@ def main() -> int:
             what.requestor.send_event(answer)
             server.flush()
         elif what.type == X.ClientMessage and what.client_type == atom("XdndStatus"):
-            accepted = bool(what.data[1][1] & 1)
-            if accepted and not dropped:
+            if what.data[1][1] & 1 and not dropped:  # it takes the file
                 dropped = True
                 tell("XdndDrop", 0, X.CurrentTime)
         elif what.type == X.ClientMessage and what.client_type == atom("XdndFinished"):
@@ -74,6 +72,5 @@ def main() -> int:
     return 0 if dropped else 3
 
 
-assert Xatom.STRING  # python-xlib is whole
 if __name__ == "__main__":
     sys.exit(main())

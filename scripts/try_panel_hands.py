@@ -83,14 +83,12 @@ class Hands:
 
     def point(self, x: float, y: float) -> None:
         """Move the pointer; coordinates of Blender's window, y upwards."""
-        height = bpy.context.window_manager.windows[0].height
-        self.do(f"mousemove {round(x)} {round(height - 1 - y)}")
+        self.do("mousemove {} {}".format(*from_top(x, y)))
 
     def drop(self, path: Path, x: float, y: float) -> Steps:
         """Drop a file there, as a file manager does."""
-        height = bpy.context.window_manager.windows[0].height
         # The system's own Python has python-xlib, whatever Python comes first.
-        command = ["/usr/bin/python3", WORK / "try_panel_drop.py", path, round(x), round(height - 1 - y)]
+        command = ["/usr/bin/python3", WORK / "try_panel_drop.py", path, *from_top(x, y)]
         source = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
         yield lambda: source.poll() is not None
         assert source.stdout is not None
@@ -106,11 +104,27 @@ class Hands:
         self.do("mouseup 1")
         yield 0.3
 
+    def transform(self, key: str, x: float, y: float, right: float = 0.0, up: float = 0.0) -> Steps:
+        """Press a key that moves the selection with the pointer, at x, y; move it so far, and click."""
+        self.point(x, y)
+        yield 0.3
+        yield from self.press(key)
+        for share in range(1, 6):
+            self.point(x + right * share / 5, y + up * share / 5)
+            yield 0.1
+        self.do("click 1")
+        yield 1.5
+
     def press(self, *keys: str) -> Steps:
         """Press keys one after the other, such as ``ctrl+z``."""
         for key in keys:
             self.do(f"key {key}")
             yield 0.3
+
+
+def from_top(x: float, y: float) -> tuple[int, int]:
+    """Pixels of the screen, y downwards, of a place in Blender's window, y upwards."""
+    return round(x), round(bpy.context.window_manager.windows[0].height - 1 - y)
 
 
 def drive(plan: Steps, end: Callable[[str | None], None]) -> None:

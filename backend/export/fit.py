@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt, map_coordinates
 from scipy.sparse import coo_matrix, diags
 from scipy.sparse.linalg import cg
 
-from ..rendering.mesh import vertex_normals
+from ..avatar.meshes import vertex_normals
 from ..rendering.triangles import rasterize
 from .looks import Look
 from .manifold import half_edges

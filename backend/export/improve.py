@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy.ndimage import map_coordinates
 
-from ..rendering.mesh import vertex_normals
+from ..avatar.meshes import vertex_normals
 from ..rendering.triangles import rasterize
 from .atlas import Atlas
 from .bake import Texels

@@ -7,7 +7,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from ..avatar.formats.types import ExportError
-from ..rendering.mesh import vertex_normals
+from ..avatar.meshes import vertex_normals
 
 ROUNDS = 10
 """Of moving vertices and collapsing edges until nothing is folded."""

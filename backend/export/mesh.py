@@ -11,11 +11,11 @@ from PIL import Image
 from ..avatar.clothed_mesh import ClothedMesh, clothed_mesh
 from ..avatar.formats.cloud import sorted_weights
 from ..avatar.formats.types import ExportError, TexturedMesh
+from ..avatar.meshes import vertex_normals
 from ..avatar.package import Avatar
 from ..avatar.quaternion import to_matrix
 from ..avatar.skinning import outward_axes, standing_translation
 from ..errors import Cancelled
-from ..rendering.mesh import vertex_normals
 from .atlas import unwrap
 from .bake import bake, find_texels
 from .fit import fitted, smoothed

@@ -66,25 +66,24 @@ CROTCH_BAND_M = (-0.05, 0.2)
 
 
 @dataclass(frozen=True)
-class SettleConfig:
-    """How limbs turn to where their clothes are, see :func:`~.settle.settled`.
+class LimbPoseConfig:
+    """Weights of the limb pose's refinement, see :func:`~.limb_pose.refine_limb_pose`.
 
     Attributes:
-        rounds: Gauss-Newton steps.
-        every: which share of the limbs' vertices is asked, one of so many.
-        slack: weight of skin inside the clothes; of skin outside it is 1.
-        spread: metres from the surface at which skin counts a quarter: it belongs to something else there, as legs to a
-            wide skirt.
-        seen: weight of metres that joints move across a picture.
-        held: metres of skin that a radian counts as much as.
+        iterations: of Gauss-Newton.
+        vertex_stride: every n-th vertex of the limbs has a residual.
+        inside_weight: weight of a vertex inside the clothed surface; one outside has 1.
+        robust_scale: metres of distance at which a residual's weight is a quarter: a wide skirt is not the leg's.
+        image_plane_weight: weight of the joints' squared motion across the image, per square metre.
+        regularisation: metres of distance that cost as much as a radian of rotation.
     """
 
-    rounds: int = 8
-    every: int = 3
-    slack: float = 0.2
-    spread: float = 0.06
-    seen: float = 0.3
-    held: float = 0.01
+    iterations: int = 8
+    vertex_stride: int = 3
+    inside_weight: float = 0.2
+    robust_scale: float = 0.06
+    image_plane_weight: float = 0.3
+    regularisation: float = 0.01
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ import torch
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
+from ..avatar.meshes import vertex_normals
 from ..body.model import JOINT_INDEX
 from ..estimate.depth import SideDepths
 from ..geometry.linear import conjugate_gradients, mesh_laplacian
 from ..geometry.maps import project, sample_map
-from ..rendering.mesh import MeshHits, rasterize_mesh, vertex_normals
+from ..rendering.mesh import MeshHits, rasterize_mesh
 from .config import DeformConfig
 from .parts import CARRIED, PART_OF_JOINT, by_part, joint_of_vertex
 

@@ -26,8 +26,8 @@ from .deform import OutlineView, deform
 from .floaters import without_floaters
 from .hull import OtherOutlines
 from .labels import hand_bones, label_photo
+from .limb_pose import refine_limb_pose
 from .parts import CARRIED, CARRIES, LEG_LIMBS, LIMB, WITHOUT_FACE, HeadRegions, Part
-from .settle import settled
 from .sheets import GarmentPatch, LayeredDepthImage, build_layers
 from .types import SurfaceMesh
 from .visibility import View
@@ -108,10 +108,10 @@ def fit_clothed_mesh(
     views += [_outline_of(other, weights, rest, transforms, theirs) for other, theirs in others if other.outline]
     posed = deform(posed, faces, weights, regions.face, views, device=device)
     cameras = [np.zeros(3), *(_camera_of(transforms, theirs) for other, theirs in others if other.outline)]
-    turned = settled(body, fit, posed, cameras)
-    change = turned.pose - fit.pose
-    fit, transforms = turned, _joint_transforms(body, turned, joints)
-    # Pictures of the same moment show the same limbs.
+    refined = refine_limb_pose(body, fit, posed, cameras)
+    change = refined.pose - fit.pose
+    fit, transforms = refined, _joint_transforms(body, refined, joints)
+    # Pictures of the same moment show the same pose.
     pictures = [replace(one, fit=replace(one.fit, pose=one.fit.pose + one.outline * change)) for one in pictures]
     others = [(other, _joint_transforms(body, other.fit, joints)) for other in pictures]
     blended = vertex_transforms(weights, transforms, PRESERVE_VOLUME)

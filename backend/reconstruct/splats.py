@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ..avatar.meshes import vertex_normals
 from ..body.model import BodyModel
 from ..geometry.distances import depth_inside, nearest_of
 from ..geometry.maps import MAP_SIZE, bilinear, project, sample_map, unproject
 from ..photo import PreparedPhoto
-from ..rendering.mesh import vertex_normals
 from .config import DeformConfig, SurfaceConfig, VisibilityConfig
 from .parts import CARRIED, CARRIES
 from .sampling import SurfaceSamples, face_areas, poisson_disk_samples

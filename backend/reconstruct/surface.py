@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..avatar.meshes import vertex_normals
 from ..avatar.threads import workers
 from ..body.fit import BodyFit
 from ..body.model import BodyModel
@@ -26,7 +27,6 @@ from ..geometry.maps import barycentric, sample_map
 from ..options import LOWER
 from ..photo import PreparedPhoto
 from ..prepare import person_colours
-from ..rendering.mesh import vertex_normals
 from .completion import Places, Problem, Said, pose_problem, solve_problem, transferable
 from .config import CompletionConfig, SurfaceConfig, VisibilityConfig
 from .floaters import is_floater

@@ -64,14 +64,3 @@ def rasterize_mesh(
     out_weights = np.zeros((height * width, 3))
     out_face[sample], out_depth[sample], out_weights[sample] = face, depth, weights
     return MeshHits(out_face.reshape(size), out_weights.reshape(height, width, 3), out_depth.reshape(size))
-
-
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Area-weighted unit normals [V, 3]."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    normal = np.cross(b - a, c - a)
-    out = np.zeros_like(vertices)
-    for axis in range(3):
-        for k in range(3):
-            out[:, axis] += np.bincount(faces[:, k], normal[:, axis], len(vertices))
-    return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)

@@ -6,6 +6,7 @@ import numpy as np
 from mathutils.bvhtree import BVHTree
 
 from ...backend.avatar.clothed_mesh import ClothedMesh
+from ...backend.avatar.meshes import vertex_normals
 
 _DEEPEST = 0.015  # metres; the node group goes less deep where splats are smaller
 _SHARE = 0.25  # of the body's thickness
@@ -15,12 +16,7 @@ _THIN = 0.03  # metres; thinner parts, as hands and hair, have no core: gaps mel
 def core_depth(clothed: ClothedMesh) -> np.ndarray:
     """Metres, float32 [V], inwards from the vertices of the clothed mesh at rest; 0 where there is no core."""
     vertices = clothed.vertices.astype(np.float64)
-    corners = vertices[clothed.faces]
-    normals = np.zeros_like(vertices)
-    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    for corner in range(3):
-        np.add.at(normals, clothed.faces[:, corner], across)
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    normals = vertex_normals(vertices, clothed.faces)
     tree = BVHTree.FromPolygons(vertices.tolist(), clothed.faces.tolist())
     reach = _DEEPEST / _SHARE
     inside = vertices - 1e-4 * normals

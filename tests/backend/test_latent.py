@@ -15,13 +15,21 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial.transform import Rotation
 
+from backend.avatar.meshes import vertex_normals
 from backend.body.model import load_body
 from backend.errors import BackendError
 from backend.networks.layers import body_window
-from backend.rendering.mesh import rasterize_mesh, vertex_normals
+from backend.rendering.mesh import rasterize_mesh
 from backend.research.training.cameras import orbit
 from backend.research.training.first_looks import look, read_look, write_look
-from backend.research.training.latent_data import ORBIT, body_surface, distort, frame_of, generated, latent_input
+from backend.research.training.latent_data import (
+    ORBIT,
+    body_surface,
+    distort,
+    frame_of,
+    latent_input,
+    simulate_generator_errors,
+)
 from backend.research.training.latent_losses import (
     LossWeights,
     crop,
@@ -482,9 +490,9 @@ def test_generated_views_are_moved_tinted_and_detailed_and_their_background_stay
     person = (((x - 64) / 24.0) ** 2 + ((y - 64) / 50.0) ** 2 < 1).float()
     picture = torch.cat([0.5 * person.expand(3, -1, -1) + (1 - person), person[None]])
     true = picture.expand(count, -1, -1, -1)
-    found = generated(true, np.random.default_rng(3))
-    assert torch.equal(found, generated(true, np.random.default_rng(3)))
-    assert not torch.equal(found, generated(true, np.random.default_rng(4)))
+    found = simulate_generator_errors(true, np.random.default_rng(3))
+    assert torch.equal(found, simulate_generator_errors(true, np.random.default_rng(3)))
+    assert not torch.equal(found, simulate_generator_errors(true, np.random.default_rng(4)))
     rgb, alpha = found[:, :3], found[:, 3]
     assert rgb.min() >= 0 and rgb.max() <= 1 + 1e-6 and alpha.min() >= -1e-6 and alpha.max() <= 1 + 1e-6
     assert torch.allclose(rgb[(alpha < 0.005)[:, None].expand_as(rgb)], torch.tensor(1.0), atol=1e-2)

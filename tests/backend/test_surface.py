@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 
 from backend.assemble import assemble_avatar
 from backend.avatar import pose_gaussians
+from backend.avatar.meshes import vertex_normals
 from backend.avatar.quaternion import from_matrix
 from backend.bind import bind
 from backend.body.fit import BodyFit
@@ -35,7 +36,7 @@ from backend.reconstruct.types import SurfaceMesh
 from backend.reconstruct.views import SplatsInPicture
 from backend.reconstruct.visibility import View
 from backend.rendering import CameraTensors, GaussianTensors, contributions, render_gaussians
-from backend.rendering.mesh import MeshHits, rasterize_mesh, vertex_normals
+from backend.rendering.mesh import MeshHits, rasterize_mesh
 from backend.research.evaluation.mannequins import Mannequin, make_mannequin
 from backend.turntable import orbit_camera
 

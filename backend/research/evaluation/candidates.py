@@ -107,7 +107,8 @@ def reconstruct(
         )
     candidate = candidate_of(avatar, result.seconds, peak)
     if bending is not None:
-        candidate = replace(candidate, repose=candidate_of(replace(avatar, preserve_volume=bending)).repose)
+        bent = replace(avatar, preserve_volume=bending)
+        candidate = replace(candidate, repose=lambda pose: _repose(bent, pose))
     return as_exported(avatar, candidate, budget) if budget else candidate
 
 

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
+from ...avatar.meshes import vertex_normals
 from ...body.model import JOINT_INDEX, BodyModel
 from ...body.poses import POSES, pose_from_directions
-from ...rendering.mesh import rasterize_mesh, vertex_normals
+from ...rendering.mesh import rasterize_mesh
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def _tokens(count: int, device: str) -> torch.Tensor:
     return spread_points(load_body("neutral").template, count).to(device)
 
 
-def generated(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def simulate_generator_errors(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Views with the faults that generators make: each a little larger or smaller and beside its place, limbs bent,
     tinted, and with folds and patterns that nobody wears.
 
@@ -171,7 +171,7 @@ def latent_input(
         true = torch.cat([sample.views.rgb[1:count], sample.views.alpha[1:count, ..., None]], -1).permute(0, 3, 1, 2)
         seen_there = functional.interpolate(true, size=size, mode="area")
         if rng is not None:
-            seen_there = generated(seen_there, rng)
+            seen_there = simulate_generator_errors(seen_there, rng)
         rgb, covered = seen_there[:, :3], seen_there[:, 3:]
         with torch.no_grad():
             others = SideViews(codec.encode(rgb), torch.cat([without_white(rgb, covered), covered], 1))

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...rendering.mesh import rasterize_mesh, vertex_normals
+from ...avatar.meshes import vertex_normals
+from ...rendering.mesh import rasterize_mesh
 from ..source import far_camera
 from .config import AdapterConfig, ViewAngle
 

@@ -9,11 +9,11 @@ import torch
 from scipy.spatial import cKDTree
 from torch.nn import functional
 
+from ...avatar.meshes import vertex_normals
 from ...body.model import JOINT_NAMES, BodyModel
 from ...reconstruct.completion import Places, Said, alike, transferable
 from ...reconstruct.config import CompletionConfig
 from ...reconstruct.parts import HANDS, Part, body_regions, joint_of_vertex
-from ...rendering.mesh import vertex_normals
 from ..latent.views import BodyMaps, ViewCameras
 
 _SOURCES = 3000

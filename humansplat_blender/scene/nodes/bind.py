@@ -60,11 +60,11 @@ def _build(tree: Tree) -> None:
     mesh = surface.outputs["Geometry"]
     place = tree.node("GeometryNodeInputPosition").outputs[0]
     indices = [tree.attribute(name, "INT") for name in VERTICES]
-    corners = [_sample(tree, mesh, place, index, "FLOAT_VECTOR") for index in indices]
+    corners = [tree.sample(mesh, place, index) for index in indices]
     edge_1 = tree.vector("SUBTRACT", corners[1], corners[0])
     edge_2 = tree.vector("SUBTRACT", corners[2], corners[0])
     double_area = tree.vector("LENGTH", tree.vector("CROSS_PRODUCT", edge_1, edge_2))
-    frame = _sample(tree, mesh, _frame(tree, place), indices[0], "QUATERNION")
+    frame = tree.sample(mesh, _frame(tree, place), indices[0], "QUATERNION")
 
     weights = tree.separate(tree.attribute(BARYCENTRIC, "FLOAT_VECTOR"))
     # The weights sum to one, so v0 + b1 e1 + b2 e2 is the same point with one product less.
@@ -96,7 +96,7 @@ def _build(tree: Tree) -> None:
 
 def _unit(tree: Tree, mesh: Any, place: Any, inputs: Any) -> Any:
     """How many times larger the mesh is than when the splats were bound; one number for all splats."""
-    first, second = (_sample(tree, mesh, place, inputs[name], "FLOAT_VECTOR") for name in UNIT_VERTICES)
+    first, second = (tree.sample(mesh, place, inputs[name]) for name in UNIT_VERTICES)
     length = tree.vector("LENGTH", tree.vector("SUBTRACT", second, first))
     known = tree.math("GREATER_THAN", inputs[UNIT_LENGTH], 0.0)
     return tree.switch(known, 1.0, tree.math("DIVIDE", length, inputs[UNIT_LENGTH]), "FLOAT")
@@ -120,13 +120,4 @@ def _frame(tree: Tree, place: Any) -> Any:
         {"Primary Axis": normal, "Secondary Axis": edge},
         primary_axis="Z",
         secondary_axis="X",
-    )
-
-
-def _sample(tree: Tree, mesh: Any, value: Any, index: Any, data_type: str) -> Any:
-    return tree.call(
-        "GeometryNodeSampleIndex",
-        {"Geometry": mesh, "Value": value, "Index": index},
-        data_type=data_type,
-        domain="POINT",
     )

@@ -196,6 +196,22 @@ class Tree:
             domain=domain,
         )
 
+    def sample(self, geometry: Any, value: Any, index: Any, data_type: str = "FLOAT_VECTOR") -> Any:
+        """The field `value` of another geometry, at its point `index` (geometry nodes only)."""
+        inputs = {"Geometry": geometry, "Value": value, "Index": index}
+        return self.call("GeometryNodeSampleIndex", inputs, data_type=data_type, domain="POINT")
+
+    def join(self, *geometries: Any) -> Any:
+        """All of them as one geometry (geometry nodes only)."""
+        node = self.node("GeometryNodeJoinGeometry")
+        for geometry in geometries:
+            self.feed(node.inputs[0], geometry)
+        return node.outputs[0]
+
+    def largest(self, x: Any, y: Any, z: Any) -> Any:
+        """The largest of three scalars."""
+        return self.math("MAXIMUM", self.math("MAXIMUM", x, y), z)
+
     def capture(self, geometry: Any, fields: Sequence[tuple[str, Any]]) -> tuple[Any, tuple[Any, ...]]:
         """Evaluate (socket type, field) pairs on the points, once and together; geometry and captured fields."""
         node = self.node("GeometryNodeCaptureAttribute", domain="POINT")

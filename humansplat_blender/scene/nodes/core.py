@@ -29,28 +29,17 @@ def core(tree: Tree, body: Any, splats: Any, lit: Any) -> Any:
     """
     place = tree.node("GeometryNodeInputPosition").outputs[0]
     nearest = tree.call("GeometryNodeSampleNearest", {"Geometry": splats, "Sample Position": place}, domain="POINT")
-
-    def of_nearest(value: Any, data_type: str) -> Any:
-        return tree.call(
-            "GeometryNodeSampleIndex",
-            {"Geometry": splats, "Value": value, "Index": nearest},
-            data_type=data_type,
-            domain="POINT",
-        )
-
-    x, y, z = tree.separate(of_nearest(tree.attribute("scale", "FLOAT_VECTOR"), "FLOAT_VECTOR"))
-    size = tree.math("MAXIMUM", tree.math("MAXIMUM", x, y), z)
-    gap = tree.vector("LENGTH", tree.vector("SUBTRACT", of_nearest(place, "FLOAT_VECTOR"), place))
+    size = tree.largest(*tree.separate(tree.sample(splats, tree.attribute("scale", "FLOAT_VECTOR"), nearest)))
+    gap = tree.vector("LENGTH", tree.vector("SUBTRACT", tree.sample(splats, place, nearest), place))
     depth = tree.math("MINIMUM", tree.attribute(DEPTH, "FLOAT"), tree.math("MULTIPLY", size, _DEEPEST))
     is_bare = tree.math("GREATER_THAN", gap, tree.math("MULTIPLY", size, _COVERED))
     depth = tree.math("MULTIPLY", depth, tree.math("SUBTRACT", 1.0, is_bare))
-    radiance = of_nearest(tree.attribute("radiance:base", "FLOAT_COLOR"), "FLOAT_COLOR")
-    normal = tree.node("GeometryNodeInputNormal").outputs[0]
+    radiance = tree.sample(splats, tree.attribute("radiance:base", "FLOAT_COLOR"), nearest, "FLOAT_COLOR")
     # Captured together: the nearest splats are sought once.
-    mesh, (depth, radiance, normal) = tree.capture(body, (("FLOAT", depth), ("RGBA", radiance), ("VECTOR", normal)))
+    mesh, (depth, radiance) = tree.capture(body, (("FLOAT", depth), ("RGBA", radiance)))
     mesh = tree.store(mesh, "radiance:base", "FLOAT_COLOR", radiance)
     mesh = tree.store(mesh, LIT, "FLOAT", lit)
-    inwards = tree.vector("SCALE", normal, tree.math("MULTIPLY", depth, -1.0))
+    inwards = tree.vector("SCALE", tree.node("GeometryNodeInputNormal").outputs[0], tree.math("MULTIPLY", depth, -1.0))
     mesh = tree.call("GeometryNodeSetPosition", {"Geometry": mesh, "Offset": inwards})
     has_none = tree.math("LESS_THAN", depth, 1e-9)
     mesh = tree.call("GeometryNodeDeleteGeometry", {"Geometry": mesh, "Selection": has_none}, domain="POINT")

@@ -109,17 +109,14 @@ def _build(tree: Tree) -> None:
     support = _support(tree)
 
     splats = tree.store(splats, LIT, "FLOAT", inputs[LIT_BY_LAMPS])
-    solids = tree.node("GeometryNodeJoinGeometry")
-    tree.feed(solids.inputs[0], _solids(tree, splats, rotation, scale, support))
     body = tree.node("GeometryNodeObjectInfo", transform_space="RELATIVE")
     tree.feed(body.inputs["Object"], inputs[BODY])
-    tree.feed(solids.inputs[0], core.core(tree, body.outputs["Geometry"], splats, inputs[LIT_BY_LAMPS]))
-    solids = solids.outputs[0]
-    points = tree.node("GeometryNodeJoinGeometry")
+    inside = core.core(tree, body.outputs["Geometry"], splats, inputs[LIT_BY_LAMPS])
+    solids = tree.join(_solids(tree, splats, rotation, scale, support), inside)
     cloud = _points(tree, splats, rotation, scale, support)
     instance = tree.call("GeometryNodeGeometryToInstance", {"Geometry": cloud})
     smaller = {"Instances": instance, "Scale": (1.0 / POINTS_ENLARGED,) * 3, "Local Space": True}
-    tree.feed(points.inputs[0], tree.call("GeometryNodeScaleInstances", smaller))
+    points = tree.call("GeometryNodeScaleInstances", smaller)
     # The object is displayed as its bounds in Solid view. For those of a point cloud inside an object Blender takes a
     # box of two metres: so the points are an instance, many times as large as they are and scaled down again, and that
     # box with them. The object's own bounds are those of its mesh: corners around the splats, which draw nothing.
@@ -127,8 +124,7 @@ def _build(tree: Tree) -> None:
     corners = tree.call(
         "GeometryNodeDeleteGeometry", {"Geometry": box, "Selection": True}, domain="EDGE", mode="EDGE_FACE"
     )
-    tree.feed(points.inputs[0], corners)
-    viewport = tree.switch(inputs[EXACT_VIEWPORT], points.outputs[0], solids)
+    viewport = tree.switch(inputs[EXACT_VIEWPORT], tree.join(points, corners), solids)
     tree.group_output(Geometry=tree.switch(is_viewport, solids, viewport))
 
 
@@ -153,7 +149,7 @@ def _solids(tree: Tree, splats: Any, rotation: Any, scale: Any, support: Any) ->
     size = tree.vector("SCALE", size, tree.math("MULTIPLY", support, ICOSPHERE_RADIUS))
     x, y, z = tree.separate(scale)
     smallest = tree.math("MINIMUM", tree.math("MINIMUM", x, y), z)
-    largest = tree.math("MAXIMUM", tree.math("MAXIMUM", x, y), z)
+    largest = tree.largest(x, y, z)
     middle = tree.math("SUBTRACT", tree.math("ADD", tree.math("ADD", x, y), z), tree.math("ADD", smallest, largest))
     is_flat = tree.math("LESS_THAN", smallest, tree.math("MULTIPLY", middle, _FLAT))
     thin_x = tree.math("MULTIPLY", is_flat, tree.math("SUBTRACT", 1.0, tree.math("GREATER_THAN", x, smallest)))
@@ -161,7 +157,7 @@ def _solids(tree: Tree, splats: Any, rotation: Any, scale: Any, support: Any) ->
     thin_y = tree.math("MULTIPLY", tree.math("SUBTRACT", is_flat, thin_x), thin_y)
     thin_z = tree.math("SUBTRACT", tree.math("SUBTRACT", is_flat, thin_x), thin_y)
     quarter = math.pi / 2
-    joined = tree.node("GeometryNodeJoinGeometry")
+    instances = []
     for chosen, shape, turn in (
         (thin_x, disc, (0.0, quarter, 0.0)),
         (thin_y, disc, (quarter, 0.0, 0.0)),
@@ -170,18 +166,10 @@ def _solids(tree: Tree, splats: Any, rotation: Any, scale: Any, support: Any) ->
     ):
         if turn is not None:
             shape = tree.call("GeometryNodeTransform", {"Geometry": shape, "Rotation": turn})
-        instances = tree.call(
-            "GeometryNodeInstanceOnPoints",
-            {
-                "Points": splats,
-                "Selection": tree.math("GREATER_THAN", chosen, 0.5),
-                "Instance": shape,
-                "Rotation": rotation,
-                "Scale": size,
-            },
-        )
-        tree.feed(joined.inputs[0], instances)
-    return joined.outputs[0]
+        points = {"Points": splats, "Selection": tree.math("GREATER_THAN", chosen, 0.5)}
+        placed = {"Instance": shape, "Rotation": rotation, "Scale": size}
+        instances.append(tree.call("GeometryNodeInstanceOnPoints", points | placed))
+    return tree.join(*instances)
 
 
 def _points(tree: Tree, splats: Any, rotation: Any, scale: Any, support: Any) -> Any:
@@ -195,14 +183,12 @@ def _points(tree: Tree, splats: Any, rotation: Any, scale: Any, support: Any) ->
     place = tree.vector("SCALE", tree.node("GeometryNodeInputPosition").outputs[0], POINTS_ENLARGED)
     geometry = tree.call("GeometryNodeSetPosition", {"Geometry": geometry, "Position": place})
     x, y, z = tree.separate(scale)
-    largest = tree.math("MAXIMUM", tree.math("MAXIMUM", x, y), z)
+    largest = tree.largest(x, y, z)
     radius = tree.math("MULTIPLY", largest, tree.math("MULTIPLY", support, POINT_RADIUS))
     # A carrier is a mesh of loose vertices or a point cloud; each node passes the other kind on or drops it.
     from_mesh = tree.call("GeometryNodeMeshToPoints", {"Mesh": geometry, "Radius": radius})
     from_cloud = tree.call("GeometryNodeSetPointRadius", {"Points": geometry, "Radius": radius})
     cloud = tree.node("GeometryNodeSeparateComponents")
     tree.feed(cloud.inputs[0], from_cloud)
-    joined = tree.node("GeometryNodeJoinGeometry")
-    tree.feed(joined.inputs[0], from_mesh)
-    tree.feed(joined.inputs[0], cloud.outputs["Point Cloud"])
-    return tree.call("GeometryNodeSetMaterial", {"Geometry": joined.outputs[0], "Material": splat_material(POINTS)})
+    joined = tree.join(from_mesh, cloud.outputs["Point Cloud"])
+    return tree.call("GeometryNodeSetMaterial", {"Geometry": joined, "Material": splat_material(POINTS)})

@@ -83,7 +83,7 @@ def _remove(tree: Tree, splats: Any, inputs: Any) -> Any:
     place = tree.node("GeometryNodeInputPosition").outputs[0]
     place = tree.call("FunctionNodeTransformPoint", {"Vector": place, "Transform": inverse})
     x, y, z = tree.separate(tree.vector("ABSOLUTE", place))
-    is_outside = tree.math("GREATER_THAN", tree.math("MAXIMUM", tree.math("MAXIMUM", x, y), z), 1.0)
+    is_outside = tree.math("GREATER_THAN", tree.largest(x, y, z), 1.0)
     is_outside = tree.switch(cropped, False, is_outside, "BOOLEAN")
     is_faint = tree.math("LESS_THAN", opacity, inputs[OPACITY_CUT])
     is_hidden = tree.math("GREATER_THAN", tree.attribute(HIDDEN, "FLOAT"), 0.5)
@@ -130,9 +130,7 @@ def _store(tree: Tree, splats: Any, dc: Any, opacity: Any) -> Any:
 def _exists(tree: Tree, splats: Any, name: str) -> Any:
     """Whether the splats have an attribute: one truth value, so that it can switch geometries."""
     exists = tree.call("GeometryNodeInputNamedAttribute", {"Name": name}, "Exists")
-    return tree.call(
-        "GeometryNodeSampleIndex", {"Geometry": splats, "Value": exists}, data_type="BOOLEAN", domain="POINT"
-    )
+    return tree.sample(splats, exists, None, "BOOLEAN")
 
 
 def _either(tree: Tree, first: Any, *others: Any) -> Any:

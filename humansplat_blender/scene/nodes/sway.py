@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import bpy
 
@@ -65,7 +64,7 @@ def _build(tree: Tree) -> None:
     step = tree.math("MAXIMUM", elapsed, _LEAST_STEP)
     per_second = tree.math("DIVIDE", 1.0, step)
 
-    now = _sample(tree, deformed, place, index)
+    now = tree.sample(deformed, place, index)
     speed = tree.vector("SCALE", tree.vector("SUBTRACT", now, place), per_second)
     known, is_known = tree.outputs(
         "GeometryNodeInputNamedAttribute", {"Name": _SPEED}, data_type="FLOAT_VECTOR"
@@ -91,7 +90,7 @@ def _build(tree: Tree) -> None:
     # In the first frame no time has passed, and nothing is known of how fast anybody is.
     tree.feed(end.inputs["Geometry"], tree.switch(tree.math("GREATER_THAN", elapsed, 0.0), before, after))
 
-    offset = _sample(tree, end.outputs["Geometry"], tree.attribute(_OFFSET, "FLOAT_VECTOR"), index)
+    offset = tree.sample(end.outputs["Geometry"], tree.attribute(_OFFSET, "FLOAT_VECTOR"), index)
     room = tree.attribute(ROOM, "FLOAT")
     far = tree.math("ADD", room, tree.vector("LENGTH", offset))
     share = tree.math("DIVIDE", tree.math("MULTIPLY", room, inputs[AMOUNT]), tree.math("MAXIMUM", far, 1e-9))
@@ -99,12 +98,3 @@ def _build(tree: Tree) -> None:
         "GeometryNodeSetPosition", {"Geometry": deformed, "Offset": tree.vector("SCALE", offset, share)}
     )
     tree.group_output(Geometry=moved)
-
-
-def _sample(tree: Tree, geometry: Any, value: Any, index: Any) -> Any:
-    return tree.call(
-        "GeometryNodeSampleIndex",
-        {"Geometry": geometry, "Value": value, "Index": index},
-        data_type="FLOAT_VECTOR",
-        domain="POINT",
-    )
